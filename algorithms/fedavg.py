@@ -1,0 +1,22 @@
+"""FedAvg: sample-weighted averaging of the clients' weights.
+
+McMahan, Moore, Ramage, Hampson, Agüera y Arcas: "Communication-Efficient Learning of Deep Networks from Decentralized
+Data", AISTATS 2017, arXiv 1602.05629, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedbench.algorithm import Algorithm, Server, Upload, weighted_mean
+
+
+class FedAvg(Algorithm):
+    """Sample-weighted average of all weights and buffers. McMahan et al., AISTATS 2017, arXiv 1602.05629."""
+
+    name = "fedavg"
+
+    def aggregate(self, server: Server, uploads: Sequence[Upload]) -> None:
+        """w_{t+1} = sum_k n_k / n * w_k."""
+        states = [{name: upload.message[name] for name in server.weights} for upload in uploads]
+        server.weights = weighted_mean(states, [upload.samples for upload in uploads])

@@ -1,0 +1,61 @@
+"""Light augmentation of a whole batch at once: flips, a small affine, intensity. Drawn from the client's own stream."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+ROTATION = math.radians(15)
+SCALE = 0.15
+SHIFT = 0.05  # of the field of view
+GAIN = 0.15
+OFFSET = 0.1
+NOISE = 0.05
+
+
+def _uniform(n: int, bound: float, generator: torch.Generator) -> Tensor:
+    return (torch.rand(n, generator=generator) * 2 - 1) * bound
+
+
+def affine_matrices(n: int, spatial_dims: int, generator: torch.Generator) -> Tensor:
+    """Return ``(n, d, d + 1)``: random flips in plane, rotation in plane, isotropic scale and shift.
+
+    Coordinates are torch's (last image axis first), so the in-plane axes of a 3-D patch ``(X, Y, Z)`` are the last two
+    coordinates.
+    """
+    angle = _uniform(n, ROTATION, generator)
+    scale = 1 + _uniform(n, SCALE, generator)
+    flips = 1 - 2 * torch.randint(0, 2, (n, 2), generator=generator).float()
+    matrices = torch.eye(spatial_dims).repeat(n, 1, 1)
+    a, b = spatial_dims - 2, spatial_dims - 1
+    matrices[:, a, a] = torch.cos(angle) * flips[:, 0]
+    matrices[:, a, b] = -torch.sin(angle) * flips[:, 1]
+    matrices[:, b, a] = torch.sin(angle) * flips[:, 0]
+    matrices[:, b, b] = torch.cos(angle) * flips[:, 1]
+    matrices = matrices * scale[:, None, None]
+    shift = _uniform(n * spatial_dims, SHIFT, generator).reshape(n, spatial_dims, 1)
+    return torch.cat([matrices, shift], dim=2)
+
+
+def augment(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return randomly transformed copies.
+
+    Args:
+        images: ``(B, C, *size)`` in [-1, 1]; interpolated linearly, edges repeated.
+        labels: ``(B, 1, *size)`` integer; nearest neighbour, so no value is invented.
+        generator: CPU stream; every draw is made on the CPU, so that devices see the same numbers.
+    """
+    n, spatial_dims = len(images), images.dim() - 2
+    theta = affine_matrices(n, spatial_dims, generator).to(images.device)
+    grid = affine_grid(theta, list(images.shape), align_corners=False)
+    moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved_labels = grid_sample(labels.to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    column = (n, *[1] * (images.dim() - 1))
+    gain = 1 + _uniform(n, GAIN, generator).reshape(column).to(images.device)
+    offset = _uniform(n, OFFSET, generator).reshape(column).to(images.device)
+    sigma = (torch.rand(n, generator=generator) * NOISE).reshape(column).to(images.device)
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return moved * gain + offset + sigma * noise, moved_labels.round().to(labels.dtype)

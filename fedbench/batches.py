@@ -1,0 +1,115 @@
+"""A client's training samples: slices (2-D models) or patches (3-D models), batched from its own random stream.
+
+The order, the crops and the augmentation of round r depend on (seed, client, round) alone, so every algorithm of a
+suite sees the same batches, and a resumed run the same as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedbench.augmentation import augment
+from fedbench.federation import ClientData
+from fedbench.preparation import PreparedCase
+
+PADDING = -1.0  # the lowest normalised intensity: air, or an MR's darkest voxel
+
+
+@dataclass(frozen=True)
+class _Sample:
+    case: PreparedCase
+    z: int | None  # None: a patch
+
+
+class TrainingSet:
+    """The samples of one client.
+
+    Args:
+        client: whose training cases.
+        size: spatial size of a sample; 2 numbers for slices, 3 for patches.
+        batch_size: samples per step. A pooled client makes as many steps per epoch as its parts together.
+        patches_per_case: 3-D only.
+    """
+
+    def __init__(self, client: ClientData, size: Sequence[int], batch_size: int, patches_per_case: int) -> None:
+        self.size = tuple(size)
+        self.samples = [
+            _Sample(case, z if len(self.size) == 2 else None)
+            for case in client.train
+            for z in range(case.label.shape[0] if len(self.size) == 2 else patches_per_case)
+        ]
+        parts = [TrainingSet(part, size, batch_size, patches_per_case) for part in client.parts]
+        self.steps = sum(part.steps for part in parts) if parts else math.ceil(len(self.samples) / batch_size)
+
+    def __len__(self) -> int:
+        """n_k: training samples of one epoch."""
+        return len(self.samples)
+
+    def batches(self, generator: torch.Generator, *, augmented: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one epoch of ``(images (B, C, *size) float32, labels (B, 1, *size) uint8)``, all samples once."""
+        order = torch.randperm(len(self.samples), generator=generator)
+        for chosen in torch.tensor_split(order, self.steps):
+            images, labels = self._stack(chosen.tolist(), generator)
+            yield augment(images, labels, generator) if augmented else (images, labels)
+
+    def plain(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return up to ``n`` training images without augmentation, spread evenly over the cases."""
+        step = max(1, len(self.samples) // n)
+        return self._stack(list(range(0, len(self.samples), step))[:n], generator)[0]
+
+    def _stack(self, indices: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        pairs = [self._read(self.samples[i], generator) for i in indices]
+        images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def _read(self, sample: _Sample, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+        case = sample.case
+        if sample.z is not None:
+            shape = case.label.shape[1:]
+            corner = _random_corner(shape, self.size, generator)
+            image = _window(case.image[sample.z], corner, self.size, PADDING)
+            return image, _window(case.label[sample.z][None], corner, self.size, 0)
+        shape = (*case.label.shape[1:], case.label.shape[0])
+        corner = self._patch_corner(case, shape, generator)
+        # (Z, C, X, Y) -> (C, X, Y, Z): a view of the memory map; only the window is read
+        image = _window(np.moveaxis(case.image, 0, -1), corner, self.size, PADDING)
+        return image, _window(np.moveaxis(case.label, 0, -1)[None], corner, self.size, 0)
+
+    def _patch_corner(self, case: PreparedCase, shape: Sequence[int], generator: torch.Generator) -> list[int]:
+        """Half of the patches are centred on a random foreground voxel, the others lie anywhere."""
+        if torch.rand(1, generator=generator).item() < 0.5:
+            z, x, y = np.nonzero(case.label)
+            if len(z):
+                at = int(torch.randint(len(z), (1,), generator=generator))
+                centre = (x[at], y[at], z[at])
+                return [
+                    int(np.clip(c - w // 2, 0, n - w)) if n > w else -((w - n) // 2)
+                    for c, n, w in zip(centre, shape, self.size, strict=True)
+                ]
+        return _random_corner(shape, self.size, generator)
+
+
+def _random_corner(shape: Sequence[int], size: Sequence[int], generator: torch.Generator) -> list[int]:
+    """Where a window starts: anywhere it fits; centred (negative = padding) on an axis that is too short."""
+    return [
+        int(torch.randint(n - w + 1, (1,), generator=generator)) if n > w else -((w - n) // 2)
+        for n, w in zip(shape, size, strict=True)
+    ]
+
+
+def _window(array: np.ndarray, corner: Sequence[int], size: Sequence[int], fill: float) -> np.ndarray:
+    """Copy ``array[:, corner : corner + size]``; what lies outside is ``fill``."""
+    window = np.full((array.shape[0], *size), fill, dtype=array.dtype)
+    source, target = [slice(None)], [slice(None)]
+    for start, width, length in zip(corner, size, array.shape[1:], strict=True):
+        low, high = max(start, 0), min(start + width, length)
+        source.append(slice(low, high))
+        target.append(slice(low - start, high - start))
+    window[tuple(target)] = array[tuple(source)]
+    return window

@@ -1,0 +1,67 @@
+"""A training state in one safetensors file: tensors, JSON-able facts, and a checksum over both. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedbench.files import write_atomic
+
+
+class CorruptCheckpoint(Exception):
+    """The file is truncated, altered or not a checkpoint."""
+
+
+def _checksum(tensors: Mapping[str, Tensor], facts: str) -> str:
+    sha = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        sha.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        sha.update(value.numpy().tobytes())
+    return sha.hexdigest()
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write contiguous CPU ``tensors`` and plain ``facts`` atomically: the old file stays until the new one is whole.
+
+    A tensor that appears under several names (the best round is often the last) is stored once.
+    """
+    stored: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    for name, value in tensors.items():
+        home = first.setdefault((value.data_ptr(), tuple(value.shape)), name)
+        if home == name:
+            stored[name] = value
+        else:
+            aliases[name] = home
+    text = json.dumps({"facts": facts, "aliases": aliases})
+    metadata = {"content": text, "sha256": _checksum(stored, text)}
+    write_atomic(path, lambda part: save_file(stored, part, metadata))
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what :func:`save` wrote.
+
+    Raises:
+        CorruptCheckpoint: the content does not match its checksum.
+    """
+    try:
+        with safe_open(path, "pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CorruptCheckpoint(f"{path}: {error}") from None
+    text = metadata.get("content", "")
+    if metadata.get("sha256") != _checksum(tensors, text):
+        raise CorruptCheckpoint(f"{path}: content does not match its checksum")
+    content = json.loads(text)
+    aliased = {name: tensors[home] for name, home in content["aliases"].items()}
+    return {**tensors, **aliased}, content["facts"]

@@ -1,0 +1,72 @@
+"""Where and how a run computes: device, precision, memory layout, threads. The only place that names them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedbench.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device with a precision and a layout."""
+
+    device: torch.device
+    bf16: bool
+    channels_last: bool
+
+    @classmethod
+    def start(cls, config: TrainingConfig, device: str) -> Compute:
+        """Fix the thread count (it changes the last bits of sums) and deterministic kernels, for this process."""
+        torch.set_num_threads(config.threads)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        return cls(torch.device(device), config.precision == "bf16", config.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision for a forward pass; does nothing at fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _layout(self, dims: int) -> torch.memory_format:
+        if not self.channels_last or dims not in (4, 5):
+            return torch.contiguous_format
+        return torch.channels_last if dims == 4 else torch.channels_last_3d
+
+    def images(self, images: Tensor) -> Tensor:
+        """Move a batch ``(B, C, *size)`` to the device in the chosen layout."""
+        return images.to(self.device, non_blocking=True).contiguous(memory_format=self._layout(images.dim()))
+
+    def networks(self, networks: nn.ModuleDict, spatial_dims: int) -> nn.ModuleDict:
+        """Move networks to the device in the chosen layout."""
+        networks.to(self.device)
+        if self.channels_last:
+            layout = self._layout(spatial_dims + 2)
+            for parameter in networks.parameters():
+                if parameter.dim() == spatial_dims + 2:
+                    parameter.data = parameter.data.contiguous(memory_format=layout)
+        return networks
+
+    def state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Move a state to the device (a copy where the device differs)."""
+        return {name: value.to(self.device) for name, value in state.items()}
+
+
+def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a detached, contiguous CPU copy that shares no memory with a live network."""
+    return {
+        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, value in state.items()
+    }
+
+
+@contextlib.contextmanager
+def own_stream(seed: int) -> Iterator[None]:
+    """Run a block (network initialisation) with torch's global generator set to ``seed``, then put it back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,102 @@
+"""Everything a suite can set about a run: validated, immutable, hashable as canonical JSON. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fedbench.errors import nearest
+from fedbench.parameters import Parameters
+
+MODELS = {
+    "basicunet": "MONAI BasicUNet, five levels (Falk et al. 2019); the default",
+    "unet": "MONAI UNet with residual units (Kerfoot et al. 2018)",
+    "segresnet": "MONAI SegResNet without its autoencoder branch (Myronenko 2018)",
+}
+
+
+class ModelConfig(Parameters):
+    """What network to train. ``channels``: encoder widths from input to bottleneck; None is the network's default."""
+
+    name: str = "basicunet"
+    norm: Literal["batch", "instance", "instance-plain", "group"] = "batch"
+    spatial_dims: Literal[2, 3] = 2
+    channels: tuple[int, ...] | None = Field(None, min_length=2)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in MODELS:
+            raise ValueError(f"no model named '{name}'{nearest(name, MODELS)}")
+        return name
+
+
+class TrainingConfig(Parameters):
+    """The budget and the local training, the same for every algorithm of a suite.
+
+    ``lr`` decays over the rounds; within a round it is constant. ``precision`` and ``channels_last`` set to ``auto``
+    are resolved once, when the runs are planned, and the resolved value is part of the run's identity.
+    """
+
+    rounds: int = Field(30, ge=1)
+    local_epochs: int = Field(1, ge=1)
+    batch_size: int = Field(8, ge=1)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd only
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    augment: bool = True
+    validate_every: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: bool = True
+    threads: int = Field(1, ge=1)
+
+
+class DataConfig(Parameters):
+    """Grid, split and partition. None takes what the dataset declares.
+
+    ``spacing``: common voxel size of all modalities in mm. ``size``: voxels of a training sample per axis (2-D: in
+    plane; 3-D models: the patch). ``split_seed`` fixes the test patients for all seeds of a suite.
+    """
+
+    spacing: tuple[float, ...] | None = None
+    size: tuple[int, ...] | None = None
+    patches_per_case: int = Field(4, ge=1)  # 3-D models: patches drawn from a case in one epoch
+    test_fraction: float = Field(0.3, gt=0, lt=1)
+    val_fraction: float = Field(0.15, gt=0, lt=1)
+    split_seed: int = 0
+    leave_out: str | None = None
+
+    @field_validator("spacing", "size")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and (len(value) not in (2, 3) or min(value) <= 0):
+            raise ValueError("needs 2 or 3 positive numbers")
+        return value
+
+    @model_validator(mode="after")
+    def _room_for_training(self) -> DataConfig:
+        if self.test_fraction + self.val_fraction >= 1:
+            raise ValueError("test_fraction + val_fraction must be below 1: no patient is left to train on")
+        return self
+
+
+class EvaluationConfig(Parameters):
+    """How deployed models are scored. ``selection`` is the rule tables use: the last round or the best validation."""
+
+    nsd_tolerance_mm: float = Field(3.0, gt=0)
+    selection: Literal["last", "best-validation"] = "last"
+
+
+def canonical(value: Any) -> str:
+    """Return ``value`` (plain types only) as JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 hex digest of :func:`canonical`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""The dataset contract: what one file in ``datasets/`` declares and yields.
+
+A dataset lists its cases lazily and reads one at a time. Splitting, resampling, normalising, caching and partitioning
+belong to the harness (:mod:`fedbench.preparation`, :mod:`fedbench.federation`). Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from fedbench.errors import UserError
+from fedbench.parameters import Parameters, validate
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One image with its label map on the same grid.
+
+    Attributes:
+        image: float32, ``(channels, X, Y, Z)`` or ``(channels, X, Y)``; raw intensities (HU, SUV, arbitrary MR units).
+        label: uint8, ``(X, Y, Z)`` or ``(X, Y)``; 0 is background, ``i + 1`` is ``Dataset.classes[i]``.
+        spacing: voxel size in mm, one number per spatial axis, axes in RAS order.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    spacing: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient (or field of view) in one modality, read on demand.
+
+    Attributes:
+        patient: the statistical unit; the same person has the same name in every modality.
+        modality: one of ``Dataset.modalities``.
+        read: returns the :class:`Volume`; called once, when the dataset is prepared.
+        site: hospital or scanner, where known.
+        sources: the files ``read`` opens; a change in any of them makes new runs.
+    """
+
+    patient: str
+    modality: str
+    read: Callable[[], Volume]
+    site: str = ""
+    sources: tuple[Path, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Unique within the dataset."""
+        return f"{self.patient}/{self.modality}"
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How raw intensities of one modality become network input in [-1, 1].
+
+    ``window``: clip to ``[low, high]`` in the image's own units (HU, SUV). ``percentile``: clip to the ``low``-th and
+    ``high``-th percentile of the volume's voxels (MR, whose units mean nothing).
+    """
+
+    kind: Literal["window", "percentile"]
+    low: float
+    high: float
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        low, high = (self.low, self.high) if self.kind == "window" else np.percentile(image, (self.low, self.high))
+        scaled = (image - low) / max(high - low, 1e-6)
+        return (2.0 * np.clip(scaled, 0.0, 1.0) - 1.0).astype(np.float32)
+
+
+class Dataset:
+    """Base of every dataset plugin.
+
+    Class attributes declare the set; :meth:`cases` lists what is there. ``needs_path`` datasets are given as
+    ``-d name=PATH``; the others generate their images.
+    """
+
+    name: ClassVar[str]
+    modalities: ClassVar[tuple[str, ...]]
+    classes: ClassVar[tuple[str, ...]]
+    intensity: ClassVar[Mapping[str, Intensity]]
+    spacing: ClassVar[tuple[float, ...]]  # common grid of all modalities, mm
+    size: ClassVar[tuple[int, ...]]  # in-plane size of a 2-D training sample, voxels of the common grid
+    needs_path: ClassVar[bool] = True
+    licence: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    where: ClassVar[str] = ""  # where a user gets it, in words
+
+    class Params(Parameters):
+        """Parameters of the dataset; none by default."""
+
+    def __init__(self, path: Path | str | None = None, **params: Any) -> None:
+        self.params: Any = validate(self.Params, params, f"dataset '{self.name}'")
+        if self.needs_path and path is None:
+            raise UserError(f"dataset '{self.name}' needs its folder: -d {self.name}=PATH. {self.where}".strip())
+        if not self.needs_path and path is not None:
+            raise UserError(f"dataset '{self.name}' is generated and takes no path; drop '={path}'.")
+        self.path = Path(path).expanduser() if path is not None else None
+        if self.path is not None and not self.path.is_dir():
+            raise UserError(f"dataset '{self.name}': no such folder: {self.path}. {self.where}".strip())
+
+    def cases(self) -> Iterable[Case]:
+        """Yield every case, in a fixed order, without reading any image.
+
+        Raises:
+            UserError: a file is missing or the folder is not laid out as the dataset's docstring says.
+        """
+        raise NotImplementedError(f"dataset '{self.name}' must implement cases()")

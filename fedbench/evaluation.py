@@ -1,0 +1,126 @@
+"""Deployed models x modalities x test cases x classes -> one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from fedbench.algorithm import MODEL, Deployment
+from fedbench.compute import Compute
+from fedbench.config import EvaluationConfig
+from fedbench.federation import ClientData, Federation
+from fedbench.inference import predict, truth
+from fedbench.metrics import ClassScore, score_case
+from fedbench.models import SegmentationNetwork
+from fedbench.preparation import PreparedCase
+
+if TYPE_CHECKING:
+    from fedbench.training import Task
+
+
+def load_deployment(networks: nn.ModuleDict, deployment: Deployment) -> None:
+    """Put a deployed model's weights into the segmentation network."""
+    networks["model"].load_state_dict({k.removeprefix(MODEL): v for k, v in deployment.entries.items()})
+
+
+def dice_per_class(prediction: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
+    """Return Dice of labels 1..classes; NaN where both masks are empty."""
+    joint = np.bincount(
+        (true.astype(np.int64) * (classes + 1) + prediction).ravel(), minlength=(classes + 1) ** 2
+    ).reshape(classes + 1, classes + 1)
+    sizes = (joint.sum(0) + joint.sum(1))[1:].astype(float)
+    return np.divide(2.0 * joint.diagonal()[1:], sizes, out=np.full(classes, np.nan), where=sizes > 0)
+
+
+def deployed_to(client: ClientData, deployments: Sequence[Deployment]) -> Deployment:
+    """Return the model that ``client`` uses: its own where it has one, otherwise the first that everybody has."""
+    own = [d for d in deployments if d.client == client.name]
+    return (own or [d for d in deployments if d.client is None])[0]
+
+
+def validation_dice(
+    task: Task, networks: nn.ModuleDict, deployments: Sequence[Deployment], compute: Compute
+) -> dict[str, float]:
+    """Return each client's mean Dice of its deployed model on its own validation cases (3-D, both-empty left out)."""
+    scores: dict[str, float] = {}
+    loaded = None
+    for client in task.federation.clients:
+        deployment = deployed_to(client, deployments)
+        if deployment is not loaded:
+            load_deployment(networks, deployment)
+            loaded = deployment
+        model: SegmentationNetwork = networks["model"]  # type: ignore[assignment]
+        values = [
+            dice_per_class(predict(model, case, compute, task.size), truth(case), task.classes) for case in client.val
+        ]
+        flat = np.concatenate(values)
+        scores[client.name] = float(np.nanmean(flat)) if np.isfinite(flat).any() else 0.0
+    return scores
+
+
+def relation(client: ClientData, modality: str, unseen: str | None) -> str:
+    """``in``: the client's own modality; ``cross``: another client's; ``unseen``: nobody's."""
+    if modality == unseen:
+        return "unseen"
+    return "in" if modality == client.modality else "cross"
+
+
+def evaluate(
+    task: Task,
+    class_names: Sequence[str],
+    config: EvaluationConfig,
+    networks: nn.ModuleDict,
+    deployments: Sequence[Deployment],
+    selection: str,
+    compute: Compute,
+    keep: Callable[[Deployment, PreparedCase, np.ndarray], None] = lambda *_: None,
+) -> list[dict[str, Any]]:
+    """Score every deployed model on every test case in every modality.
+
+    A global model is run once and its scores are listed for each client that uses it, so a row always says whose model
+    it is. ``keep`` sees each predicted label map.
+
+    Returns:
+        rows with client, client_modality, deployment, selection, relation, modality, patient, case, label, class, dice,
+        hd95 (mm), nsd, volume_truth, volume_prediction (ml), flag.
+    """
+    rows = []
+    federation: Federation = task.federation
+    for deployment in deployments:
+        load_deployment(networks, deployment)
+        model: SegmentationNetwork = networks["model"]  # type: ignore[assignment]
+        users = [c for c in federation.clients if deployment.client in (None, c.name)]
+        for case in federation.test:
+            prediction = predict(model, case, compute, task.size)
+            keep(deployment, case, prediction)
+            labels = range(1, task.classes + 1)
+            scores = score_case(prediction, truth(case), labels, case.spacing, config.nsd_tolerance_mm)
+            for client in users:
+                where = {
+                    "client": client.name,
+                    "client_modality": client.modality,
+                    "deployment": deployment.kind,
+                    "selection": selection,
+                    "relation": relation(client, case.modality, federation.unseen),
+                    "modality": case.modality,
+                    "patient": case.patient,
+                    "case": case.id,
+                }
+                rows += [where | _columns(score, class_names) for score in scores]
+    return rows
+
+
+def _columns(score: ClassScore, class_names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "label": score.label,
+        "class": class_names[score.label - 1],
+        "dice": score.dice,
+        "hd95": score.hd95,
+        "nsd": score.nsd,
+        "volume_truth": score.volume_truth,
+        "volume_prediction": score.volume_prediction,
+        "flag": score.flag,
+    }

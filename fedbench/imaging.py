@@ -1,0 +1,160 @@
+"""Reading NIfTI images and their masks: one orientation, checked, every problem a message that names the file.
+
+Format: NIfTI-1 and NIfTI-2 in one file (``.nii``, ``.nii.gz``), https://nifti.nimh.nih.gov.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+from fedbench.dataset import Volume
+from fedbench.errors import UserError
+
+GRID_TOLERANCE = 0.1  # of the smallest voxel size: how far corners of image and mask may lie apart
+FORMATS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by header size, the first field of the header
+
+
+def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a 3-D image, reoriented to the closest of the RAS axes; nothing is resampled.
+
+    Args:
+        path: a single-file NIfTI, compressed or not. Trailing axes of length 1 are dropped.
+
+    Returns:
+        The voxels ``(X, Y, Z)``, integers as stored and everything else float32; and the affine, 4 x 4 float64, from
+        voxel indices to mm.
+
+    Raises:
+        UserError: the file is missing, damaged, not NIfTI or not 3-D, or a voxel is NaN or infinite.
+    """
+    path = Path(path)
+    image = _parse(path, _content(path))
+    shape = image.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(f"{path}: needs a 3-D image, this one is {_by(image.shape)}; give one volume per file.")
+    stored = np.asanyarray(image.dataobj).reshape(shape)
+    if stored.dtype.kind not in "iuf":
+        raise UserError(f"{path}: needs one number per voxel, not {stored.dtype} (colour or complex); convert it.")
+    orientation = io_orientation(image.affine)
+    array = np.ascontiguousarray(apply_orientation(stored, orientation))
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
+            array = array.astype(np.float32)
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise UserError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; replace them and save again.")
+    return array, image.affine @ inv_ornt_aff(orientation, shape)
+
+
+def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[int] | Mapping[int, int]) -> Volume:
+    """Read an image and its mask.
+
+    Args:
+        image_path: see :func:`read_nifti`.
+        mask_path: on the grid of the image; it may be stored in another orientation.
+        labels: the values in the mask file, in the order of the classes: ``labels[i]`` becomes ``i + 1``. Or a mapping
+            from value in the file to label. 0 is background unless mapped.
+
+    Returns:
+        Image float32 ``(1, X, Y, Z)``, label uint8 ``(X, Y, Z)``, spacing in mm; axes in RAS order.
+
+    Raises:
+        UserError: a file cannot be read (:func:`read_nifti`), the grids differ, or the mask holds other values.
+        ValueError: ``labels`` gives a value twice, or a label outside 0-255.
+    """
+    table = _table(labels)
+    image_path, mask_path = Path(image_path), Path(mask_path)
+    (image, affine), (mask, mask_affine) = read_nifti(image_path), read_nifti(mask_path)
+    if image.shape != mask.shape:
+        raise UserError(
+            f"{mask_path}: the mask is {_by(mask.shape)} voxels, its image {image_path} {_by(image.shape)}: "
+            "resample the mask onto the image, or give the mask that belongs to it."
+        )
+    spacing = voxel_sizes(affine)
+    corners = np.stack(np.meshgrid(*((-0.5, size - 0.5) for size in image.shape)), axis=-1).reshape(-1, 3)
+    apart = np.linalg.norm(apply_affine(affine, corners) - apply_affine(mask_affine, corners), axis=1).max()
+    if apart > GRID_TOLERANCE * spacing.min():
+        raise UserError(
+            f"{mask_path}: the mask lies up to {apart:.3g} mm away from its image {image_path}: their affines differ. "
+            "Resample the mask onto the image, or copy the image's affine if only the header is wrong."
+        )
+    return Volume(
+        image.astype(np.float32, copy=False)[None], _relabel(mask, table, mask_path), tuple(map(float, spacing))
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        # Unpacked as a whole, because only at the end does gzip compare the checksum: a flipped bit else goes unseen.
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: cut short or damaged ({error}); copy or download it again.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
+
+
+def _parse(path: Path, content: bytes) -> nib.Nifti1Image:
+    if not content:
+        raise UserError(f"{path}: the file is empty; copy or download it again.")
+    sizes = (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
+    reader = FORMATS.get(sizes[0]) or FORMATS.get(sizes[1])
+    if reader is None:
+        raise UserError(f"{path}: not a NIfTI file (.nii or .nii.gz); convert it first.")
+    try:
+        image = reader.from_bytes(content)
+        singular = not np.isfinite(image.affine).all() or not np.isfinite(io_orientation(image.affine)).all()
+    except Exception as error:  # nibabel answers damaged headers with many types: KeyError, ValueError, its own
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: its NIfTI header is damaged ({reason}); copy or download it again.") from None
+    proxy: Any = image.dataobj
+    needed = proxy.offset + prod(image.shape) * image.get_data_dtype().itemsize
+    if len(content) < needed:
+        raise UserError(f"{path}: cut short: {len(content)} of {needed} bytes; copy or download it again.")
+    if singular:
+        raise UserError(f"{path}: its affine gives no voxel sizes; write a valid sform or qform to its header.")
+    return image
+
+
+def _table(labels: Sequence[int] | Mapping[int, int]) -> dict[int, int]:
+    pairs = labels.items() if isinstance(labels, Mapping) else [(value, i) for i, value in enumerate(labels, start=1)]
+    table = {int(value): int(label) for value, label in pairs}
+    if len(table) != len(labels) or any(not 0 <= label <= 255 for label in table.values()):
+        raise ValueError(f"labels must be distinct and become 0 to 255: {labels!r}")
+    if not isinstance(labels, Mapping) and 0 in table:
+        raise ValueError(f"labels lists classes; 0 is the background: {labels!r}")
+    return {0: 0} | table
+
+
+def _relabel(mask: np.ndarray, table: Mapping[int, int], path: Path) -> np.ndarray:
+    values, where = np.unique(mask, return_inverse=True)
+    if (values != np.rint(values)).any():
+        odd = _some(values[values != np.rint(values)])
+        raise UserError(f"{path}: a mask holds whole numbers, this one also {odd}; was it interpolated?")
+    unknown = [value for value in map(int, values) if value not in table]
+    if unknown:
+        raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
+    return np.array([table[int(value)] for value in values], dtype=np.uint8)[where].reshape(mask.shape)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _some(values: Sequence[float] | np.ndarray) -> str:
+    more = f" and {len(values) - 10} more" if len(values) > 10 else ""
+    return ", ".join(f"{value:g}" for value in values[:10]) + more

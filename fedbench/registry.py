@@ -1,0 +1,216 @@
+"""Finds plugins by name without running them: installed entry points, plugin folders, and files the user names.
+
+An entry point of the groups ``fedbench.algorithms`` and ``fedbench.datasets`` names a class (``pkg.module:Class``) or a
+package; of a package, every class in its files that has a literal ``name = "..."`` is a plugin. Files are read as text
+(``ast``) until a plugin is asked for, so listing is quick and nothing runs that was not named.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from fedbench.errors import UserError, nearest
+from fedbench.parameters import parse_value
+
+Kind = Literal["algorithm", "dataset"]
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was found, not yet imported. ``module`` is an import name, or empty for a file of the user's."""
+
+    name: str
+    class_name: str
+    module: str
+    file: Path
+    summary: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the user wrote for one algorithm or dataset: ``name[param=value,...]=path``.
+
+    ``name`` may be ``file.py:Class``. ``text`` writes it back in a canonical form.
+    """
+
+    name: str
+    params: tuple[tuple[str, Any], ...] = ()
+    path: str | None = None
+
+    @property
+    def text(self) -> str:
+        inside = ",".join(f"{k}={v}" for k, v in sorted(self.params))
+        return self.name + (f"[{inside}]" if inside else "") + (f"={self.path}" if self.path else "")
+
+
+_SPEC = re.compile(r"(?P<name>[^\[\]=]+)(\[(?P<params>[^\]]*)\])?(=(?P<path>.+))?")
+
+
+def parse_spec(text: str) -> Spec:
+    """Read ``fedprox[mu=0.1]``, ``my_algo.py:MyAlgo`` or ``sts=PATH``.
+
+    Raises:
+        UserError: the text does not have that form.
+    """
+    match = _SPEC.fullmatch(text.strip())
+    if not match:
+        raise UserError(f"cannot read '{text}'; write NAME, NAME[param=value,...] or NAME=PATH.")
+    params = []
+    for item in filter(None, (match["params"] or "").split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"cannot read '{item}' in '{text}'; write NAME[param=value,...].")
+        params.append((key.strip(), parse_value(value.strip())))
+    return Spec(match["name"].strip(), tuple(params), match["path"])
+
+
+def _plugins_in(file: Path, module: str) -> list[Plugin]:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UserError(f"plugin file {file} is not valid Python: {error}") from None
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            found.append(Plugin(name, node.name, module, file, summary))
+    return found
+
+
+def _literal_name(node: ast.ClassDef) -> str | None:
+    for statement in node.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        value = getattr(statement, "value", None)
+        named = any(isinstance(target, ast.Name) and target.id == "name" for target in targets)
+        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return value.value
+    return None
+
+
+@cache
+def discover(kind: Kind) -> dict[str, Plugin]:
+    """Return every installed plugin by name.
+
+    Raises:
+        UserError: two different plugins have the same name, or a name is not lower-case letters, digits and dashes.
+    """
+    found: dict[str, Plugin] = {}
+    for point in entry_points(group=f"fedbench.{kind}s"):
+        for plugin in _plugins_of(point.value):
+            other = found.get(plugin.name)
+            if other and (other.file, other.class_name) != (plugin.file, plugin.class_name):
+                raise UserError(f"two {kind}s are named '{plugin.name}': {other.file} and {plugin.file}; rename one.")
+            if not NAME.fullmatch(plugin.name):
+                raise UserError(f"{kind} name '{plugin.name}' in {plugin.file}: use lower-case letters, digits, dashes.")
+            found[plugin.name] = plugin
+    return dict(sorted(found.items()))
+
+
+def _plugins_of(target: str) -> list[Plugin]:
+    module, _, class_name = target.partition(":")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return []
+    if class_name:
+        return [p for p in _plugins_in(Path(spec.origin), module) if p.class_name == class_name]
+    files = [file for folder in spec.submodule_search_locations or [] for file in sorted(Path(folder).glob("*.py"))]
+    return [p for file in files for p in _plugins_in(file, f"{module}.{file.stem}")]
+
+
+def find(kind: Kind, name: str) -> Plugin:
+    """Return the plugin called ``name``, an installed name or ``path/file.py:Class``.
+
+    Raises:
+        UserError: there is none; the nearest known name is suggested.
+    """
+    if ".py" not in name:
+        known = discover(kind)
+        if name not in known:
+            raise UserError(f"no {kind} named '{name}'{nearest(name, known)}")
+        return known[name]
+    path, _, class_name = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise UserError(f"no such plugin file: {file}")
+    found = [p for p in _plugins_in(file, "") if class_name in ("", p.class_name)]
+    if len(found) != 1:
+        classes = ", ".join(p.class_name for p in _plugins_in(file, "")) or "none"
+        raise UserError(f'{file} holds {len(found)} fitting {kind}s; write FILE.py:CLASS (classes with a name: {classes}).')
+    return found[0]
+
+
+def load(kind: Kind, plugin: Plugin) -> type[Any]:
+    """Import a plugin's class; its code runs here for the first time.
+
+    Raises:
+        UserError: it is not a subclass of the contract.
+    """
+    module = importlib.import_module(plugin.module) if plugin.module else _module_from(plugin.file)
+    cls = getattr(module, plugin.class_name)
+    base = getattr(importlib.import_module(f"fedbench.{kind}"), kind.capitalize())
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f"{plugin.file}: class {plugin.class_name} is not a fedbench.{kind}.{kind.capitalize()}.")
+    return cls
+
+
+def _module_from(file: Path) -> ModuleType:
+    name = f"fedbench_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"cannot import plugin file {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def code_digest(cls: type) -> str:
+    """Return the sha256 of a plugin's source: its file, its bases' files and what they import from their folder."""
+    files: set[Path] = set()
+    todo = [sys.modules[base.__module__] for base in cls.__mro__ if not base.__module__.startswith("builtins")]
+    seen: set[str] = set()
+    while todo:
+        module = todo.pop()
+        file = getattr(module, "__file__", None)
+        plugin_code = file is not None and not re.fullmatch(r"(fedbench(\.(?!algorithms|datasets)\w+)?|torch\b.*)", module.__name__)
+        if module.__name__ in seen or not plugin_code or file is None:
+            continue
+        seen.add(module.__name__)
+        files.add(Path(file))
+        for value in vars(module).values():
+            other = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+            other_file = getattr(other, "__file__", None)
+            if other is not None and other_file and Path(other_file).parent == Path(file).parent:
+                todo.append(other)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files, key=lambda f: f.name))).hexdigest()
+
+
+RESULT_MODULES = (
+    "algorithm", "augmentation", "batches", "compute", "dataset", "evaluation", "federation", "imaging", "inference",
+    "metrics", "models", "preparation", "streams", "training",
+)  # fmt: skip
+
+
+@cache
+def harness_digest() -> str:
+    """Return the sha256 of the harness modules that determine results; the scheduler and the console do not."""
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in RESULT_MODULES)).hexdigest()

@@ -1,0 +1,186 @@
+"""Results on disk: one folder per run id, written atomically, sealed by checksums.
+
+``run.json`` provenance · ``cases.parquet`` one row per client's model, case and class · ``rounds.parquet`` one row per
+round, client and metric · ``checkpoint.safetensors`` final training state · ``contours.npz`` one predicted slice per
+case for figures · ``done`` the checksums of the others, written last. A folder without ``done`` is unfinished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from fedbench.errors import UserError
+from fedbench.files import sha256, try_lock, write_atomic, write_text
+
+RUN = "run.json"
+CASES = "cases.parquet"
+ROUNDS = "rounds.parquet"
+CHECKPOINT = "checkpoint.safetensors"
+CONTOURS = "contours.npz"
+PROGRESS = "progress.json"
+FAILURE = "failure.json"
+TRACEBACK = "traceback.txt"
+DONE = "done"
+SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, CONTOURS)
+
+Status = Literal["done", "failed", "interrupted", "absent"]
+
+
+class Results(NamedTuple):
+    """Tidy frames over all finished runs: ``runs`` (one row per run), ``cases`` and ``rounds`` (with ``run_id``)."""
+
+    runs: pd.DataFrame
+    cases: pd.DataFrame
+    rounds: pd.DataFrame
+
+
+class Store:
+    """A folder of runs. Any number of processes may work in it at once; a run is worked on by one of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            (root / ".locks").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write results to {root}: {error.strerror}; choose another folder with --out.") from None
+        if not os.access(root, os.W_OK):
+            raise UserError(f"cannot write results to {root}: no permission; choose another folder with --out.")
+
+    @property
+    def prepared(self) -> Path:
+        """Where prepared datasets are kept."""
+        return self.root / ".prepared"
+
+    def folder(self, run_id: str) -> Path:
+        """Return the run's folder (it may not exist)."""
+        return self.root / run_id
+
+    def lock(self, run_id: str) -> AbstractContextManager[bool]:
+        """Claim a run; yields False if another process has it."""
+        return try_lock(self.root / ".locks" / run_id)
+
+    def running(self, run_id: str) -> bool:
+        """Say whether a living process works on the run."""
+        if not (self.root / ".locks" / run_id).exists():
+            return False
+        with self.lock(run_id) as free:
+            return not free
+
+    def status(self, run_id: str) -> Status:
+        """Return how far a run is; ``done`` means its checksums were verified.
+
+        A folder that claims to be done but does not match its checksums is moved to ``.quarantine`` and counts as absent.
+        """
+        folder = self.folder(run_id)
+        if (folder / DONE).exists():
+            problem = broken(folder)
+            if problem is None:
+                return "done"
+            self.quarantine(run_id, problem)
+            return "absent"
+        if (folder / FAILURE).exists():
+            return "failed"
+        return "interrupted" if (folder / CHECKPOINT).exists() else "absent"
+
+    def quarantine(self, run_id: str, reason: str) -> Path:
+        """Move a corrupt folder aside, never delete it; the reason is written beside it."""
+        target = self.root / ".quarantine" / f"{run_id}.{time.time_ns()}"
+        target.parent.mkdir(exist_ok=True)
+        try:
+            os.rename(self.folder(run_id), target)
+        except FileNotFoundError:  # another process was first
+            return target
+        write_text(target.with_name(target.name + ".reason.txt"), reason + "\n")
+        return target
+
+    def run_ids(self) -> list[str]:
+        """All runs that have a folder."""
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+    def progress(self, run_id: str) -> dict[str, Any] | None:
+        """Return what the running process last said, or None."""
+        return read_json(self.folder(run_id) / PROGRESS)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON file's content, None where there is none or it is unreadable."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as parquet, atomically."""
+    frame = pd.DataFrame(rows)
+    write_atomic(path, lambda part: frame.to_parquet(part, index=False))
+
+
+def seal(folder: Path) -> None:
+    """Write ``done``: from here on the run is finished and any change to it is noticed."""
+    write_json(folder / DONE, {"sha256": {name: sha256(folder / name) for name in SEALED}})
+
+
+def broken(folder: Path) -> str | None:
+    """Return what is wrong with a sealed folder, None if nothing is."""
+    sealed = read_json(folder / DONE)
+    if sealed is None or not isinstance(sealed.get("sha256"), dict):
+        return f"{DONE} is not readable"
+    for name in SEALED:
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if sha256(folder / name) != sealed["sha256"].get(name):
+            return f"{name} does not match its checksum"
+    return None
+
+
+def _finished(root: Path) -> Iterator[Path]:
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if (folder / DONE).exists() and not folder.name.startswith("."):
+            yield folder
+
+
+def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
+    """Return the finished runs under ``path`` as tidy frames; nothing is changed on disk.
+
+    Args:
+        run_ids: only these runs; None takes all.
+
+    Raises:
+        UserError: no such folder, or a run does not match its checksums.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"no results in {root}: no such folder.")
+    runs, cases, rounds = [], [], []
+    for folder in _finished(root):
+        if run_ids is not None and folder.name not in run_ids:
+            continue
+        problem = broken(folder)
+        if problem:
+            raise UserError(f"run {folder.name} is corrupt ({problem}); `fedbench run` moves it aside and repeats it.")
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        keys = {"run_id": folder.name} | {k: run["identity"][k] for k in ("dataset", "algorithm", "seed", "partition")}
+        keys["label"] = run["label"]
+        runs.append(keys | {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")})
+        for frames, name in ((cases, CASES), (rounds, ROUNDS)):
+            frames.append(pd.read_parquet(folder / name).assign(**keys))
+    empty = pd.DataFrame()
+    return Results(
+        pd.DataFrame(runs),
+        pd.concat(cases, ignore_index=True) if cases else empty,
+        pd.concat(rounds, ignore_index=True) if rounds else empty,
+    )
