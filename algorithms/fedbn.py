@@ -40,7 +40,7 @@ class FedBN(FedAvg):
             kind = "BatchNorm" if self.params.norms == "batch" else "normalisation"
             raise UserError(
                 f"algorithm 'fedbn': the model has no {kind} layer with state, so nothing would stay local. "
-                "Use [model] norm = \"batch\", or 'fedbn[norms=all]' with norm = \"instance\" or \"group\"."
+                'Use [model] norm = "batch", or \'fedbn[norms=all]\' with norm = "instance" or "group".'
             )
 
     def deployments(self, server: Server, clients: Sequence[ClientState]) -> list[Deployment]:

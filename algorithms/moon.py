@@ -74,7 +74,9 @@ class MOON(FedAvg):
             return loss
         z = self._represent(step.client.networks, step.features, step)
         z_global, z_previous = (self._represent(frozen[which], None, step) for which in ("global", "previous"))
-        return loss + self.params.mu * step.log("contrastive", contrastive_loss(z, z_global, z_previous, self.params.tau))
+        return loss + self.params.mu * step.log(
+            "contrastive", contrastive_loss(z, z_global, z_previous, self.params.tau)
+        )
 
     def _represent(self, networks: nn.ModuleDict, features: Tensor | None, step: Step) -> Tensor:
         if self.params.feature == "decoder":

@@ -21,6 +21,7 @@ from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.parameters import Parameters, hyperparameter
 
 MR = Intensity("percentile", 0.5, 99.5)
+BRAIN = ("grey", "white", "csf", "infarct")
 SLICES = 12  # of the common grid, at the default in-plane size of 64
 
 
@@ -36,7 +37,7 @@ class Part:
         group: the :class:`Group` it moves, grows and goes missing with.
         inside: paints only over these tissues (anywhere if empty).
         label: the class it belongs to where ``tissue`` does not say so, such as a cyst in the liver.
-        rough: how much its outline wanders, as a fraction of its radii.
+        vary: by how much its place, size and outline vary between patients, mm.
         missing: the share of patients without it.
     """
 
@@ -47,7 +48,7 @@ class Part:
     group: str = ""
     inside: tuple[str, ...] = ()
     label: str = ""
-    rough: float = 0.04
+    vary: float = 1.5
     missing: float = 0.0
 
 
@@ -76,8 +77,8 @@ class Phantom(Dataset):
     parts: ClassVar[tuple[Part, ...]]
     groups: ClassVar[dict[str, Group]] = {}
     noise: ClassVar[dict[str, float]]  # standard deviation: HU, or the MR signal's unit
-    texture: ClassVar[float] = 0.08  # of tissue, as a fraction of the contrast range
-    spread: ClassVar[float] = 0.05  # of a tissue's contrast between scans, as a fraction of the contrast range
+    texture: ClassVar[float] = 0.05  # of tissue, as a fraction of the contrast range
+    spread: ClassVar[float] = 0.03  # of a tissue's contrast between scans, as a fraction of the contrast range
 
     class Params(Parameters):
         patients: int = hyperparameter(28, ge=4, le=999, doc="patients, each seen in every modality")
@@ -109,7 +110,7 @@ class Phantom(Dataset):
         if self.intensity[modality].kind == "window":
             image = signal + self.noise[modality] * scan.standard_normal(signal.shape, np.float32)
         else:
-            bias = np.exp(0.2 * waves(scan, axes, 5, 150.0, 400.0))
+            bias = np.exp(0.12 * waves(scan, axes, 5, 150.0, 400.0))
             real, imaginary = self.noise[modality] * scan.standard_normal((2, *signal.shape), np.float32)
             image = scan.uniform(300.0, 900.0) * np.hypot(np.maximum(signal, 0.0) * bias + real, imaginary)
         return Volume(image[None].astype(np.float32), label, spacing)
@@ -123,7 +124,7 @@ class Phantom(Dataset):
         column = self.modalities.index(modality)
         spread = self.spread * self._range(modality) * scan.standard_normal(len(self.tissues))
         spread[0] = 0.0
-        return {name: row[column] + by for (name, row), by in zip(self.tissues.items(), spread, strict=True)}
+        return {name: float(row[column] + by) for (name, row), by in zip(self.tissues.items(), spread, strict=True)}
 
     def _range(self, modality: str) -> float:
         window = self.intensity[modality]
@@ -133,27 +134,26 @@ class Phantom(Dataset):
         self, anatomy: np.random.Generator, axes: list[np.ndarray], contrast: dict[str, float], span: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sample the anatomy on the grid of ``axes`` (mm): signal float32 and label uint8, both ``(X, Y, Z)``."""
-        where, voxel = pose(anatomy, axes), axes[0][1] - axes[0][0]
-        outline, texture = waves(anatomy, axes, 8, 25.0, 70.0), waves(anatomy, axes, 12, 8.0, 30.0)
+        where, voxel = pose(anatomy, axes), float(axes[0][1] - axes[0][0])
+        outline, texture = waves(anatomy, axes, 8, 35.0, 90.0), waves(anatomy, axes, 12, 10.0, 35.0)
         drift = {name: (anatomy.uniform(-1, 1, 3), anatomy.normal(), anatomy.random()) for name in self.groups}
         tissues = list(self.tissues)
         signal = np.full(outline.shape, contrast[tissues[0]], np.float32)
         tissue, label = np.zeros(outline.shape, np.uint8), np.zeros(outline.shape, np.uint8)
         for part in self.parts:
             # Every part draws, missing or not, so that a missing organ leaves the rest of the patient as it was.
-            shift, growth, luck = anatomy.normal(0, 2.0, 3), anatomy.normal(0, 0.06), anatomy.random()
-            missing = luck < part.missing
+            shift, growth = part.vary * anatomy.normal(size=3), 0.5 * part.vary * anatomy.normal()
+            missing, radii = anatomy.random() < part.missing, np.add(part.radii, growth)
             if part.group:
                 group, (wander, swell, group_luck) = self.groups[part.group], drift[part.group]
-                shift, growth = shift + wander * group.wander, growth + swell * group.swell
+                shift, radii = shift + wander * group.wander, radii * np.exp(swell * group.swell)
                 missing |= group_luck < group.missing
             if missing:
                 continue
-            radii = np.array(part.radii) * np.exp(growth)
-            distance = ellipsoid(where, np.add(part.centre, shift), radii, part.angle) + part.rough * outline
-            cover = np.clip(0.5 + (1 - distance) * radii.min() / voxel, 0, 1)  # partial volume at the rim
+            depth = float(radii.min()) * (1 - ellipsoid(where, np.add(part.centre, shift), radii, part.angle))
+            cover = np.clip(0.5 + (depth + part.vary * outline) / voxel, 0, 1)  # partial volume at the rim
             if part.inside:
-                cover *= np.isin(tissue, [tissues.index(name) for name in part.inside])
+                cover *= np.array([name in part.inside for name in tissues])[tissue]
             signal += cover * (contrast[part.tissue] - signal)
             within = cover > 0.5
             tissue[within] = tissues.index(part.tissue)
@@ -213,7 +213,7 @@ class PhantomHeart(Phantom):
     intensity = {"CT": Intensity("window", -200.0, 500.0), "MR": MR}
     spacing = (3.0, 3.0, 6.0)
     grids = {"CT": (2.5, 2.5, 5.0), "MR": (3.2, 3.2, 7.2)}
-    noise = {"CT": 45.0, "MR": 0.05}
+    noise = {"CT": 35.0, "MR": 0.035}
     tissues = {
         "air": (-1000.0, 0.0),
         "fat": (-90.0, 0.95),
@@ -230,23 +230,23 @@ class PhantomHeart(Phantom):
     }
     groups = {"heart": Group((7.0, 6.0, 4.0), 0.09), "scar": Group((22.0, 22.0, 12.0), 0.2, missing=0.5)}
     parts = (
-        Part("fat", (0, -8, 0), (150, 98, inf)),
-        Part("muscle", (0, -8, 0), (138, 88, inf)),
+        Part("fat", (0, -8, 0), (150, 98, inf), vary=0.7),
+        Part("muscle", (0, -8, 0), (138, 88, inf), vary=0.7),
         Part("lung", (68, -12, 10), (52, 72, 120)),
         Part("lung", (-70, -14, 10), (50, 70, 120)),
         Part("bone", (0, -72, 0), (19, 17, inf)),
         Part("bone", (0, 74, 0), (18, 6, inf)),
         Part("liver", (62, 12, -62), (58, 58, 40)),
-        Part("fat", (-10, 6, 0), (62, 52, 62), -25, "heart"),
-        Part("blood", (-20, -48, 0), (11, 11, inf)),
-        Part("blood", (30, 8, 4), (21, 25, 25), 0, "heart"),
-        Part("blood", (30, -10, 40), (9, 9, 40), 0, "heart"),
-        Part("right-ventricle", (2, 26, -10), (38, 22, 28), -38, "heart"),
-        Part("left-atrium", (6, -25, 14), (29, 18, 22), 0, "heart", missing=0.12),
-        Part("blood", (2, 4, 34), (14, 14, 28), 0, "heart"),
-        Part("myocardium", (-26, 4, -8), (43, 30, 33), -42, "heart"),
-        Part("scar", (-26, 4, -8), (14, 14, 14), 0, "scar", ("myocardium",), "myocardium", 0.15),
-        Part("left-ventricle", (-24, 2, -6), (33, 20, 24), -42, "heart"),
+        Part("fat", (-10, 4, 0), (66, 56, 66), -25, "heart"),
+        Part("blood", (-22, -52, 0), (11, 11, inf)),
+        Part("blood", (38, 6, 0), (20, 26, 26), 0, "heart"),
+        Part("blood", (32, -12, 40), (9, 9, 40), 0, "heart"),
+        Part("right-ventricle", (2, 28, -10), (42, 24, 32), -38, "heart"),
+        Part("left-atrium", (8, -28, 12), (34, 21, 27), 0, "heart", missing=0.06),
+        Part("blood", (4, 4, 38), (14, 14, 28), 0, "heart"),
+        Part("myocardium", (-28, 4, -8), (46, 33, 37), -42, "heart"),
+        Part("scar", (-28, 4, -8), (14, 14, 14), 0, "scar", ("myocardium",), "myocardium", 3.0),
+        Part("left-ventricle", (-26, 3, -6), (35, 21, 27), -42, "heart", vary=1.2),
     )
 
 
@@ -261,59 +261,59 @@ class PhantomAbdomen(Phantom):
     modalities = ("CT", "T1", "T2")
     classes = ("liver", "spleen", "left-kidney", "right-kidney")
     intensity = {"CT": Intensity("window", -160.0, 240.0), "T1": MR, "T2": MR}
-    spacing = (5.0, 5.0, 9.0)
-    grids = {"CT": (4.2, 4.2, 7.7), "T1": (5.0, 5.0, 10.8), "T2": (5.6, 5.6, 9.0)}
-    noise = {"CT": 22.0, "T1": 0.04, "T2": 0.05}
+    spacing = (4.5, 4.5, 8.0)
+    grids = {"CT": (3.8, 3.8, 7.0), "T1": (4.5, 4.5, 9.6), "T2": (5.0, 5.0, 8.0)}
+    noise = {"CT": 16.0, "T1": 0.03, "T2": 0.03}
     tissues = {
         "air": (-1000.0, 0.0, 0.0),
-        "fat": (-100.0, 0.95, 0.55),
-        "muscle": (58.0, 0.40, 0.15),
-        "bone": (230.0, 0.60, 0.40),
+        "fat": (-100.0, 0.95, 0.40),
+        "muscle": (50.0, 0.22, 0.10),
+        "bone": (240.0, 0.75, 0.30),
         "lung": (-800.0, 0.05, 0.05),
-        "vessel": (165.0, 0.12, 0.06),
-        "bowel": (30.0, 0.32, 0.72),
+        "vessel": (165.0, 0.10, 0.05),
+        "bowel": (20.0, 0.14, 0.80),
         "gas": (-700.0, 0.03, 0.03),
-        "fluid": (8.0, 0.15, 1.0),
-        "liver": (112.0, 0.66, 0.28),
-        "spleen": (128.0, 0.40, 0.66),
-        "left-kidney": (185.0, 0.48, 0.78),
-        "right-kidney": (185.0, 0.48, 0.78),
+        "fluid": (8.0, 0.10, 1.0),
+        "liver": (105.0, 0.72, 0.22),
+        "spleen": (140.0, 0.34, 0.62),
+        "left-kidney": (205.0, 0.52, 0.95),
+        "right-kidney": (205.0, 0.52, 0.95),
     }
     groups = {
-        "liver": Group((6.0, 6.0, 8.0), 0.08),
+        "liver": Group((5.0, 5.0, 6.0), 0.07),
         "cyst": Group((35.0, 28.0, 25.0), 0.3, missing=0.5),
-        "spleen": Group((7.0, 9.0, 9.0), 0.16, missing=0.08),
-        "left": Group((7.0, 7.0, 9.0), 0.1, missing=0.08),
-        "right": Group((7.0, 7.0, 9.0), 0.1, missing=0.06),
-        "bowel": Group((16.0, 12.0, 14.0), 0.2),
+        "spleen": Group((5.0, 7.0, 7.0), 0.12, missing=0.04),
+        "left": Group((5.0, 5.0, 7.0), 0.08, missing=0.04),
+        "right": Group((5.0, 5.0, 7.0), 0.08, missing=0.04),
+        "bowel": Group((14.0, 9.0, 12.0), 0.2),
     }
     parts = (
-        Part("fat", (0, 0, 0), (142, 104, inf)),
-        Part("muscle", (0, -2, 0), (128, 90, inf)),
-        Part("fat", (0, 6, 0), (117, 79, inf)),
-        Part("bone", (0, -62, 0), (19, 18, inf)),
-        Part("muscle", (32, -62, -30), (17, 17, 80)),
-        Part("muscle", (-32, -62, -30), (17, 17, 80)),
-        Part("bowel", (-70, 24, -48), (26, 26, 30), 0, "bowel"),
-        Part("bowel", (0, 36, -46), (34, 20, 28), 0, "bowel"),
-        Part("bowel", (62, 30, -58), (26, 24, 24), 0, "bowel"),
-        Part("bowel", (-42, 38, 20), (34, 25, 34), 35, "bowel"),
-        Part("gas", (-42, 52, 20), (17, 8, 20), 35, "bowel", ("bowel",)),
-        Part("bowel", (-18, 8, -4), (38, 11, 14), 12),
-        Part("vessel", (-7, -32, 0), (10, 10, inf)),
-        Part("vessel", (20, -26, 0), (12, 10, inf)),
-        Part("liver", (60, 6, 18), (54, 60, 56), 0, "liver"),
-        Part("liver", (10, 34, 28), (48, 26, 30), 10, "liver"),
-        Part("vessel", (42, 2, 20), (28, 7, 9), 30, "liver", ("liver",), "liver"),
-        Part("fluid", (58, 8, 10), (12, 12, 12), 0, "cyst", ("liver",), "liver"),
-        Part("fluid", (34, 40, -14), (13, 18, 18), 20, "liver"),
-        Part("spleen", (-90, -20, 22), (21, 38, 38), -18, "spleen"),
-        Part("left-kidney", (-54, -38, -12), (24, 28, 46), 20, "left"),
-        Part("fluid", (-46, -34, -12), (9, 9, 18), 20, "left", ("left-kidney",), "left-kidney"),
-        Part("right-kidney", (56, -40, -24), (24, 28, 46), -20, "right"),
-        Part("fluid", (48, -36, -24), (9, 9, 18), -20, "right", ("right-kidney",), "right-kidney"),
-        Part("lung", (62, -10, 92), (50, 60, 40)),
-        Part("lung", (-70, -20, 92), (42, 56, 40)),
+        Part("fat", (0, 0, 0), (130, 104, inf), vary=0.7),
+        Part("muscle", (0, -2, 0), (121, 94, inf), vary=0.7),
+        Part("fat", (0, 4, 0), (113, 84, inf), vary=0.7),
+        Part("bone", (0, -66, 0), (19, 18, inf)),
+        Part("muscle", (28, -70, -30), (15, 15, 80)),
+        Part("muscle", (-28, -70, -30), (15, 15, 80)),
+        Part("bowel", (-70, 30, -44), (26, 24, 28), 0, "bowel"),
+        Part("bowel", (0, 40, -46), (34, 20, 28), 0, "bowel"),
+        Part("bowel", (62, 36, -62), (26, 24, 24), 0, "bowel"),
+        Part("bowel", (-44, 44, 20), (36, 24, 34), 35, "bowel"),
+        Part("gas", (-44, 56, 20), (17, 8, 20), 35, "bowel", ("bowel",)),
+        Part("bowel", (-14, 8, -4), (34, 10, 14), 12),
+        Part("vessel", (-8, -36, 0), (10, 10, inf)),
+        Part("vessel", (18, -30, 0), (12, 10, inf)),
+        Part("liver", (58, 12, 18), (54, 60, 56), 0, "liver"),
+        Part("liver", (10, 40, 24), (46, 26, 32), 10, "liver"),
+        Part("vessel", (42, 8, 20), (28, 7, 9), 30, "liver", ("liver",), "liver"),
+        Part("fluid", (58, 14, 10), (12, 12, 12), 0, "cyst", ("liver",), "liver"),
+        Part("fluid", (34, 48, -14), (13, 18, 18), 20, "liver"),
+        Part("left-kidney", (-50, -44, -18), (27, 32, 48), 20, "left"),
+        Part("fluid", (-42, -40, -18), (8, 8, 16), 20, "left", ("left-kidney",), "left-kidney"),
+        Part("spleen", (-88, -6, 22), (27, 46, 46), -12, "spleen"),
+        Part("right-kidney", (52, -46, -22), (27, 32, 48), -20, "right"),
+        Part("fluid", (44, -42, -22), (8, 8, 16), -20, "right", ("right-kidney",), "right-kidney"),
+        Part("lung", (62, -10, 88), (50, 60, 40)),
+        Part("lung", (-70, -20, 88), (42, 56, 40)),
     )
 
 
@@ -330,40 +330,38 @@ class PhantomTumour(Phantom):
     intensity = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), MR)
     spacing = (3.0, 3.0, 7.0)
     grids = {"T1": (3.0, 3.0, 7.0), "T1ce": (2.6, 2.6, 6.0), "T2": (2.8, 2.8, 8.4), "FLAIR": (3.4, 3.4, 7.0)}
-    noise = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), 0.04)
+    noise = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), 0.035)
     tissues = {
         "air": (0.0, 0.0, 0.0, 0.0),
-        "fat": (0.95, 0.90, 0.60, 0.55),
-        "skull": (0.08, 0.08, 0.05, 0.06),
-        "csf": (0.15, 0.15, 1.0, 0.08),
-        "grey": (0.55, 0.52, 0.55, 0.55),
-        "white": (0.75, 0.68, 0.38, 0.42),
-        "vein": (0.30, 0.98, 0.08, 0.15),
-        "infarct": (0.32, 0.30, 0.88, 0.75),
-        "oedema": (0.42, 0.38, 0.74, 0.95),
-        "core": (0.24, 0.98, 0.95, 0.62),
-        "necrosis": (0.15, 0.30, 1.0, 0.45),
+        "csf": (0.12, 0.12, 1.0, 0.06),
+        "grey": (0.66, 0.56, 0.46, 0.46),
+        "white": (0.82, 0.66, 0.36, 0.38),
+        "vein": (0.35, 0.95, 0.10, 0.15),
+        "infarct": (0.30, 0.28, 0.90, 0.75),
+        "oedema": (0.40, 0.32, 0.74, 0.95),
+        "core": (0.16, 1.0, 0.14, 0.62),
+        "necrosis": (0.10, 0.45, 0.30, 0.55),
     }
     groups = {
-        "tumour": Group((34.0, 44.0, 16.0), 0.22),
-        "necrosis": Group((4.0, 4.0, 3.0), 0.3, missing=0.3),
-        "infarct": Group((40.0, 50.0, 20.0), 0.3, missing=0.3),
+        "first": Group((34.0, 44.0, 14.0), 0.15),
+        "second": Group((34.0, 44.0, 14.0), 0.15, missing=0.4),
+        "infarct": Group((40.0, 50.0, 20.0), 0.2, missing=0.4),
     }
     parts = (
-        Part("fat", (0, 0, -10), (77, 93, 110), rough=0.01),
-        Part("skull", (0, 0, -10), (71, 87, 104), rough=0.01),
-        Part("csf", (0, 0, -10), (66, 82, 99), rough=0.01),
-        Part("grey", (0, 0, -10), (63, 79, 96), rough=0.03),
-        Part("white", (0, 0, -12), (55, 71, 86), rough=0.08),
-        Part("grey", (24, 4, -8), (10, 20, 18), 12),
-        Part("grey", (-24, 4, -8), (10, 20, 18), -12),
-        Part("csf", (11, 6, 6), (7, 30, 20), -10),
-        Part("csf", (-11, 6, 6), (7, 30, 20), 10),
-        Part("csf", (0, 0, 0), (1.8, 80, inf)),
-        Part("vein", (0, -80, 0), (7, 7, inf)),
-        Part("vein", (0, 82, 0), (4, 5, inf)),
-        Part("infarct", (0, 0, 0), (10, 12, 12), 0, "infarct", ("grey", "white"), rough=0.15),
-        Part("oedema", (0, 0, 0), (30, 28, 27), 0, "tumour", ("grey", "white", "infarct", "csf"), rough=0.14),
-        Part("core", (0, 0, 0), (17, 17, 17), 0, "tumour", ("oedema",), rough=0.12, missing=0.14),
-        Part("necrosis", (0, 0, 0), (8, 8, 9), 0, "tumour", ("core",), "core", rough=0.12, missing=0.3),
+        Part("csf", (0, 0, -10), (76, 88, 105), vary=0.7),
+        Part("grey", (0, 0, -10), (74, 86, 103), vary=1.0),
+        Part("white", (0, 0, -12), (64, 76, 92), vary=3.0),
+        Part("grey", (27, 4, -8), (11, 22, 20), 12),
+        Part("grey", (-27, 4, -8), (11, 22, 20), -12),
+        Part("csf", (12, 6, 6), (7, 32, 22), -10, vary=1.0),
+        Part("csf", (-12, 6, 6), (7, 32, 22), 10, vary=1.0),
+        Part("csf", (0, 0, 0), (2, 84, inf), vary=0.3),
+        Part("vein", (0, -86, 0), (7, 6, inf)),
+        Part("infarct", (0, 0, 0), (10, 11, 12), 0, "infarct", ("grey", "white"), vary=2.0),
+        Part("oedema", (0, 0, 0), (30, 29, 27), 0, "first", BRAIN, vary=3.0),
+        Part("oedema", (0, 0, 0), (30, 29, 27), 0, "second", BRAIN, vary=3.0),
+        Part("core", (0, 0, 0), (19, 19, 18), 0, "first", ("oedema",), vary=2.5, missing=0.12),
+        Part("core", (0, 0, 0), (19, 19, 18), 0, "second", ("oedema",), vary=2.5, missing=0.12),
+        Part("necrosis", (0, 0, 0), (8, 8, 8), 0, "first", ("core",), "core", 1.5, missing=0.3),
+        Part("necrosis", (0, 0, 0), (8, 8, 8), 0, "second", ("core",), "core", 1.5, missing=0.3),
     )

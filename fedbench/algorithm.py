@@ -105,7 +105,8 @@ class Client:
     def frozen(self, entries: Mapping[str, Tensor]) -> nn.ModuleDict:
         """Return a copy of the networks in eval mode without gradients, loaded with ``entries`` where they match."""
         frozen = copy.deepcopy(self.networks)
-        frozen.load_state_dict({**frozen.state_dict(), **{k: v for k, v in entries.items() if k in _names(frozen)}})
+        current = frozen.state_dict()
+        frozen.load_state_dict({**current, **{name: v for name, v in entries.items() if name in current}})
         return frozen.eval().requires_grad_(False)
 
 
@@ -249,7 +250,8 @@ class Algorithm:
 
     def upload(self, client: Client) -> Message:
         """Return what the client sends. Default: the shared entries."""
-        return {k: v for k, v in client.networks.state_dict().items() if k in self.shared_names(client.networks)}
+        shared = self.shared_names(client.networks)
+        return {name: value for name, value in client.networks.state_dict().items() if name in shared}
 
     def aggregate(self, server: Server, uploads: Sequence[Upload]) -> None:
         """Update ``server.weights`` and ``server.memory`` from the uploads, in client order."""
@@ -280,10 +282,6 @@ def _own_entries(owner: nn.Module) -> list[str]:
     return [name for name, value in owner._parameters.items() if value is not None] + [
         name for name in persistent if owner._buffers[name] is not None
     ]
-
-
-def _names(networks: nn.Module) -> set[str]:
-    return set(networks.state_dict())
 
 
 def model_entries(state: Mapping[str, Tensor]) -> State:

@@ -44,8 +44,8 @@ class TrainingSet:
             for case in client.train
             for z in range(case.label.shape[0] if len(self.size) == 2 else patches_per_case)
         ]
-        parts = [TrainingSet(part, size, batch_size, patches_per_case) for part in client.parts]
-        self.steps = sum(part.steps for part in parts) if parts else math.ceil(len(self.samples) / batch_size)
+        parts: list[TrainingSet] = [TrainingSet(part, size, batch_size, patches_per_case) for part in client.parts]
+        self.steps: int = sum(part.steps for part in parts) if parts else math.ceil(len(self.samples) / batch_size)
 
     def __len__(self) -> int:
         """n_k: training samples of one epoch."""

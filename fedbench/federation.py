@@ -52,11 +52,14 @@ class Federation:
             homes[case.patient].add("test")
         for patient, places in sorted(homes.items()):
             if len(places) > 1:
-                raise UserError(f"partition of '{self.dataset}': patient {patient} is in {' and in '.join(sorted(places))}.")
+                raise UserError(
+                    f"partition of '{self.dataset}': patient {patient} is in {' and in '.join(sorted(places))}."
+                )
 
 
 def pooled(clients: Sequence[ClientData]) -> ClientData:
-    """Return one client that holds all cases of ``clients``."""
+    """Return one client that holds all cases of ``clients``, whatever their order."""
+    clients = sorted(clients, key=lambda client: client.name)
     return ClientData(
         name="pooled",
         modality="+".join(client.modality for client in clients),
@@ -97,7 +100,7 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
             missing = "training" if not client.train else "validation"
             raise UserError(
                 f"dataset '{dataset.name}', seed {seed}: client '{client.name}' has no {missing} patient. "
-                "Add patients of this modality, leave it out (--leave-out), or change [data] test_fraction/val_fraction."
+                "Add patients, leave the modality out (--leave-out), or change [data] test_fraction/val_fraction."
             )
     test = tuple(case for p in splits["test"] for _, case in sorted(by_patient[p].items()))
     content = {

@@ -28,7 +28,12 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) atomically."""
-    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8") and None)
+
+
+    def write(part: Path) -> None:
+        part.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
 
 
 def sha256(path: Path) -> str:

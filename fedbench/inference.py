@@ -32,7 +32,7 @@ def predict(model: SegmentationNetwork, case: PreparedCase, compute: Compute, pa
     """
     model.eval()
     image = torch.from_numpy(np.array(case.image))
-    z, _, x, y = image.shape
+    x, y = image.shape[2:]
     with compute.autocast():
         if model.spatial_dims == 2:
             parts = [
@@ -42,7 +42,7 @@ def predict(model: SegmentationNetwork, case: PreparedCase, compute: Compute, pa
             labels = torch.cat(parts).permute(1, 2, 0)
         else:
             volume = compute.images(image.permute(1, 2, 3, 0)[None])
-            labels = sliding_window_inference(volume, patch, 1, model, overlap=0.25, mode="gaussian")[0].argmax(0)  # type: ignore[union-attr,index]
+            labels = sliding_window_inference(volume, patch, 1, model, overlap=0.25, mode="gaussian")[0].argmax(0)
             labels = labels.to(torch.uint8).cpu()
     prediction = labels.numpy()
     return prediction[..., 0] if len(case.shape) == 2 else prediction

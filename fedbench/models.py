@@ -7,6 +7,7 @@ each architecture says once how its forward pass splits: ``forward(x) == decode(
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from monai.networks.nets import BasicUNet, SegResNet, UNet
@@ -88,7 +89,9 @@ class _UNet(SegmentationNetwork):
     net: UNet
 
     def _levels(self) -> tuple[list[nn.Module], nn.Module, list[nn.Module]]:
-        downs, ups, block = [], [], self.net.model
+        downs: list[nn.Module] = []
+        ups: list[nn.Module] = []
+        block: Any = self.net.model
         while isinstance(block, nn.Sequential) and len(block) == 3 and hasattr(block[1], "submodule"):
             downs.append(block[0])
             ups.append(block[2])
@@ -172,6 +175,9 @@ def build_model(config: ModelConfig, in_channels: int, out_channels: int) -> Seg
         out_channels: classes plus background.
 
     Raises:
-        UserError: channels that do not suit the architecture.
+        UserError: channels or a norm that do not suit the architecture.
     """
-    return _BUILDERS[config.name](config, in_channels, out_channels)
+    try:
+        return _BUILDERS[config.name](config, in_channels, out_channels)
+    except ValueError as error:
+        raise UserError(f"model '{config.name}' with norm '{config.norm}' and {out_channels} outputs: {error}.") from None

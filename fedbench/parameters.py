@@ -26,7 +26,7 @@ def hyperparameter(default: Any, *, search: Sequence[Any] | None = None, doc: st
         doc: one line shown by ``fedbench show``.
         limits: pydantic limits such as ``ge``, ``gt``, ``le``, ``lt``.
     """
-    extra = {"search": list(search)} if search is not None else None
+    extra: Any = {"search": list(search)} if search is not None else None
     return Field(default, description=doc, json_schema_extra=extra, **limits)
 
 

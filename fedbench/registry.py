@@ -113,7 +113,9 @@ def discover(kind: Kind) -> dict[str, Plugin]:
             if other and (other.file, other.class_name) != (plugin.file, plugin.class_name):
                 raise UserError(f"two {kind}s are named '{plugin.name}': {other.file} and {plugin.file}; rename one.")
             if not NAME.fullmatch(plugin.name):
-                raise UserError(f"{kind} name '{plugin.name}' in {plugin.file}: use lower-case letters, digits, dashes.")
+                raise UserError(
+                    f"{kind} name '{plugin.name}' in {plugin.file}: use lower-case letters, digits, dashes."
+                )
             found[plugin.name] = plugin
     return dict(sorted(found.items()))
 
@@ -147,7 +149,9 @@ def find(kind: Kind, name: str) -> Plugin:
     found = [p for p in _plugins_in(file, "") if class_name in ("", p.class_name)]
     if len(found) != 1:
         classes = ", ".join(p.class_name for p in _plugins_in(file, "")) or "none"
-        raise UserError(f'{file} holds {len(found)} fitting {kind}s; write FILE.py:CLASS (classes with a name: {classes}).')
+        raise UserError(
+            f"{file} holds {len(found)} fitting {kind}s; write FILE.py:CLASS (classes with a name: {classes})."
+        )
     return found[0]
 
 
@@ -190,13 +194,17 @@ def code_digest(cls: type) -> str:
     while todo:
         module = todo.pop()
         file = getattr(module, "__file__", None)
-        plugin_code = file is not None and not re.fullmatch(r"(fedbench(\.(?!algorithms|datasets)\w+)?|torch\b.*)", module.__name__)
+        plugin_code = file is not None and not re.fullmatch(
+            r"(fedbench(\.(?!algorithms|datasets)\w+)?|torch\b.*)", module.__name__
+        )
         if module.__name__ in seen or not plugin_code or file is None:
             continue
         seen.add(module.__name__)
         files.add(Path(file))
         for value in vars(module).values():
-            other = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+            other = (
+                value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+            )
             other_file = getattr(other, "__file__", None)
             if other is not None and other_file and Path(other_file).parent == Path(file).parent:
                 todo.append(other)

@@ -63,7 +63,7 @@ def execute(cell: Cell, root: Path, options: Options, report: Report = lambda _:
         report: called after every round with round, rounds, loss, validation Dice.
 
     Returns:
-        the outcome; an exception of the run is recorded in its folder (``failure.json``, ``traceback.txt``), not raised.
+        the outcome; an exception is recorded in the run's folder (``failure.json``, ``traceback.txt``), not raised.
     """
     results = Store(root)
     folder = results.folder(cell.id)
@@ -175,7 +175,7 @@ def show_slice(prediction: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def _savez(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with open(path, "wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 # -- what the outside sees -----------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def _board(folder: Path, round: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError("--tensorboard needs the package tensorboard: pip install 'fedbench[tensorboard]'.") from None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=round)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=round)
 
 
 def _events(board: Any, training: Training) -> None:

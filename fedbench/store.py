@@ -50,7 +50,9 @@ class Store:
         try:
             (root / ".locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot write results to {root}: {error.strerror}; choose another folder with --out.") from None
+            raise UserError(
+                f"cannot write results to {root}: {error.strerror}; choose another folder with --out."
+            ) from None
         if not os.access(root, os.W_OK):
             raise UserError(f"cannot write results to {root}: no permission; choose another folder with --out.")
 
@@ -77,7 +79,7 @@ class Store:
     def status(self, run_id: str) -> Status:
         """Return how far a run is; ``done`` means its checksums were verified.
 
-        A folder that claims to be done but does not match its checksums is moved to ``.quarantine`` and counts as absent.
+        A folder that says it is done but does not match its checksums is moved to ``.quarantine`` and counts as absent.
         """
         folder = self.folder(run_id)
         if (folder / DONE).exists():
@@ -165,7 +167,9 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
     root = Path(path)
     if not root.is_dir():
         raise UserError(f"no results in {root}: no such folder.")
-    runs, cases, rounds = [], [], []
+    runs: list[dict[str, Any]] = []
+    cases: list[pd.DataFrame] = []
+    rounds: list[pd.DataFrame] = []
     for folder in _finished(root):
         if run_ids is not None and folder.name not in run_ids:
             continue

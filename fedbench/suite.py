@@ -1,4 +1,4 @@
-"""Suites: TOML -> validated configuration -> the list of runs. A run's id is a hash of all that determines its result."""
+"""Suites: TOML -> validated configuration. A run's id is a hash of all that determines its result."""
 
 from __future__ import annotations
 

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from fedbench.algorithm import (
-    MODEL, Algorithm, Client, ClientState, Deployment, Message, Server, Setup, State, Step, Upload,
+    MODEL,
+    Algorithm,
+    Client,
+    ClientState,
+    Deployment,
+    Message,
+    Server,
+    Setup,
+    State,
+    Step,
+    Upload,
 )  # fmt: skip
 from fedbench.batches import TrainingSet
 from fedbench.compute import Compute, own_stream, to_cpu
@@ -90,8 +100,8 @@ def build_networks(task: Task, clients: Iterable[ClientData]) -> nn.ModuleDict:
 class Training:
     """The state of one run and the loop over its rounds.
 
-    Use: ``for round in training.rounds(): ...``; between rounds :meth:`state` may be saved, and a new ``Training`` of the
-    same task given :meth:`restore` goes on to the same bits.
+    Use: ``for round in training.rounds(): ...``; between rounds :meth:`state` may be saved, and a new ``Training`` of
+    the same task given :meth:`restore` goes on to the same bits.
     """
 
     def __init__(self, task: Task, compute: Compute) -> None:

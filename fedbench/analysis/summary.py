@@ -1,0 +1,282 @@
+"""The table at the end of ``run``: one row per algorithm and kind of deployed model, means with confidence intervals.
+
+The unit is the patient: scores are averaged over seeds first, then within the patient; the interval is a bootstrap over
+patients (BCa, Efron, JASA 1987). Empty-versus-empty scores are left out of the means and counted instead.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from scipy import stats
+
+from fedbench.console import clock
+from fedbench.errors import UserError
+from fedbench.store import Results
+
+RELATIONS = {"in": "in-modality", "cross": "cross-modality", "unseen": "unseen-modality"}
+METRICS = {"dice": "Dice", "hd95": "HD95 (mm)"}
+DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval
+COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
+KINDS = ("global", "personal")  # listed first, in this order
+NO_RUN = "none"  # the deployment of an algorithm without a finished run
+RESAMPLES = 2000
+FEWEST_PATIENTS = 3  # for an interval
+LEGEND = (
+    "missed, false-alarm: scores with only the prediction or only the truth empty; they enter the means as Dice 0 and "
+    "HD95 = image diagonal. not applicable: both empty; not in the means."
+)
+
+
+def summarise(
+    results: Results, dataset: str, selection: str = "last", order: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return one row per (label, deployment) of ``dataset``.
+
+    Args:
+        selection: which models' scores, ``last`` or ``best-validation``.
+        order: labels in the order of the rows; one without a finished run gets a row without numbers.
+
+    Returns:
+        label, deployment; per relation and metric the mean (``in-modality Dice``) and its 95% interval (the same name
+        with `` low`` and `` high``); counts of flagged scores and of all ``scores``; patients, seeds, bytes per round,
+        seconds per run. ``attrs`` holds dataset, selection and ``notes``: what a reader of the numbers must know.
+
+    Raises:
+        UserError: nothing to summarise, or runs that cannot be compared.
+    """
+    runs, cases, rounds = (_of_dataset(frame, dataset) for frame in results)
+    if runs.empty:
+        raise UserError(f"no finished run of dataset '{dataset}' in these results.")
+    cases = cases[cases["selection"] == selection]
+    if cases.empty:
+        raise UserError(f"dataset '{dataset}': no scores of selection '{selection}'; known: last, best-validation.")
+    _check_comparable(runs, dataset)
+    relations = [r for r in RELATIONS if r in set(cases["relation"])]
+    rows: list[dict[str, Any]] = []
+    for label in dict.fromkeys([*(order or ()), *runs["label"]]):
+        own_runs, own_rounds = runs[runs["label"] == label], rounds[rounds["label"] == label]
+        own = cases[cases["label"] == label]
+        cost = _cost(own_runs, own_rounds)
+        for deployment in sorted(own["deployment"].unique(), key=_kind_order) or [NO_RUN]:
+            scores = own[own["deployment"] == deployment]
+            rows.append({"label": label, "deployment": deployment} | _score(scores, deployment, relations) | cost)
+    frame = pd.DataFrame(rows)
+    frame.attrs = {"dataset": dataset, "selection": selection, "notes": _notes(runs, frame)}
+    return frame
+
+
+def _of_dataset(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    return frame[frame["dataset"] == dataset] if "dataset" in frame else frame
+
+
+def _kind_order(kind: str) -> tuple[int, str]:
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS), kind)
+
+
+def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
+    for seed, group in runs.groupby("seed"):
+        if group["partition"].nunique() > 1:
+            held = "; ".join(f"{d[:12]}: {_list(g['label'])}" for d, g in group.groupby("partition"))
+            raise UserError(
+                f"dataset '{dataset}', seed {seed}: the runs have different partitions ({held}) and cannot be compared. "
+                "Summarise them apart: another results folder, or load_results(..., run_ids)."
+            )
+        for label, same in group.groupby("label"):
+            if len(same) > 1:
+                raise UserError(
+                    f"dataset '{dataset}', seed {seed}: '{label}' ran more than once, with other settings or sources "
+                    f"({_list(same['run_id'])}). Keep one: another results folder, or load_results(..., run_ids)."
+                )
+
+
+def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for relation in relations:
+        related = scores[scores["relation"] == relation]
+        for metric in METRICS:
+            name = _column(relation, metric)
+            values = patient_means(related, metric)
+            row[name] = values.mean() if len(values) else np.nan
+            row[f"{name} low"], row[f"{name} high"] = interval(values)
+    distinct = _distinct(scores, deployment)
+    row |= {column: int((distinct["flag"] == flag).sum()) for flag, column in COUNTS.items()}
+    return row | {"scores": len(distinct), "patients": scores["patient"].nunique()}
+
+
+def _column(relation: str, metric: str) -> str:
+    return f"{RELATIONS[relation]} {METRICS[metric]}"
+
+
+def patient_means(scores: pd.DataFrame, metric: str) -> np.ndarray:
+    """Return one mean per patient (sorted by name): over seeds first, then over the patient's cases, classes, models."""
+    over_seeds = scores.groupby(["patient", "case", "class", "client"])[metric].mean()
+    return over_seeds.groupby("patient").mean().dropna().to_numpy()
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95% bootstrap interval of the mean: BCa, percentile where BCa does not exist, NaN for few patients."""
+    if len(values) < FEWEST_PATIENTS:
+        return np.nan, np.nan
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    for method in ("BCa", "percentile"):
+        stream = np.random.default_rng(0)  # the same patients are drawn for every algorithm
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a degenerate BCa warns and gives NaN
+            found = stats.bootstrap(
+                (values,), np.mean, method=method, n_resamples=RESAMPLES, vectorized=True, random_state=stream
+            ).confidence_interval
+        if np.isfinite([found.low, found.high]).all():
+            break
+    return float(found.low), float(found.high)
+
+
+def _distinct(scores: pd.DataFrame, deployment: str) -> pd.DataFrame:
+    """Drop repetitions: a model that all clients share is listed once per client, but was scored once."""
+    shared = [] if deployment == "personal" else ["seed", "case", "class"]
+    return scores.drop_duplicates(shared) if shared else scores
+
+
+def _cost(runs: pd.DataFrame, rounds: pd.DataFrame) -> dict[str, Any]:
+    traffic = rounds[rounds["metric"].isin(("bytes up", "bytes down"))]
+    per_round = traffic.groupby(["run_id", "round"])["value"].sum()
+    return {
+        "seeds": runs["seed"].nunique(),
+        "bytes per round": per_round.mean() if len(per_round) else np.nan,
+        "seconds per run": runs["seconds"].mean() if len(runs) else np.nan,
+    }
+
+
+def _notes(runs: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
+    notes = []
+    seeds = {label: set(group["seed"]) for label, group in runs.groupby("label")}
+    every = set().union(*seeds.values())
+    for label in dict.fromkeys(frame["label"]):
+        if label not in seeds:
+            notes.append(f"{label}: no finished run.")
+        elif missing := sorted(every - seeds[label]):
+            word = "seed" if len(missing) == 1 else "seeds"
+            notes.append(
+                f"{label}: {word} {_list(missing)} missing or not finished; its means are over {len(seeds[label])} of "
+                f"{len(every)} seeds and not comparable with the others'."
+            )
+    if runs["steps"].nunique() > 1:
+        budgets = "; ".join(f"{n}: {_list(group['label'])}" for n, group in runs.groupby("steps"))
+        notes.append(f"Training steps per run differ ({budgets}): the budgets are not equal.")
+    few = frame[(frame["patients"] < FEWEST_PATIENTS) & (frame["deployment"] != NO_RUN)]
+    if len(few):
+        notes.append(f"No interval with fewer than {FEWEST_PATIENTS} patients.")
+    return notes
+
+
+def _list(values: Iterable[Any]) -> str:
+    return ", ".join(str(v) for v in dict.fromkeys(values))
+
+
+# -- showing it ----------------------------------------------------------------------------------------------------
+
+
+def render(frame: pd.DataFrame, title: str, console: Console) -> None:
+    """Print ``frame`` under ``title``, to which the selection rule is added if it does not name it; notes below.
+
+    On a narrow console intervals go below their means, and on a very narrow one counts and costs get their own table.
+    """
+    selection = frame.attrs["selection"]
+    heading = title if selection in title else f"{title} ({selection} round)"
+    text = _text(frame)
+    constant = {c: text[c].iloc[0] for c in ("patients", "seeds") if text[c].nunique() == 1}
+    text = text.drop(columns=list(constant))
+    heading += "\nmean [95% CI over patients]" + "".join(f", {n} {_plural(c, n)}" for c, n in constant.items())
+    folded = text.map(lambda cell: cell.replace(" [", "\n[", 1)) if len(text) else text
+    folded[["algorithm", "model"]] = text[["algorithm", "model"]]
+    scored = [c for c in text if _is_score(c)]
+    keys = ["algorithm", "model"]
+    layouts = [[text], [folded], [folded[keys + scored], folded.drop(columns=scored)]]
+    for layout in layouts:
+        tables = [_table(part) for part in layout]
+        unlimited = console.options.update(max_width=10_000)
+        if all(console.measure(table, options=unlimited).maximum <= console.width for table in tables):
+            break
+    console.print(Text(heading, style="bold"))
+    for table in tables:
+        console.print(table)
+    console.print(Text(LEGEND, style="dim"))
+    for note in frame.attrs["notes"]:
+        console.print(Text(f"! {note}", style="yellow"))
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """Return ``frame`` as a Markdown table, notes as a list below it."""
+    text = _text(frame)
+    left = ("algorithm", "model")
+    lines = [
+        list(text.columns),
+        [":--" if c in left else "--:" for c in text.columns],
+        *([cell.replace("|", "\\|") for cell in row] for row in text.itertuples(index=False)),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rule = f"Models of the {frame.attrs['selection']} round; mean [95% CI over patients]. {LEGEND}"
+    return "\n\n".join([table, rule, *(["\n".join(f"- {n}" for n in frame.attrs["notes"])] * bool(frame.attrs["notes"]))])
+
+
+def _text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Format every column; the same text on the console and in Markdown."""
+    columns: dict[str, list[str]] = {"algorithm": list(frame["label"]), "model": list(frame["deployment"])}
+    for relation in RELATIONS:
+        for metric, digits in DIGITS.items():
+            name = _column(relation, metric)
+            if name in frame:
+                triples = zip(frame[name], frame[f"{name} low"], frame[f"{name} high"], strict=True)
+                columns[name] = [_with_interval(*triple, digits) for triple in triples]
+    for name in (*COUNTS.values(), "scores", "patients"):
+        absent = frame["deployment"] == NO_RUN
+        columns[name] = ["–" if none else str(n) for none, n in zip(absent, frame[name], strict=True)]
+    columns["seeds"] = [str(n) for n in frame["seeds"]]
+    columns["sent per round"] = [human_bytes(n) for n in frame["bytes per round"]]
+    columns["time per run"] = ["–" if np.isnan(s) else clock(s) for s in frame["seconds per run"]]
+    return pd.DataFrame(columns)
+
+
+def _is_score(column: str) -> bool:
+    return column.endswith(tuple(METRICS.values()))
+
+
+def _plural(noun: str, number: str) -> str:
+    return noun.removesuffix("s") if number == "1" else noun
+
+
+def _with_interval(mean: float, low: float, high: float, digits: tuple[int, int]) -> str:
+    if np.isnan(mean):
+        return "–"
+    text = f"{mean:.{digits[0]}f}"
+    return text if np.isnan(low) else f"{text} [{low:.{digits[1]}f}, {high:.{digits[1]}f}]"
+
+
+def human_bytes(number: float) -> str:
+    """``1990180`` -> ``1.99 MB``."""
+    if np.isnan(number):
+        return "–"
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _table(text: pd.DataFrame) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in text:
+        left = column in ("algorithm", "model")
+        header = "\n".join(str(column).split(" ", 1))
+        table.add_column(Text(header), justify="left" if left else "right", overflow="fold")
+    for row in text.itertuples(index=False):
+        table.add_row(*(Text(cell) for cell in row))
+    return table
