@@ -1,9 +1,9 @@
 """Generated 3-D phantoms: cartoon anatomy, seen by several modalities, that needs no download.
 
-A patient is one continuous anatomy (ellipsoids, bent by a smooth warp) in millimetres. Each modality samples it on its own
-voxel grid and gives its tissues its own contrast: CT in Hounsfield units with Gaussian noise; MR in arbitrary units
-with a receive-coil bias field and Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995). Everything is a function of
-(dataset, seed, patient, modality). Axes are RAS: +x is the patient's right, +y the front, +z the head.
+A patient is one continuous anatomy (ellipsoids, bent by a smooth warp) in millimetres. Each modality samples it on
+its own voxel grid and gives its tissues its own contrast: CT in Hounsfield units with Gaussian noise; MR in arbitrary
+units with a receive-coil bias field and Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995). Everything is a
+function of (dataset, seed, patient, modality). Axes are RAS: +x is the patient's right, +y the front, +z the head.
 """
 
 from __future__ import annotations
@@ -165,9 +165,10 @@ class Phantom(Dataset):
 def waves(
     rng: np.random.Generator, axes: list[np.ndarray], count: int, shortest: float, longest: float
 ) -> np.ndarray:
-    """Return a smooth random field of mean 0 and variance 1, float32 ``(X, Y, Z)``: plane waves of the lengths given (mm).
+    """Return a smooth random field of mean 0 and variance 1, float32 ``(X, Y, Z)``.
 
-    It is a function of position, not of the grid, so that all modalities of a patient see the same field.
+    It sums ``count`` plane waves (lengths in mm): a function of position, not of the grid, so all modalities of a
+    patient see the same field.
     """
     directions = rng.standard_normal((count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -193,7 +194,7 @@ def pose(rng: np.random.Generator, axes: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def ellipsoid(where: list[np.ndarray], centre: np.ndarray, radii: np.ndarray, angle: float) -> np.ndarray:
-    """Return the distance from ``centre`` in units of the radius met on the way: below 1 inside. float32 ``(X, Y, Z)``."""
+    """Return the distance from ``centre`` over the radius in that direction, below 1 inside: float32 ``(X, Y, Z)``."""
     cos, sin = np.float32(np.cos(np.deg2rad(angle))), np.float32(np.sin(np.deg2rad(angle)))
     x, y, z = (axis - np.float32(mm) for axis, mm in zip(where, centre, strict=True))
     a, b, c = (np.float32(mm) for mm in radii)
@@ -267,17 +268,17 @@ class PhantomAbdomen(Phantom):
     tissues = {
         "air": (-1000.0, 0.0, 0.0),
         "fat": (-100.0, 0.95, 0.40),
-        "muscle": (50.0, 0.22, 0.10),
+        "muscle": (50.0, 0.52, 0.10),
         "bone": (240.0, 0.75, 0.30),
         "lung": (-800.0, 0.05, 0.05),
         "vessel": (165.0, 0.10, 0.05),
-        "bowel": (20.0, 0.14, 0.80),
+        "bowel": (20.0, 0.45, 0.75),
         "gas": (-700.0, 0.03, 0.03),
         "fluid": (8.0, 0.10, 1.0),
         "liver": (105.0, 0.72, 0.22),
-        "spleen": (140.0, 0.34, 0.62),
-        "left-kidney": (205.0, 0.52, 0.95),
-        "right-kidney": (205.0, 0.52, 0.95),
+        "spleen": (140.0, 0.36, 0.60),
+        "left-kidney": (205.0, 0.18, 0.95),
+        "right-kidney": (205.0, 0.18, 0.95),
     }
     groups = {
         "liver": Group((5.0, 5.0, 6.0), 0.07),
@@ -307,10 +308,10 @@ class PhantomAbdomen(Phantom):
         Part("vessel", (42, 8, 20), (28, 7, 9), 30, "liver", ("liver",), "liver"),
         Part("fluid", (58, 14, 10), (12, 12, 12), 0, "cyst", ("liver",), "liver"),
         Part("fluid", (34, 48, -14), (13, 18, 18), 20, "liver"),
-        Part("left-kidney", (-50, -44, -18), (27, 32, 48), 20, "left"),
+        Part("left-kidney", (-50, -42, -14), (29, 34, 54), 20, "left"),
         Part("fluid", (-42, -40, -18), (8, 8, 16), 20, "left", ("left-kidney",), "left-kidney"),
         Part("spleen", (-88, -6, 22), (27, 46, 46), -12, "spleen"),
-        Part("right-kidney", (52, -46, -22), (27, 32, 48), -20, "right"),
+        Part("right-kidney", (52, -44, -16), (29, 34, 54), -20, "right"),
         Part("fluid", (44, -42, -22), (8, 8, 16), -20, "right", ("right-kidney",), "right-kidney"),
         Part("lung", (62, -10, 88), (50, 60, 40)),
         Part("lung", (-70, -20, 88), (42, 56, 40)),
@@ -320,8 +321,9 @@ class PhantomAbdomen(Phantom):
 class PhantomTumour(Phantom):
     """A glioma in T1, T1 with contrast agent (T1ce), T2 and FLAIR.
 
-    Labels exclude one another: ``core`` (enhancing and necrotic), and ``oedema``, the rest of the tumour. The whole tumour
-    is both. Some patients have no core (low grade). Old infarcts and, in T1ce, the venous sinuses look like tumour.
+    Labels exclude one another: ``core`` (enhancing and necrotic), and ``oedema``, the rest of the tumour. The whole
+    tumour is both. Some patients have no core (low grade). Old infarcts and, in T1ce, the venous sinuses look like
+    tumour.
     """
 
     name = "phantom-tumour"
@@ -330,38 +332,47 @@ class PhantomTumour(Phantom):
     intensity = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), MR)
     spacing = (3.0, 3.0, 7.0)
     grids = {"T1": (3.0, 3.0, 7.0), "T1ce": (2.6, 2.6, 6.0), "T2": (2.8, 2.8, 8.4), "FLAIR": (3.4, 3.4, 7.0)}
-    noise = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), 0.035)
+    noise = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), 0.03)
+    texture = 0.03
     tissues = {
         "air": (0.0, 0.0, 0.0, 0.0),
-        "csf": (0.12, 0.12, 1.0, 0.06),
-        "grey": (0.66, 0.56, 0.46, 0.46),
-        "white": (0.82, 0.66, 0.36, 0.38),
+        # Brightest in every scan, tumour or not; otherwise the core would set the percentile of those that have one.
+        "fat": (1.0, 1.0, 1.0, 1.0),
+        "skull": (0.06, 0.06, 0.04, 0.05),
+        "csf": (0.12, 0.12, 0.95, 0.06),
+        "grey": (0.80, 0.57, 0.25, 0.43),
+        "white": (0.86, 0.62, 0.20, 0.39),
         "vein": (0.35, 0.95, 0.10, 0.15),
         "infarct": (0.30, 0.28, 0.90, 0.75),
-        "oedema": (0.40, 0.32, 0.74, 0.95),
-        "core": (0.16, 1.0, 0.14, 0.62),
-        "necrosis": (0.10, 0.45, 0.30, 0.55),
+        "oedema": (0.52, 0.30, 0.54, 0.92),
+        "core": (0.18, 0.98, 0.98, 0.14),
+        "necrosis": (0.12, 0.75, 0.85, 0.10),
     }
     groups = {
-        "first": Group((34.0, 44.0, 14.0), 0.15),
-        "second": Group((34.0, 44.0, 14.0), 0.15, missing=0.4),
-        "infarct": Group((40.0, 50.0, 20.0), 0.2, missing=0.4),
+        "first": Group((32.0, 42.0, 18.0), 0.15),
+        "second": Group((32.0, 42.0, 18.0), 0.15, missing=0.3),
+        "third": Group((32.0, 42.0, 18.0), 0.15, missing=0.4),
+        "infarct": Group((40.0, 50.0, 20.0), 0.2, missing=0.5),
     }
     parts = (
-        Part("csf", (0, 0, -10), (76, 88, 105), vary=0.7),
-        Part("grey", (0, 0, -10), (74, 86, 103), vary=1.0),
-        Part("white", (0, 0, -12), (64, 76, 92), vary=3.0),
+        Part("fat", (0, 0, -10), (82, 92, inf), vary=0.6),
+        Part("skull", (0, 0, -10), (77, 87, inf), vary=0.6),
+        Part("csf", (0, 0, -10), (73, 83, 105), vary=0.6),
+        Part("grey", (0, 0, -10), (71, 81, 103), vary=0.8),
+        Part("white", (0, 0, -12), (62, 72, 92), vary=3.0),
         Part("grey", (27, 4, -8), (11, 22, 20), 12),
         Part("grey", (-27, 4, -8), (11, 22, 20), -12),
         Part("csf", (12, 6, 6), (7, 32, 22), -10, vary=1.0),
         Part("csf", (-12, 6, 6), (7, 32, 22), 10, vary=1.0),
-        Part("csf", (0, 0, 0), (2, 84, inf), vary=0.3),
-        Part("vein", (0, -86, 0), (7, 6, inf)),
-        Part("infarct", (0, 0, 0), (10, 11, 12), 0, "infarct", ("grey", "white"), vary=2.0),
-        Part("oedema", (0, 0, 0), (30, 29, 27), 0, "first", BRAIN, vary=3.0),
-        Part("oedema", (0, 0, 0), (30, 29, 27), 0, "second", BRAIN, vary=3.0),
-        Part("core", (0, 0, 0), (19, 19, 18), 0, "first", ("oedema",), vary=2.5, missing=0.12),
-        Part("core", (0, 0, 0), (19, 19, 18), 0, "second", ("oedema",), vary=2.5, missing=0.12),
-        Part("necrosis", (0, 0, 0), (8, 8, 8), 0, "first", ("core",), "core", 1.5, missing=0.3),
-        Part("necrosis", (0, 0, 0), (8, 8, 8), 0, "second", ("core",), "core", 1.5, missing=0.3),
+        Part("csf", (0, 0, 0), (2, 80, inf), vary=0.3),
+        Part("vein", (0, -80, 0), (7, 6, inf)),
+        Part("infarct", (0, 0, 0), (9, 10, 11), 0, "infarct", ("grey", "white"), vary=2.0),
+        Part("oedema", (0, 0, 0), (28, 27, 26), 0, "first", BRAIN, vary=2.5),
+        Part("oedema", (0, 0, 0), (28, 27, 26), 0, "second", BRAIN, vary=2.5),
+        Part("oedema", (0, 0, 0), (28, 27, 26), 0, "third", BRAIN, vary=2.5),
+        Part("core", (0, 0, 0), (18, 18, 18), 0, "first", ("oedema",), vary=2.0, missing=0.3),
+        Part("core", (0, 0, 0), (18, 18, 18), 0, "second", ("oedema",), vary=2.0, missing=0.3),
+        Part("core", (0, 0, 0), (18, 18, 18), 0, "third", ("oedema",), vary=2.0, missing=0.3),
+        Part("necrosis", (0, 0, 0), (8, 8, 8), 0, "first", ("core",), "core", missing=0.3),
+        Part("necrosis", (0, 0, 0), (8, 8, 8), 0, "second", ("core",), "core", missing=0.3),
     )

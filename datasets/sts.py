@@ -35,6 +35,7 @@ class SoftTissueSarcoma(Dataset):
     }
     spacing = (3.0, 3.0, 3.27)
     size = (64, 64)
+    mirror_axes = (0,)  # left and right limbs; front and back are not alike
     licence = "CC BY 3.0, https://creativecommons.org/licenses/by/3.0/"
     citation = (
         "Vallières M, Freeman CR, Skamene SR, El Naqa I. A radiomics model from joint FDG-PET and MRI texture features "

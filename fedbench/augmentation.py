@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,15 +21,18 @@ def _uniform(n: int, bound: float, generator: torch.Generator) -> Tensor:
     return (torch.rand(n, generator=generator) * 2 - 1) * bound
 
 
-def affine_matrices(n: int, spatial_dims: int, generator: torch.Generator) -> Tensor:
-    """Return ``(n, d, d + 1)``: random flips in plane, rotation in plane, isotropic scale and shift.
+def affine_matrices(n: int, spatial_dims: int, mirror_axes: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return ``(n, d, d + 1)``: random flips along ``mirror_axes``, rotation in plane, isotropic scale and shift.
 
-    Coordinates are torch's (last image axis first), so the in-plane axes of a 3-D patch ``(X, Y, Z)`` are the last two
-    coordinates.
+    Coordinates are torch's (last image axis first): of a slice ``(X, Y)`` and of a patch ``(X, Y, Z)``, Y and X are the
+    last two.
     """
     angle = _uniform(n, ROTATION, generator)
     scale = 1 + _uniform(n, SCALE, generator)
-    flips = 1 - 2 * torch.randint(0, 2, (n, 2), generator=generator).float()
+    drawn = 1 - 2 * torch.randint(0, 2, (n, 2), generator=generator).float()
+    flips = torch.ones(n, 2)
+    for axis in mirror_axes:
+        flips[:, 1 - axis] = drawn[:, 1 - axis]
     matrices = torch.eye(spatial_dims).repeat(n, 1, 1)
     a, b = spatial_dims - 2, spatial_dims - 1
     matrices[:, a, a] = torch.cos(angle) * flips[:, 0]
@@ -40,16 +44,19 @@ def affine_matrices(n: int, spatial_dims: int, generator: torch.Generator) -> Te
     return torch.cat([matrices, shift], dim=2)
 
 
-def augment(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augment(
+    images: Tensor, labels: Tensor, mirror_axes: Sequence[int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Return randomly transformed copies.
 
     Args:
         images: ``(B, C, *size)`` in [-1, 1]; interpolated linearly, edges repeated.
         labels: ``(B, 1, *size)`` integer; nearest neighbour, so no value is invented.
+        mirror_axes: in-plane image axes (0 = X, 1 = Y) that may be flipped.
         generator: CPU stream; every draw is made on the CPU, so that devices see the same numbers.
     """
     n, spatial_dims = len(images), images.dim() - 2
-    theta = affine_matrices(n, spatial_dims, generator).to(images.device)
+    theta = affine_matrices(n, spatial_dims, mirror_axes, generator).to(images.device)
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     moved_labels = grid_sample(labels.to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False)

@@ -35,10 +35,19 @@ class TrainingSet:
         size: spatial size of a sample; 2 numbers for slices, 3 for patches.
         batch_size: samples per step. A pooled client makes as many steps per epoch as its parts together.
         patches_per_case: 3-D only.
+        mirror_axes: in-plane axes that augmentation may flip.
     """
 
-    def __init__(self, client: ClientData, size: Sequence[int], batch_size: int, patches_per_case: int) -> None:
+    def __init__(
+        self,
+        client: ClientData,
+        size: Sequence[int],
+        batch_size: int,
+        patches_per_case: int = 1,
+        mirror_axes: Sequence[int] = (),
+    ) -> None:
         self.size = tuple(size)
+        self.mirror_axes = tuple(mirror_axes)
         self.samples = [
             _Sample(case, z if len(self.size) == 2 else None)
             for case in client.train
@@ -56,12 +65,12 @@ class TrainingSet:
         order = torch.randperm(len(self.samples), generator=generator)
         for chosen in torch.tensor_split(order, self.steps):
             images, labels = self._stack(chosen.tolist(), generator)
-            yield augment(images, labels, generator) if augmented else (images, labels)
+            yield augment(images, labels, self.mirror_axes, generator) if augmented else (images, labels)
 
     def plain(self, n: int, generator: torch.Generator) -> Tensor:
         """Return up to ``n`` training images without augmentation, spread evenly over the cases."""
-        step = max(1, len(self.samples) // n)
-        return self._stack(list(range(0, len(self.samples), step))[:n], generator)[0]
+        taken = min(n, len(self.samples))
+        return self._stack([i * len(self.samples) // taken for i in range(taken)], generator)[0]
 
     def _stack(self, indices: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         pairs = [self._read(self.samples[i], generator) for i in indices]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,22 +25,26 @@ def _checksum(tensors: Mapping[str, Tensor], facts: str) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        sha.update(value.numpy().tobytes())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())  # as bytes: numpy knows no bfloat16
     return sha.hexdigest()
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write contiguous CPU ``tensors`` and plain ``facts`` atomically: the old file stays until the new one is whole.
+    """Write CPU ``tensors`` and plain ``facts`` atomically: the old file stays until the new one is whole.
 
     A tensor that appears under several names (the best round is often the last) is stored once.
     """
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    first: dict[tuple[object, ...], str] = {}
+    storages: set[int] = set()
     for name, value in tensors.items():
-        home = first.setdefault((value.data_ptr(), tuple(value.shape)), name)
+        home = first.setdefault((value.data_ptr(), value.dtype, value.shape, value.stride()), name)
         if home == name:
-            stored[name] = value
+            whole = value.detach().contiguous()
+            storage = whole.untyped_storage().data_ptr()
+            stored[name] = whole.clone() if storage in storages else whole  # safetensors refuses overlapping tensors
+            storages.add(storage)
         else:
             aliases[name] = home
     text = json.dumps({"facts": facts, "aliases": aliases})

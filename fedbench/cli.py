@@ -41,9 +41,7 @@ Datasets = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0-4 or 0,2,5.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Communication rounds.")]
-LeaveOut = Annotated[
-    str | None, typer.Option(metavar="MODALITY", help="Train without a modality and score it.")
-]
+LeaveOut = Annotated[str | None, typer.Option(metavar="MODALITY", help="Train without a modality and score it.")]
 Out = Annotated[Path, typer.Option(help="Where results are kept.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs per run; a fraction packs several runs on one.")]
 
@@ -211,19 +209,25 @@ def show(run_id: Annotated[str, typer.Argument(help="A run id, or the beginning 
 
 @app.command()
 def summary(
-    out: Out = OUT,
+    all_: All = False, suite: SuiteOption = None, algorithm: Algorithms = None, dataset: Datasets = None,
+    seeds: Seeds = None, rounds: Rounds = None, leave_out: LeaveOut = None, out: Out = OUT, gpus_per_run: Gpus = 0.0,
     selection: Annotated[str, typer.Option(help="Which models: 'last' round or 'best-validation' round.")] = "last",
-) -> None:
-    """Print the result tables of everything finished under a results folder.
+) -> None:  # fmt: skip
+    """Print result tables: of a suite, or of everything finished under a results folder.
 
-    Example: `fedbench summary --selection best-validation`
+    Example: `fedbench summary --all --selection best-validation`
     """
     from fedbench.analysis.summary import render, summarise
-    from fedbench.store import load_results
+    from fedbench.store import Store, load_results
 
     if selection not in ("last", "best-validation"):
         raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")
-    results = load_results(out)
+    _must_exist(out)
+    ids = None
+    if all_ or suite or algorithm or dataset:
+        chosen = _suite(all_, suite, algorithm, dataset, seeds, rounds, leave_out)
+        ids = [cell.id for cell in _plan(chosen, Store(out), gpus_per_run)]
+    results = load_results(out, ids)
     if results.runs.empty:
         raise UserError(f"no finished run in {out}; start with `fedbench run --all`.")
     for name in sorted(results.runs["dataset"].unique()):

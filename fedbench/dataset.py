@@ -87,6 +87,9 @@ class Dataset:
     intensity: ClassVar[Mapping[str, Intensity]]
     spacing: ClassVar[tuple[float, ...]]  # common grid of all modalities, mm
     size: ClassVar[tuple[int, ...]]  # in-plane size of a 2-D training sample, voxels of the common grid
+    mirror_axes: ClassVar[
+        tuple[int, ...]
+    ] = ()  # in-plane axes (0 = X, 1 = Y) along which a mirrored image is plausible
     needs_path: ClassVar[bool] = True
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""

@@ -82,7 +82,7 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
     if config.leave_out is not None and config.leave_out not in dataset.modalities:
         hint = nearest(config.leave_out, dataset.modalities)
         raise UserError(f"dataset '{dataset.name}' has no modality '{config.leave_out}' to leave out{hint}")
-    trained = [m for m in dataset.modalities if m != config.leave_out]
+    trained = sorted(m for m in dataset.modalities if m != config.leave_out)  # no result depends on how they are listed
     by_patient: dict[str, dict[str, PreparedCase]] = defaultdict(dict)
     for case in dataset.cases:
         by_patient[case.patient][case.modality] = case
@@ -91,10 +91,7 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
         split: _deal(splits[split], by_patient, trained, (dataset.name, "deal", split, seed))
         for split in ("train", "val")
     }
-    clients = tuple(
-        ClientData(m, m, tuple(dealt["train"][m]), tuple(dealt["val"][m]))
-        for m in sorted(trained)  # a canonical order: results cannot depend on how a dataset lists its modalities
-    )
+    clients = tuple(ClientData(m, m, tuple(dealt["train"][m]), tuple(dealt["val"][m])) for m in trained)
     for client in clients:
         if not client.train or not client.val:
             missing = "training" if not client.train else "validation"
@@ -141,7 +138,7 @@ def _deal(
 ) -> dict[str, list[PreparedCase]]:
     hands: dict[str, list[PreparedCase]] = {m: [] for m in modalities}
     order = shuffled(list(patients), *names)
-    order.sort(key=lambda p: len(by_patient[p]))  # stable: patients with one modality have no choice, so they go first
+    order.sort(key=lambda p: len(by_patient[p].keys() & set(modalities)))  # stable; who has no choice goes first
     for patient in order:
         able = [m for m in modalities if m in by_patient[patient]]
         if able:

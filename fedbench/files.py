@@ -29,7 +29,6 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) atomically."""
 
-
     def write(part: Path) -> None:
         part.write_text(text, encoding="utf-8")
 

@@ -180,4 +180,6 @@ def build_model(config: ModelConfig, in_channels: int, out_channels: int) -> Seg
     try:
         return _BUILDERS[config.name](config, in_channels, out_channels)
     except ValueError as error:
-        raise UserError(f"model '{config.name}' with norm '{config.norm}' and {out_channels} outputs: {error}.") from None
+        raise UserError(
+            f"model '{config.name}' with norm '{config.norm}' and {out_channels} outputs: {error}."
+        ) from None

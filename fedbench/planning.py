@@ -158,6 +158,7 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
         classes=len(prepared.classes),
         channels=prepared.channels,
         size=sample_size(prepared, model, data),
+        mirror_axes=prepared.mirror_axes,
         model=model,
         training=TrainingConfig(**identity["training"]),
         data=data,

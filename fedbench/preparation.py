@@ -24,7 +24,7 @@ from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
 from fedbench.files import locked, write_text
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class PreparedDataset:
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
     size: tuple[int, ...]
+    mirror_axes: tuple[int, ...]
     channels: int
     cases: tuple[PreparedCase, ...]
     content: str
@@ -96,10 +97,15 @@ def resample(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     return Volume(image.astype(np.float32), label.astype(np.uint8), tuple(float(s) for s in spacing))
 
 
-def _check(case: Case, volume: Volume, dataset: Dataset) -> None:
+def _check(case: Case, volume: Volume, dataset: Dataset, grid: tuple[float, ...]) -> None:
     where = f"dataset '{dataset.name}', case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")
     if volume.image.shape[1:] != volume.label.shape:
         raise UserError(f"{where}: image {volume.image.shape[1:]} and mask {volume.label.shape} differ in shape.")
+    axes = volume.label.ndim
+    if len(volume.spacing) != axes or len(grid) < axes:
+        raise UserError(
+            f"{where}: {axes} axes, spacing {volume.spacing}, [data] spacing {grid}; give one number per axis."
+        )
     bad = int(np.count_nonzero(~np.isfinite(volume.image)))
     if bad:
         raise UserError(f"{where}: {bad} voxels are NaN or infinite; repair or remove the image.")
@@ -112,7 +118,7 @@ def _slices_first(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     image, label = volume.image, volume.label
     if label.ndim == 2:
         image, label = image[..., None], label[..., None]
-    return np.ascontiguousarray(np.moveaxis(image, -1, 0)), np.ascontiguousarray(np.moveaxis(label, -1, 0))
+    return np.ascontiguousarray(np.moveaxis(image, -1, 0)), np.ascontiguousarray(np.moveaxis(label, -1, 0), np.uint8)
 
 
 def _source_stamp(cases: Iterable[Case], *, checksum: bool) -> dict[str, list[object]]:
@@ -154,7 +160,8 @@ def prepare(dataset: Dataset, code: str, cache: Path, spacing: tuple[float, ...]
 
 
 def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    for stale in (folder, *folder.parent.glob(f".{folder.name}.*")):  # what a killed process left; we hold the lock
+        shutil.rmtree(stale, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         records = [_write_case(dataset, case, grid, work / f"{number:05d}") for number, case in enumerate(cases)]
@@ -164,8 +171,9 @@ def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder:
             "modalities": list(dataset.modalities),
             "classes": list(dataset.classes),
             "size": list(dataset.size),
+            "mirror_axes": list(dataset.mirror_axes),
             "channels": records[0].pop("channels"),
-            "content": digest([[r["id"], r["patient"], r["site"], r["content"]] for r in records]),
+            "content": digest(sorted([r["id"], r["patient"], r["site"], r["content"]] for r in records)),
             "sources": _source_stamp(cases, checksum=True),
             "cases": records,
         }
@@ -177,7 +185,7 @@ def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder:
 
 def _write_case(dataset: Dataset, case: Case, grid: tuple[float, ...], stem: Path) -> dict[str, object]:
     volume = case.read()
-    _check(case, volume, dataset)
+    _check(case, volume, dataset, grid)
     spacing = grid[: volume.label.ndim]
     volume = resample(volume, spacing)
     normalise = dataset.intensity[case.modality]
@@ -210,6 +218,7 @@ def load(folder: Path) -> PreparedDataset:
         modalities=tuple(manifest["modalities"]),
         classes=tuple(manifest["classes"]),
         size=tuple(manifest["size"]),
+        mirror_axes=tuple(manifest["mirror_axes"]),
         channels=manifest["channels"],
         cases=tuple(cases),
         content=manifest["content"],

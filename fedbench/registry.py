@@ -11,6 +11,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -51,8 +52,13 @@ class Spec:
 
     @property
     def text(self) -> str:
-        inside = ",".join(f"{k}={v}" for k, v in sorted(self.params))
+        inside = ",".join(f"{k}={_write_value(v)}" for k, v in sorted(self.params))
         return self.name + (f"[{inside}]" if inside else "") + (f"={self.path}" if self.path else "")
+
+
+def _write_value(value: Any) -> str:
+    """What :func:`parse_value` reads back as the same value of the same type."""
+    return value if isinstance(value, str) and parse_value(value) == value else json.dumps(value)
 
 
 _SPEC = re.compile(r"(?P<name>[^\[\]=]+)(\[(?P<params>[^\]]*)\])?(=(?P<path>.+))?")
@@ -170,7 +176,8 @@ def load(kind: Kind, plugin: Plugin) -> type[Any]:
 
 
 def _module_from(file: Path) -> ModuleType:
-    name = f"fedbench_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    content = hashlib.sha256(str(file).encode() + file.read_bytes())  # an edited file is another module
+    name = f"fedbench_plugin_{content.hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -208,7 +215,9 @@ def code_digest(cls: type) -> str:
             other_file = getattr(other, "__file__", None)
             if other is not None and other_file and Path(other_file).parent == Path(file).parent:
                 todo.append(other)
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files, key=lambda f: f.name))).hexdigest()
+    return hashlib.sha256(
+        b"".join(file.read_bytes() for file in sorted(files, key=lambda f: (f.name, f.read_bytes())))
+    ).hexdigest()
 
 
 RESULT_MODULES = (

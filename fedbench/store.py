@@ -139,7 +139,7 @@ def seal(folder: Path) -> None:
 def broken(folder: Path) -> str | None:
     """Return what is wrong with a sealed folder, None if nothing is."""
     sealed = read_json(folder / DONE)
-    if sealed is None or not isinstance(sealed.get("sha256"), dict):
+    if not isinstance(sealed, dict) or not isinstance(sealed.get("sha256"), dict):
         return f"{DONE} is not readable"
     for name in SEALED:
         if not (folder / name).is_file():
@@ -178,7 +178,7 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
             raise UserError(f"run {folder.name} is corrupt ({problem}); `fedbench run` moves it aside and repeats it.")
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         keys = {"run_id": folder.name} | {k: run["identity"][k] for k in ("dataset", "algorithm", "seed", "partition")}
-        keys["label"] = run["label"]
+        keys["setting"] = run["label"]
         runs.append(keys | {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")})
         for frames, name in ((cases, CASES), (rounds, ROUNDS)):
             frames.append(pd.read_parquet(folder / name).assign(**keys))

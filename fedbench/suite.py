@@ -122,7 +122,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
+        if not low.isdecimal() or (dash and not high.isdecimal()):
             raise UserError(f"--seeds {text}: write a range such as 0-4 or a list such as 0,2,5.")
         seeds += range(int(low), int(high) + 1) if dash else [int(low)]
     if not seeds:

@@ -45,6 +45,7 @@ class Task:
     classes: int
     channels: int
     size: tuple[int, ...]
+    mirror_axes: tuple[int, ...]
     model: ModelConfig
     training: TrainingConfig
     data: DataConfig
@@ -112,7 +113,8 @@ class Training:
         self.shared = task.algorithm.shared_names(self.networks)
         initial = to_cpu(self.networks.state_dict())
         self.sets = [
-            TrainingSet(c, task.size, task.training.batch_size, task.data.patches_per_case) for c in self.clients
+            TrainingSet(c, task.size, task.training.batch_size, task.data.patches_per_case, task.mirror_axes)
+            for c in self.clients
         ]
         self.server = Server({k: v for k, v in initial.items() if k in self.shared})
         local = {k: v for k, v in initial.items() if k not in self.shared}
@@ -200,10 +202,10 @@ class Training:
                 )
                 with self.compute.autocast():
                     self.task.algorithm.local_step(step)
-        for term, total in sums.items():
-            mean = total.item() / counts[term]
-            if not math.isfinite(mean):
-                raise TrainingDiverged(f"round {client.round}, client '{client.name}': term '{term}' is {mean}")
+        means = {term: total.item() / counts[term] for term, total in sums.items()}
+        if broken := [f"'{term}' is {mean}" for term, mean in means.items() if not math.isfinite(mean)]:
+            raise TrainingDiverged(f"round {client.round}, client '{client.name}': term {', '.join(broken)}")
+        for term, mean in means.items():
             self._log(client.name, term, mean)
 
     def _segmentation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ def make_training(
         seed=0,
         classes=2,
         channels=1,
+        mirror_axes=(0, 1),
         size=(size,) * network.get("spatial_dims", 2),
         model=ModelConfig(**network),
         training=TrainingConfig(**settings),

@@ -42,7 +42,7 @@ def test_weighted_mean_of_one_client_is_that_client_to_the_bit():
 
 
 def test_squared_distance_is_squared_and_ignores_buffers():
-    """(1-0)^2 + (2-0)^2 over weights, (3-1)^2 over the affine bias: 1 + 4 + 4 = 9; the running mean (100) is not counted."""
+    """(1-0)^2 + (2-0)^2 over weights, (3-1)^2 over the bias: 1 + 4 + 4 = 9; the running mean (100) is not counted."""
     model = nn.BatchNorm1d(2)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([1.0, 2.0]))

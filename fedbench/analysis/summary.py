@@ -17,13 +17,12 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from fedbench.console import clock
 from fedbench.errors import UserError
 from fedbench.store import Results
 
 RELATIONS = {"in": "in-modality", "cross": "cross-modality", "unseen": "unseen-modality"}
 METRICS = {"dice": "Dice", "hd95": "HD95 (mm)"}
-DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval
+DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval; none of numbers above 100
 COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
 KINDS = ("global", "personal")  # listed first, in this order
 NO_RUN = "none"  # the deployment of an algorithm without a finished run
@@ -38,16 +37,17 @@ LEGEND = (
 def summarise(
     results: Results, dataset: str, selection: str = "last", order: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return one row per (label, deployment) of ``dataset``.
+    """Return one row per (setting, deployment) of ``dataset``.
 
     Args:
         selection: which models' scores, ``last`` or ``best-validation``.
-        order: labels in the order of the rows; one without a finished run gets a row without numbers.
+        order: settings in the order of the rows; one without a finished run gets a row without numbers.
 
     Returns:
-        label, deployment; per relation and metric the mean (``in-modality Dice``) and its 95% interval (the same name
-        with `` low`` and `` high``); counts of flagged scores and of all ``scores``; patients, seeds, bytes per round,
-        seconds per run. ``attrs`` holds dataset, selection and ``notes``: what a reader of the numbers must know.
+        setting (the algorithm as written, with its parameters) and deployment; per relation and metric the mean
+        (``in-modality Dice``) and its 95% interval (the same name with `` low`` and `` high``); counts of flagged
+        scores and of all ``scores``; patients, seeds, bytes per round, seconds per run. ``attrs`` holds dataset,
+        selection and ``notes``: what a reader of the numbers must know.
 
     Raises:
         UserError: nothing to summarise, or runs that cannot be compared.
@@ -61,13 +61,13 @@ def summarise(
     _check_comparable(runs, dataset)
     relations = [r for r in RELATIONS if r in set(cases["relation"])]
     rows: list[dict[str, Any]] = []
-    for label in dict.fromkeys([*(order or ()), *runs["label"]]):
-        own_runs, own_rounds = runs[runs["label"] == label], rounds[rounds["label"] == label]
-        own = cases[cases["label"] == label]
+    for setting in dict.fromkeys([*(order or ()), *runs["setting"]]):
+        own_runs, own_rounds = runs[runs["setting"] == setting], rounds[rounds["setting"] == setting]
+        own = cases[cases["setting"] == setting]
         cost = _cost(own_runs, own_rounds)
         for deployment in sorted(own["deployment"].unique(), key=_kind_order) or [NO_RUN]:
             scores = own[own["deployment"] == deployment]
-            rows.append({"label": label, "deployment": deployment} | _score(scores, deployment, relations) | cost)
+            rows.append({"setting": setting, "deployment": deployment} | _score(scores, deployment, relations) | cost)
     frame = pd.DataFrame(rows)
     frame.attrs = {"dataset": dataset, "selection": selection, "notes": _notes(runs, frame)}
     return frame
@@ -83,16 +83,16 @@ def _kind_order(kind: str) -> tuple[int, str]:
 
 def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
     for seed, group in runs.groupby("seed"):
-        if group["partition"].nunique() > 1:
-            held = "; ".join(f"{d[:12]}: {_list(g['label'])}" for d, g in group.groupby("partition"))
+        if len(set(group["partition"])) > 1:
+            held = "; ".join(f"{str(d)[:12]}: {_list(g['setting'])}" for d, g in group.groupby("partition"))
             raise UserError(
-                f"dataset '{dataset}', seed {seed}: the runs have different partitions ({held}) and cannot be compared. "
+                f"dataset '{dataset}', seed {seed}: the partitions differ ({held}), so the runs cannot be compared. "
                 "Summarise them apart: another results folder, or load_results(..., run_ids)."
             )
-        for label, same in group.groupby("label"):
+        for setting, same in group.groupby("setting"):
             if len(same) > 1:
                 raise UserError(
-                    f"dataset '{dataset}', seed {seed}: '{label}' ran more than once, with other settings or sources "
+                    f"dataset '{dataset}', seed {seed}: '{setting}' ran more than once, with another budget or source "
                     f"({_list(same['run_id'])}). Keep one: another results folder, or load_results(..., run_ids)."
                 )
 
@@ -116,7 +116,7 @@ def _column(relation: str, metric: str) -> str:
 
 
 def patient_means(scores: pd.DataFrame, metric: str) -> np.ndarray:
-    """Return one mean per patient (sorted by name): over seeds first, then over the patient's cases, classes, models."""
+    """Return one mean per patient (sorted by name): over seeds first, then over the patient's cases and classes."""
     over_seeds = scores.groupby(["patient", "case", "class", "client"])[metric].mean()
     return over_seeds.groupby("patient").mean().dropna().to_numpy()
 
@@ -140,9 +140,15 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _distinct(scores: pd.DataFrame, deployment: str) -> pd.DataFrame:
-    """Drop repetitions: a model that all clients share is listed once per client, but was scored once."""
-    shared = [] if deployment == "personal" else ["seed", "case", "class"]
-    return scores.drop_duplicates(shared) if shared else scores
+    """Drop repetitions: a model that all clients share is listed once per client, but was scored once.
+
+    A variant of another name may be one model per client too, which shows in scores that differ between clients.
+    """
+    score = ["seed", "case", "class"]
+    variety = scores.groupby(score)[["dice", "hd95", "flag"]].nunique(dropna=False)
+    if deployment == "personal" or (variety > 1).any(axis=None):
+        return scores
+    return scores.drop_duplicates(score)
 
 
 def _cost(runs: pd.DataFrame, rounds: pd.DataFrame) -> dict[str, Any]:
@@ -157,19 +163,19 @@ def _cost(runs: pd.DataFrame, rounds: pd.DataFrame) -> dict[str, Any]:
 
 def _notes(runs: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     notes = []
-    seeds = {label: set(group["seed"]) for label, group in runs.groupby("label")}
+    seeds = {setting: set(group["seed"]) for setting, group in runs.groupby("setting")}
     every = set().union(*seeds.values())
-    for label in dict.fromkeys(frame["label"]):
-        if label not in seeds:
-            notes.append(f"{label}: no finished run.")
-        elif missing := sorted(every - seeds[label]):
-            word = "seed" if len(missing) == 1 else "seeds"
+    for setting in dict.fromkeys(frame["setting"]):
+        if setting not in seeds:
+            notes.append(f"{setting}: no finished run.")
+        elif missing := sorted(every - seeds[setting]):
+            lost, all_seeds = "seed" if len(missing) == 1 else "seeds", _count(len(every), "seeds")
             notes.append(
-                f"{label}: {word} {_list(missing)} missing or not finished; its means are over {len(seeds[label])} of "
-                f"{len(every)} seeds and not comparable with the others'."
+                f"{setting}: {lost} {_list(missing)} missing or not finished; its means are over "
+                f"{len(seeds[setting])} of {all_seeds}, not comparable with the others."
             )
-    if runs["steps"].nunique() > 1:
-        budgets = "; ".join(f"{n}: {_list(group['label'])}" for n, group in runs.groupby("steps"))
+    if len(set(runs["steps"])) > 1:
+        budgets = "; ".join(f"{n}: {_list(group['setting'])}" for n, group in runs.groupby("steps"))
         notes.append(f"Training steps per run differ ({budgets}): the budgets are not equal.")
     few = frame[(frame["patients"] < FEWEST_PATIENTS) & (frame["deployment"] != NO_RUN)]
     if len(few):
@@ -191,18 +197,21 @@ def render(frame: pd.DataFrame, title: str, console: Console) -> None:
     """
     selection = frame.attrs["selection"]
     heading = title if selection in title else f"{title} ({selection} round)"
-    text = _text(frame)
-    constant = {c: text[c].iloc[0] for c in ("patients", "seeds") if text[c].nunique() == 1}
+    text, finished = _text(frame), frame[frame["deployment"] != NO_RUN]
+    constant = {c: finished[c].iloc[0] for c in ("patients", "seeds") if len(set(finished[c])) == 1}
+    heading += "\nmean [95% CI over patients]" + "".join(f"; {_count(n, c)}" for c, n in constant.items())
     text = text.drop(columns=list(constant))
-    heading += "\nmean [95% CI over patients]" + "".join(f", {n} {_plural(c, n)}" for c, n in constant.items())
-    folded = text.map(lambda cell: cell.replace(" [", "\n[", 1)) if len(text) else text
-    folded[["algorithm", "model"]] = text[["algorithm", "model"]]
-    scored = [c for c in text if _is_score(c)]
-    keys = ["algorithm", "model"]
-    layouts = [[text], [folded], [folded[keys + scored], folded.drop(columns=scored)]]
-    for layout in layouts:
-        tables = [_table(part) for part in layout]
-        unlimited = console.options.update(max_width=10_000)
+    scored = [c for c in text.columns if c.endswith(tuple(METRICS.values()))]
+    folded = text.copy()
+    for column in scored:
+        folded[column] = text[column].str.replace(" [", "\n[", regex=False)
+    layouts = [
+        [_table(text)],
+        [_table(folded, "-\n")],
+        [_table(folded[["algorithm", "model", *scored]], "-\n"), _table(folded.drop(columns=scored), "-\n")],
+    ]
+    unlimited = console.options.update(max_width=10_000)
+    for tables in layouts:
         if all(console.measure(table, options=unlimited).maximum <= console.width for table in tables):
             break
     console.print(Text(heading, style="bold"))
@@ -224,12 +233,13 @@ def to_markdown(frame: pd.DataFrame) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     rule = f"Models of the {frame.attrs['selection']} round; mean [95% CI over patients]. {LEGEND}"
-    return "\n\n".join([table, rule, *(["\n".join(f"- {n}" for n in frame.attrs["notes"])] * bool(frame.attrs["notes"]))])
+    notes = "\n".join(f"- {note}" for note in frame.attrs["notes"])
+    return "\n\n".join(part for part in (table, rule, notes) if part)
 
 
 def _text(frame: pd.DataFrame) -> pd.DataFrame:
     """Format every column; the same text on the console and in Markdown."""
-    columns: dict[str, list[str]] = {"algorithm": list(frame["label"]), "model": list(frame["deployment"])}
+    columns: dict[str, list[str]] = {"algorithm": list(frame["setting"]), "model": list(frame["deployment"])}
     for relation in RELATIONS:
         for metric, digits in DIGITS.items():
             name = _column(relation, metric)
@@ -241,23 +251,23 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
         columns[name] = ["–" if none else str(n) for none, n in zip(absent, frame[name], strict=True)]
     columns["seeds"] = [str(n) for n in frame["seeds"]]
     columns["sent per round"] = [human_bytes(n) for n in frame["bytes per round"]]
-    columns["time per run"] = ["–" if np.isnan(s) else clock(s) for s in frame["seconds per run"]]
+    columns["time per run"] = [minutes(s) for s in frame["seconds per run"]]
     return pd.DataFrame(columns)
 
 
-def _is_score(column: str) -> bool:
-    return column.endswith(tuple(METRICS.values()))
-
-
-def _plural(noun: str, number: str) -> str:
-    return noun.removesuffix("s") if number == "1" else noun
+def _count(number: int, nouns: str) -> str:
+    return f"{number} {nouns.removesuffix('s') if number == 1 else nouns}"
 
 
 def _with_interval(mean: float, low: float, high: float, digits: tuple[int, int]) -> str:
     if np.isnan(mean):
         return "–"
-    text = f"{mean:.{digits[0]}f}"
-    return text if np.isnan(low) else f"{text} [{low:.{digits[1]}f}, {high:.{digits[1]}f}]"
+    text = _number(mean, digits[0])
+    return text if np.isnan(low) else f"{text} [{_number(low, digits[1])}, {_number(high, digits[1])}]"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits if value < 100 else 0}f}"
 
 
 def human_bytes(number: float) -> str:
@@ -271,11 +281,19 @@ def human_bytes(number: float) -> str:
     return f"{number:.3g} GB"
 
 
-def _table(text: pd.DataFrame) -> Table:
+def minutes(seconds: float) -> str:
+    """``75`` -> ``1:15``."""
+    if np.isnan(seconds):
+        return "–"
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole}:{rest:02d}"
+
+
+def _table(text: pd.DataFrame, hyphen: str = "-") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in text:
         left = column in ("algorithm", "model")
-        header = "\n".join(str(column).split(" ", 1))
+        header = str(column).replace("-", hyphen).replace(" ", "\n", 1)
         table.add_column(Text(header), justify="left" if left else "right", overflow="fold")
     for row in text.itertuples(index=False):
         table.add_row(*(Text(cell) for cell in row))

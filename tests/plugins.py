@@ -1,0 +1,70 @@
+"""Plugin files that misbehave, written where a test wants them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FRAGILE = '''
+"""Dies by SIGKILL in the middle of round 2, unless the marker file says that it has done so before."""
+import os, signal
+from pathlib import Path
+from fedbench.algorithms.fedavg import FedAvg
+
+class Fragile(FedAvg):
+    """Dies once."""
+    name = "fragile"
+
+    def local_step(self, step):
+        super().local_step(step)
+        marker = Path(os.environ["FEDBENCH_TEST_MARKER"])
+        if step.client.round == 2 and step.client.index == 1 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+RAISING = '''
+"""Raises in round 1."""
+from fedbench.algorithms.fedavg import FedAvg
+
+class Raising(FedAvg):
+    """Raises."""
+    name = "raising"
+
+    def begin_round(self, client):
+        if client.round == 1:
+            raise RuntimeError("the plugin broke")
+'''
+
+DIVERGING = '''
+"""Returns NaN from round 1 on."""
+from fedbench.algorithms.fedavg import FedAvg
+
+class Diverging(FedAvg):
+    """Diverges."""
+    name = "diverging"
+
+    def loss(self, step):
+        loss = super().loss(step)
+        return step.log("odd term", loss * float("nan")) if step.client.round else loss
+'''
+
+SLOW = '''
+"""Takes its time, so that a test can interrupt it."""
+import time
+from fedbench.algorithms.fedavg import FedAvg
+
+class Slow(FedAvg):
+    """Slow."""
+    name = "slow"
+
+    def local_step(self, step):
+        super().local_step(step)
+        time.sleep(0.1)
+'''
+
+
+def write(folder: Path, name: str, source: str) -> str:
+    """Write a plugin file and return how a user names it."""
+    path = folder / f"{name}.py"
+    path.write_text(source)
+    return str(path)

@@ -1,0 +1,321 @@
+"""The command line as a user meets it: one clear message and exit status 2 for a mistake, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fedbench import cli, load_results
+from fedbench.store import Store
+from tests import plugins
+
+TINY_SUITE = """
+algorithms = ["fedavg"]
+datasets = ["phantom-heart[patients=10,size=32]"]
+seeds = [0]
+[model]
+name = "unet"
+channels = [4, 8]
+[training]
+rounds = 2
+batch_size = 16
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY_SUITE)
+    return str(path)
+
+
+@pytest.fixture
+def fedbench(tmp_path, monkeypatch, capsys):
+    """Call the command line in this process; returns (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str):
+        monkeypatch.setattr(sys, "argv", ["fedbench", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+def refused(result, *words: str) -> None:
+    status, _, err = result
+    assert status == 2
+    assert "Traceback" not in err
+    assert err.count("error:") == 1
+    for word in words:
+        assert word in err, err
+
+
+def test_run_twice_then_look_at_it(fedbench, tiny):
+    status, out, _ = fedbench("run", "--suite", tiny, "--workers", "0")
+    assert status == 0
+    assert "1 runs, 0 finished, 1 to do" in out
+    assert "fedavg" in out
+    assert "[1/1]" in out  # a plain line, away from a terminal
+    assert Path("results/runs/figures/phantom-heart/overlays.png").read_bytes()[:4] == b"\x89PNG"
+    (run_id,) = load_results("results/runs").runs["run_id"]
+
+    status, again, _ = fedbench("run", "--suite", tiny, "--workers", "0")
+    assert status == 0
+    assert "1 finished, 0 to do" in again
+
+    assert f"{run_id}" in fedbench("status")[1].replace("\n", "")
+    status, shown, _ = fedbench("show", run_id[:20])
+    assert status == 0
+    assert "partition" in shown
+    assert "1 done" in fedbench("plan", "--suite", tiny)[1]
+    assert "fedavg" in fedbench("summary")[1]
+
+
+def test_plan_estimates_without_a_finished_run(fedbench, tiny):
+    status, out, _ = fedbench("plan", "--suite", tiny, "--seeds", "0-2")
+    assert status == 0
+    assert "3 runs: 3 to do" in out
+    assert "about" in out
+    assert load_results("results/runs").runs.empty
+
+
+@pytest.mark.parametrize("what", ["algorithms", "datasets", "models", "suites"])
+def test_list(fedbench, what):
+    names = {"algorithms": "fedda-cyclic", "datasets": "sts", "models": "segresnet", "suites": "smoke"}
+    status, out, _ = fedbench("list", what)
+    assert status == 0
+    assert names[what] in out
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "list", "show", "summary"])
+def test_every_command_has_help_with_an_example(fedbench, command):
+    status, out, _ = fedbench(command, "--help")
+    assert status == 0
+    assert f"fedbench {command}" in out
+
+
+def test_all_is_the_default_suite_and_a_plugin_joins_it(fedbench, tmp_path):
+    plugin = plugins.write(tmp_path, "mine", plugins.SLOW)
+    arguments = ("plan", "--all", "-a", plugin, "-d", "phantom-heart[patients=10,size=32]", "--rounds", "2")
+    status, out, _ = fedbench(*arguments)
+    assert status == 0
+    assert "27 runs" in out  # eight algorithms and one more, three seeds
+    assert "slow" in out
+
+
+class TestRefused:
+    def test_nothing_to_run(self, fedbench):
+        refused(fedbench("run"), "--all", "-a ALGORITHM")
+
+    def test_unknown_algorithm(self, fedbench):
+        refused(fedbench("run", "-a", "fedporx", "-d", "phantom-heart"), "fedporx", "did you mean 'fedprox'?")
+
+    def test_unknown_dataset(self, fedbench):
+        refused(fedbench("run", "-a", "fedavg", "-d", "phantom-hart"), "did you mean 'phantom-heart'?")
+
+    def test_unknown_suite_file_and_list(self, fedbench):
+        refused(fedbench("run", "--suite", "defualt"), "did you mean 'default'?")
+        refused(fedbench("run", "--suite", "none.toml"), "none.toml", "No such file")
+        refused(fedbench("list", "algorithm"), "did you mean 'algorithms'?")
+
+    def test_unknown_parameter(self, fedbench):
+        refused(fedbench("run", "-a", "fedprox[muu=1]", "-d", "phantom-heart"), "'muu'", "did you mean 'mu'?")
+
+    def test_parameter_out_of_range(self, fedbench):
+        refused(fedbench("run", "-a", "fedprox[mu=-1]", "-d", "phantom-heart"), "'mu' = -1", "greater than or equal")
+        refused(fedbench("run", "-a", "fedavg", "-d", "phantom-heart[patients=0]"), "patients")
+
+    def test_unknown_suite_key(self, fedbench, tmp_path):
+        (tmp_path / "s.toml").write_text(TINY_SUITE + "ruonds = 3\n")
+        refused(fedbench("run", "--suite", "s.toml"), "training.ruonds", "did you mean 'rounds'?")
+
+    def test_bad_seeds(self, fedbench, tiny):
+        refused(fedbench("run", "--suite", tiny, "--seeds", "a-b"), "--seeds a-b", "0-4")
+
+    def test_fedbn_on_a_model_without_batchnorm(self, fedbench, tmp_path):
+        text = TINY_SUITE.replace("fedavg", "fedbn").replace("[model]", '[model]\nnorm = "instance"')
+        (tmp_path / "s.toml").write_text(text)
+        refused(fedbench("run", "--suite", "s.toml"), "fedbn", "no BatchNorm layer", 'norm = "batch"')
+
+    def test_one_client_for_fedda(self, fedbench):
+        arguments = ("run", "-a", "fedda-joint", "-d", "phantom-heart[patients=10,size=32]", "--leave-out", "MR")
+        refused(fedbench(*arguments), "fedda-joint", "at least two clients")
+
+    def test_unknown_modality_left_out(self, fedbench, tiny):
+        refused(fedbench("run", "--suite", tiny, "--leave-out", "MRI"), "no modality 'MRI'", "did you mean 'MR'?")
+
+    def test_gpus_without_a_gpu(self, fedbench, tiny):
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU, so asking for one is no mistake")
+        refused(fedbench("run", "--suite", tiny, "--gpus-per-run", "0.5"), "--gpus-per-run", "no GPU")
+
+    def test_no_such_data_folder(self, fedbench):
+        refused(fedbench("run", "-a", "fedavg", "-d", "sts=nowhere"), "sts", "nowhere")
+        refused(fedbench("run", "-a", "fedavg", "-d", "sts"), "-d sts=PATH")
+
+    def test_out_is_a_file(self, fedbench, tiny, tmp_path):
+        (tmp_path / "file").write_text("")
+        refused(fedbench("run", "--suite", tiny, "--out", "file"), "file", "--out")
+
+    def test_status_of_nothing(self, fedbench):
+        refused(fedbench("status", "--out", "nowhere"), "nowhere")
+        refused(fedbench("summary", "--out", "nowhere"), "nowhere")
+
+    def test_nothing_is_written_when_a_suite_is_refused(self, fedbench):
+        fedbench("run", "-a", "fedporx", "-d", "phantom-heart")
+        assert Store(Path("results/runs")).run_ids() == []
+
+
+class TestRefusedData:
+    """Real NIfTI files with real damage, through the `sts` loader."""
+
+    @pytest.fixture
+    def sts(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for patient in range(8):
+            folder = tmp_path / "sts" / "ibsi_validation" / "nifti" / f"STS_{patient:03d}"
+            folder.mkdir(parents=True)
+            for modality in ("CT", "MR_T1", "PET"):
+                mask = np.zeros((20, 20, 6), np.uint8)
+                mask[6:14, 6:14, 1:5] = 1
+                image = rng.normal(0, 1, mask.shape).astype(np.float32) + mask
+                affine = np.diag([3.0, 3.0, 3.27, 1.0])
+                nib.save(nib.Nifti1Image(image, affine), folder / f"{modality}_image.nii.gz")
+                nib.save(nib.Nifti1Image(mask, affine), folder / f"{modality}_mask.nii.gz")
+        return tmp_path / "sts"
+
+    @pytest.fixture
+    def victim(self, sts):
+        return sts / "ibsi_validation" / "nifti" / "STS_003"
+
+    @pytest.fixture
+    def run(self, fedbench, sts, tmp_path):
+        (tmp_path / "s.toml").write_text(TINY_SUITE)
+        return lambda: fedbench("run", "--suite", "s.toml", "-d", f"sts={sts}", "--workers", "0")
+
+    def test_sound_data_runs(self, run):
+        status, out, err = run()
+        assert (status, err) == (0, "")
+        assert "sts" in out
+
+    def test_missing_mask(self, run, victim):
+        (victim / "PET_mask.nii.gz").unlink()
+        refused(run(), "STS_003", "PET_mask.nii.gz")
+
+    def test_truncated_file(self, run, victim):
+        path = victim / "CT_image.nii.gz"
+        path.write_bytes(path.read_bytes()[:2000])
+        refused(run(), "CT_image.nii.gz")
+
+    def test_nan_voxels(self, run, victim):
+        path = victim / "CT_image.nii.gz"
+        image = nib.load(path).get_fdata(dtype=np.float32)
+        image[0, 0, :2] = np.nan
+        nib.save(nib.Nifti1Image(image, np.diag([3.0, 3.0, 3.27, 1.0])), path)
+        refused(run(), "CT_image.nii.gz", "2 ")
+
+    def test_unexpected_label(self, run, victim):
+        path = victim / "CT_mask.nii.gz"
+        mask = np.zeros((20, 20, 6), np.uint8)
+        mask[5, 5, 2] = 7
+        nib.save(nib.Nifti1Image(mask, np.diag([3.0, 3.0, 3.27, 1.0])), path)
+        refused(run(), "CT_mask.nii.gz", "7")
+
+    def test_shapes_differ(self, run, victim):
+        path = victim / "CT_mask.nii.gz"
+        nib.save(nib.Nifti1Image(np.ones((20, 21, 6), np.uint8), np.diag([3.0, 3.0, 3.27, 1.0])), path)
+        refused(run(), "CT_mask.nii.gz", "shape")
+
+    def test_changed_data_is_a_new_run_and_the_old_one_stays(self, run, victim):
+        run()
+        path = victim / "CT_image.nii.gz"
+        image = nib.load(path).get_fdata(dtype=np.float32)
+        nib.save(nib.Nifti1Image(image + 1, np.diag([3.0, 3.0, 3.27, 1.0])), path)
+        assert "0 finished, 1 to do" in run()[1]
+        assert len(load_results("results/runs").runs) == 2
+
+
+def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tiny):
+    plugin = plugins.write(tmp_path, "raising", plugins.RAISING)
+    status, out, err = fedbench("run", "--suite", tiny, "-a", plugin, "-a", "fedavg", "--workers", "0")
+    assert status == 1
+    assert "the plugin broke" in err
+    assert "traceback.txt" in err
+    assert "fedavg" in out
+    assert list(load_results("results/runs").runs["algorithm"]) == ["fedavg"]
+    assert "the plugin broke" in fedbench("show", "phantom-heart.raising")[1]
+
+
+def processes_under(pid: int) -> set[int]:
+    """All living descendants of a process."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    found, todo = set(), [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.add(child)
+            todo.append(child)
+    return found
+
+
+@pytest.mark.parametrize(("workers", "kill"), [("2", signal.SIGINT), ("0", signal.SIGTERM)])
+def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, workers, kill):
+    plugin = plugins.write(tmp_path, "slow", plugins.SLOW)
+    command = [sys.executable, "-m", "fedbench", "run", "--suite", tiny, "-a", plugin, "--rounds", "40"]
+    process = subprocess.Popen(
+        [*command, "--workers", workers], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    results = tmp_path / "results" / "runs"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(results.glob("*/checkpoint.safetensors")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    family = processes_under(process.pid)
+    process.send_signal(kill)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on from there" in err
+    assert "Traceback" not in err
+    for _ in range(100):
+        left = [pid for pid in family if Path(f"/proc/{pid}").exists()]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
+    (run_id,) = Store(results).run_ids()
+    assert Store(results).status(run_id) == "interrupted"
+    status = subprocess.run(
+        [sys.executable, "-m", "fedbench", "status"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "1 interrupted" in status.stdout
+
+
+def test_help_status_and_list_do_not_import_torch():
+    for arguments in (["--help"], ["list", "algorithms"], ["list", "datasets"], ["list", "suites"]):
+        code = (
+            f"import sys; sys.argv = ['fedbench', *{arguments!r}]\n"
+            "from fedbench.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+            "assert not {'torch', 'monai', 'ray'} & set(sys.modules), 'heavy import'"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
+        assert done.returncode == 0, done.stderr

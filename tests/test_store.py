@@ -1,0 +1,222 @@
+"""Results on disk: folders made by hand, sealed, broken, and shared by two processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedbench import load_results
+from fedbench.errors import UserError
+from fedbench.store import SEALED, Store, broken, read_json, seal, write_json, write_parquet
+
+spawn = multiprocessing.get_context("spawn")
+
+
+def write_run(root, run_id="toy.fedavg.s0.abc", seed=0, sealed=True):
+    """A finished run with two case rows and one round."""
+    folder = root / run_id
+    folder.mkdir(parents=True)
+    identity = {"dataset": "toy", "algorithm": "fedavg", "seed": seed, "partition": "p" * 64}
+    facts = {"started": "2026-01-01", "ended": "2026-01-02", "seconds": 1.5, "steps": 3, "parameters": 100}
+    write_json(folder / "run.json", {"identity": identity, "label": "fedavg"} | facts)
+    rows = [
+        {"client": "CT", "case": "P0/CT", "label": 1, "dice": 0.5 + seed / 10, "hd95": math.inf, "flag": ""},
+        {"client": "CT", "case": "P1/CT", "label": 2, "dice": math.nan, "hd95": 3.0, "flag": "both-empty"},
+    ]
+    write_parquet(folder / "cases.parquet", rows)
+    write_parquet(folder / "rounds.parquet", [{"round": 0, "client": "CT", "metric": "segmentation", "value": 0.7}])
+    (folder / "checkpoint.safetensors").write_bytes(b"tensors")
+    (folder / "contours.npz").write_bytes(b"slices")
+    if sealed:
+        seal(folder)
+    return folder
+
+
+# -- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_life_of_a_run(tmp_path):
+    store = Store(tmp_path / "new" / "results")
+    assert store.status("r") == "absent" and store.run_ids() == []
+    folder = store.folder("r")
+    folder.mkdir()
+    assert store.status("r") == "absent"
+    (folder / "checkpoint.safetensors").write_bytes(b"half way")
+    assert store.status("r") == "interrupted"
+    write_json(folder / "failure.json", {"error": "boom"})
+    assert store.status("r") == "failed"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    write_run(store.root, "r", sealed=False)
+    assert store.status("r") == "interrupted"
+    seal(folder)
+    assert store.status("r") == "done"
+    assert store.run_ids() == ["r"]
+
+
+def test_progress_is_what_was_last_said_or_nothing(tmp_path):
+    store = Store(tmp_path)
+    assert store.progress("r") is None
+    write_json(tmp_path / "r" / "progress.json", {"round": 2})
+    assert store.progress("r") == {"round": 2}
+    (tmp_path / "r" / "progress.json").write_text('{"rou')
+    assert store.progress("r") is None and read_json(tmp_path / "none.json") is None
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", SEALED)
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(flip, "{} does not match its checksum"), (lambda path: path.unlink(), "{} is missing")]
+)
+def test_a_damaged_run_is_moved_aside_with_the_reason_and_counts_as_absent(tmp_path, name, damage, reason):
+    store, folder = Store(tmp_path), write_run(tmp_path, "r")
+    good = write_run(tmp_path, "good")
+    damage(folder / name)
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert store.status("r") == "absent" and not folder.exists()
+    aside, why = sorted((tmp_path / ".quarantine").iterdir())
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == left
+    assert aside.name.startswith("r.") and why.name == f"{aside.name}.reason.txt"
+    assert why.read_text().strip() == reason.format(name)
+    assert store.run_ids() == ["good"] and store.status("good") == "done" and good.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"sha256": 3}', '{"sha256": {}}', "\x00" * 40])
+def test_an_unreadable_seal_is_no_seal(tmp_path, content):
+    store, folder = Store(tmp_path), write_run(tmp_path, "r")
+    (folder / "done").write_text(content)
+    assert broken(folder)
+    assert store.status("r") == "absent"
+    assert len(list((tmp_path / ".quarantine").glob("r.*/done"))) == 1
+
+
+def test_a_run_can_be_damaged_twice(tmp_path):
+    store = Store(tmp_path)
+    for _ in range(2):
+        flip(write_run(tmp_path, "r") / "run.json")
+        assert store.status("r") == "absent"
+    assert len(list((tmp_path / ".quarantine").glob("r.*.reason.txt"))) == 2
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write results to .*/file/results: .*--out"):
+        Store(tmp_path / "file" / "results")
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_tidy_frames_over_all_finished_runs(tmp_path):
+    write_run(tmp_path, "a", seed=0)
+    write_run(tmp_path, "b", seed=1)
+    write_run(tmp_path, "unfinished", seed=2, sealed=False)
+    results = load_results(tmp_path)
+    assert results.runs["run_id"].tolist() == ["a", "b"] and results.runs["seconds"].tolist() == [1.5, 1.5]
+    assert results.cases[["run_id", "seed", "case", "label"]].values.tolist() == [
+        ["a", 0, "P0/CT", 1], ["a", 0, "P1/CT", 2], ["b", 1, "P0/CT", 1], ["b", 1, "P1/CT", 2],
+    ]  # fmt: skip
+    assert results.cases["dice"].isna().sum() == 2 and np.isinf(results.cases["hd95"]).sum() == 2
+    assert results.rounds["value"].tolist() == [0.7, 0.7]
+    assert load_results(str(tmp_path), ["b"]).cases["seed"].unique().tolist() == [1]
+
+
+def test_no_results_yet_are_empty_frames_and_no_folder_is_an_error(tmp_path):
+    assert [len(frame) for frame in load_results(tmp_path)] == [0, 0, 0]
+    Store(tmp_path)
+    assert [len(frame) for frame in load_results(tmp_path)] == [0, 0, 0]
+    with pytest.raises(UserError, match="no such folder"):
+        load_results(tmp_path / "none")
+
+
+def test_results_that_were_changed_are_refused_and_left_alone(tmp_path):
+    write_run(tmp_path, "a")
+    flip(write_run(tmp_path, "b") / "cases.parquet")
+    with pytest.raises(UserError, match=r"run b is corrupt \(cases\.parquet does not match"):
+        load_results(tmp_path)
+    assert (tmp_path / "b" / "cases.parquet").exists()
+    assert len(load_results(tmp_path, ["a"]).cases) == 2
+
+
+def test_rows_keep_their_types(tmp_path):
+    rows = [
+        {"text": "Ä", "whole": 2**53 + 1, "number": 0.1, "hole": math.nan, "far": math.inf, "yes": True, "note": None},
+        {"text": "", "whole": -1, "number": 1e-300, "hole": 1.0, "far": -math.inf, "yes": False, "note": "x"},
+    ]
+    write_parquet(tmp_path / "x.parquet", rows)
+    frame = pd.read_parquet(tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(rows))
+    assert [frame[c].dtype.kind for c in ("whole", "number", "hole", "far", "yes")] == ["i", "f", "f", "f", "b"]
+    assert frame["whole"][0] == 2**53 + 1 and math.isnan(frame["hole"][0])
+
+
+# -- two processes on one root ----------------------------------------------------------------------------------------
+
+
+def _hold(root, pipe) -> None:
+    with Store(root).lock("r") as free:
+        pipe.send(free)
+        pipe.recv()
+
+
+def test_a_run_belongs_to_one_living_process(tmp_path):
+    store = Store(tmp_path)
+    assert not store.running("r")
+    here, there = spawn.Pipe()
+    holder = spawn.Process(target=_hold, args=(tmp_path, there))
+    holder.start()
+    assert here.recv()
+    assert store.running("r") and not store.running("other")
+    with store.lock("r") as free:
+        assert not free
+    with store.lock("other") as free:
+        assert free
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    assert not store.running("r")
+    with store.lock("r") as free:
+        assert free
+
+
+def _work(root, run_ids, barrier) -> list[str]:
+    """Do every run that nobody has done or is doing; return those done here."""
+    store, mine = Store(root), []
+    barrier.wait()
+    for run_id in run_ids:
+        with store.lock(run_id) as free:
+            if free and store.status(run_id) == "absent":
+                write_run(root, run_id)
+                mine.append(run_id)
+    return mine
+
+
+def _worker(root, run_ids, barrier, pipe) -> None:
+    pipe.send(_work(root, run_ids, barrier))
+
+
+def test_two_processes_share_the_work_and_do_nothing_twice(tmp_path):
+    run_ids, barrier = [f"r{i:02d}" for i in range(30)], spawn.Barrier(2)
+    pipes = [spawn.Pipe() for _ in range(2)]
+    workers = [spawn.Process(target=_worker, args=(tmp_path, run_ids, barrier, there)) for _, there in pipes]
+    for worker in workers:
+        worker.start()
+    done = [here.recv() for here, _ in pipes]
+    for worker in workers:
+        worker.join()
+    assert sorted(done[0] + done[1]) == run_ids
+    assert all(Store(tmp_path).status(run_id) == "done" for run_id in run_ids)
+    assert not (tmp_path / ".quarantine").exists()
+    assert json.loads((tmp_path / "r07" / "done").read_text())["sha256"].keys() == set(SEALED)

@@ -1,0 +1,232 @@
+"""Suites are read, checked and turned into runs whose ids change exactly when a result could."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedbench.errors import UserError
+from fedbench.planning import plan
+from fedbench.registry import discover, parse_spec
+from fedbench.suite import builtin_suites, comparable_groups, make_suite, parse_seeds, read_suite
+from tests.toys import ROOT, full, in_another_process, write_toy
+
+MINIMAL = 'algorithms = ["fedavg"]\ndatasets = ["sts=/data"]\n'
+
+
+def suite_file(folder, text):
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return str(file)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_and_the_rest_is_default(tmp_path):
+    suite = read_suite(suite_file(tmp_path, MINIMAL + "[training]\nrounds = 7\n[data]\nspacing = [1.0, 1, 4]\n"))
+    assert (suite.name, suite.algorithms, suite.datasets, suite.seeds) == (
+        "mine",
+        ("fedavg",),
+        ("sts=/data",),
+        (0, 1, 2),
+    )
+    assert suite.training.rounds == 7 and suite.training.batch_size == 8
+    assert suite.data.spacing == (1.0, 1.0, 4.0) and suite.data.leave_out is None
+
+
+def test_overrides_replace_single_values(tmp_path):
+    file = suite_file(tmp_path, MINIMAL + "[training]\nrounds = 7\nlr = 0.1\n")
+    changes = {"seeds": (5,), "training.rounds": 2, "data.leave_out": "CT", "model.name": None, "algorithms": None}
+    suite = read_suite(file, changes)
+    assert (suite.seeds, suite.training.rounds, suite.training.lr) == ((5,), 2, 0.1)
+    assert suite.data.leave_out == "CT" and suite.model.name == "basicunet" and suite.algorithms == ("fedavg",)
+    with pytest.raises(UserError, match=r"'training\.rounds' = 0 is refused"):
+        read_suite(file, {"training.rounds": 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "seed = [1]", "no key 'seed'; did you mean 'seeds'"),
+        (MINIMAL + "[training]\nround = 3", r"no key 'training\.round'; did you mean 'rounds'"),
+        (MINIMAL + "[trainning]\nrounds = 3", "no key 'trainning'; did you mean 'training'"),
+        (MINIMAL + "[training]\nrounds = 0", r"'training\.rounds' = 0 is refused: .*greater than or equal to 1"),
+        (MINIMAL + "[training]\nrounds = 'many'", r"'training\.rounds' = 'many' is refused: .*integer"),
+        (MINIMAL + "[training]\nlr = nan", r"'training\.lr' = nan is refused"),
+        (MINIMAL + "[training]\noptimizer = 'adamw'", r"'training\.optimizer' = 'adamw' is refused: .*'adam' or 'sgd'"),
+        (MINIMAL + "[model]\nname = 'unett'", r"no model named 'unett'; did you mean 'unet'"),
+        (MINIMAL + "[data]\nspacing = [1.0]", r"'data\.spacing' = \[1\.0\] is refused: needs 2 or 3 positive numbers"),
+        (MINIMAL + "[data]\ntest_fraction = 0.9\nval_fraction = 0.2", "no patient is left to train on"),
+        (MINIMAL + "seeds = []", "'seeds' = .* is refused"),
+        (MINIMAL + "seeds = [1, 2, 1]", "'seeds' = .* is refused: listed twice: 1"),
+        ('algorithms = ["a", "a"]\ndatasets = ["d"]', "'algorithms' = .* is refused: listed twice: a"),
+        ('algorithms = ["a"]\ndatasets = ["d", "d"]', "'datasets' = .* is refused: listed twice: d"),
+        ('algorithms = ["a"]', "key 'datasets' is missing"),
+        ("algorithms = [", "is not valid TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_its_file(tmp_path, text, message):
+    file = suite_file(tmp_path, text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_suite(file)
+    assert file in str(caught.value)
+
+
+def test_an_unknown_suite_suggests_the_nearest(tmp_path):
+    with pytest.raises(UserError, match="no suite named 'defualt'; did you mean 'default'"):
+        read_suite("defualt")
+    with pytest.raises(UserError, match=r"cannot read suite .*none\.toml: No such file"):
+        read_suite(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="an override below a key that is no section")
+def test_a_value_where_a_section_belongs_is_refused(tmp_path):
+    with pytest.raises(UserError, match="'training' = 3 is refused"):
+        read_suite(suite_file(tmp_path, "training = 3\n" + MINIMAL), {"training.rounds": 3})
+
+
+@pytest.mark.parametrize("name", builtin_suites())
+def test_builtin_suites_are_valid_and_name_what_exists(name):
+    suite = read_suite(name)
+    assert suite.name == name and suite.title
+    assert {parse_spec(text).name for text in suite.algorithms} <= discover("algorithm").keys()
+    assert {parse_spec(text).name for text in suite.datasets} <= discover("dataset").keys()
+
+
+# -- seeds ------------------------------------------------------------------------------------------------------------
+
+
+def test_seeds_by_hand():
+    assert parse_seeds("0-4") == (0, 1, 2, 3, 4)
+    assert parse_seeds("7") == (7,)
+    assert parse_seeds("0, 2,10-12") == (0, 2, 10, 11, 12)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1--3", "1.5", "1,,2", "3-1", "²"])
+def test_other_seeds_are_refused(text):
+    with pytest.raises(UserError, match=re.escape(f"--seeds {text}")):
+        parse_seeds(text)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5))
+def test_a_list_of_seeds_reads_as_written(seeds):
+    assert parse_seeds(",".join(map(str, seeds))) == tuple(seeds)
+
+
+# -- run ids ----------------------------------------------------------------------------------------------------------
+
+PLUGIN = """
+from fedbench.algorithms.fedprox import FedProx
+
+class Mine(FedProx):
+    "{doc}"
+    name = "mine"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A toy data set of nine patients and an algorithm of the user's own."""
+    folder = tmp_path_factory.mktemp("suite")
+    write_toy(folder / "toy", full(9))
+    (folder / "mine.py").write_text(PLUGIN.format(doc="First."))
+    return folder
+
+
+def values(place):
+    return {
+        "algorithms": ("fedavg", f"{place}/mine.py"),
+        "datasets": (f"{ROOT}/tests/toys.py:Toy={place}/toy",),
+        "seeds": (0,),
+        "model": {"name": "unet", "channels": (4, 8)},
+        "training": {"precision": "fp32"},
+        "data": {"test_fraction": 0.34, "val_fraction": 0.34},
+    }
+
+
+def ids(place, **overrides) -> list[str]:
+    suite = make_suite(copy.deepcopy(values(place)), overrides)
+    return [cell.id for cell in plan(suite, place / "cache")]
+
+
+def test_ids_are_those_of_another_process(place):
+    code = f"""
+        from pathlib import Path
+        from tests.test_suite import ids
+        print(*ids(Path({str(place)!r})))
+    """
+    assert in_another_process(code, hash_seed=7).split() == ids(place)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"algorithms": ("fedavg", "{place}/mine.py[mu=0.5]")},
+        {"seeds": (1,)},
+        {"training.rounds": 3},
+        {"training.lr": 0.5},
+        {"model.channels": (4, 16)},
+        {"data.split_seed": 1},
+        {"data.leave_out": "PET", "data.val_fraction": 0.2},
+        {"data.spacing": (2.0, 2.0, 4.0)},
+        {"evaluation.nsd_tolerance_mm": 1.0},
+    ],
+    ids=lambda change: ",".join(change),
+)
+def test_what_changes_a_result_changes_the_id(place, change):
+    if "algorithms" in change:
+        change = {"algorithms": tuple(text.format(place=place) for text in change["algorithms"])}
+    before, after = ids(place), ids(place, **change)
+    assert len(before) == len(after) == 2
+    assert before[1] != after[1]
+    assert (before[0] == after[0]) == ("algorithms" in change)  # the other algorithm's run is still the same
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "x", "title": "y"}, {"seeds": (0, 1)}, {"evaluation.selection": "best-validation"}]
+)
+def test_what_changes_no_result_keeps_the_id(place, change):
+    assert set(ids(place)) <= set(ids(place, **change))
+
+
+def test_the_default_written_out_is_the_same_run(place):
+    assert ids(place, algorithms=("fedavg", f"{place}/mine.py[mu=0.01]")) == ids(place)
+
+
+def test_plugin_code_changes_the_id_of_its_runs_only(place):
+    before = ids(place)
+    (place / "mine.py").write_text(PLUGIN.format(doc="Second."))
+    after = ids(place)
+    (place / "mine.py").write_text(PLUGIN.format(doc="First."))
+    assert before[0] == after[0] and before[1] != after[1]
+    assert ids(place) == before
+
+
+def test_data_changes_the_id(place, tmp_path):
+    other = copy.deepcopy(values(place))
+    write_toy(tmp_path / "toy", full(10))
+    other["datasets"] = (f"{ROOT}/tests/toys.py:Toy={tmp_path}/toy",)
+    assert not {cell.id for cell in plan(make_suite(other), tmp_path / "cache")} & set(ids(place))
+
+
+def test_the_same_run_twice_is_refused(place):
+    with pytest.raises(UserError, match="same run"):
+        ids(place, algorithms=("fedprox", "fedprox[mu=0.01]"))
+
+
+def test_all_algorithms_of_a_seed_share_a_partition(place):
+    cells = plan(make_suite(copy.deepcopy(values(place)), {"seeds": (0, 1)}), place / "cache")
+    groups = comparable_groups(cells)
+    assert sorted(seed for _, seed in groups) == [0, 1]
+    assert all(len(digests) == 1 for digests in groups.values())
+    assert len(set().union(*groups.values())) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="identity['dataset'] is the spec's name: for a file, a path with slashes")
+def test_an_id_is_a_plain_folder_name(place):
+    assert all(re.fullmatch(r"toy\.[a-z0-9-]+\.s0\.[0-9a-f]{12}", run_id) for run_id in ids(place))
