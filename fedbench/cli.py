@@ -41,7 +41,7 @@ Datasets = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0-4 or 0,2,5.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Communication rounds.")]
-LeaveOut = Annotated[str | None, typer.Option(metavar="MODALITY", help="Train without a modality and score it.")]
+LeaveOut = Annotated[str | None, typer.Option(metavar="MODALITY", help="Leave it out of training, score it.")]
 Out = Annotated[Path, typer.Option(help="Where results are kept.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs per run; a fraction packs several runs on one.")]
 
@@ -52,7 +52,7 @@ OUT = Path("results/runs")
 def run(
     all_: All = False, suite: SuiteOption = None, algorithm: Algorithms = None, dataset: Datasets = None,
     seeds: Seeds = None, rounds: Rounds = None, leave_out: LeaveOut = None, out: Out = OUT,
-    workers: Annotated[int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process, without Ray.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process.")] = None,
     gpus_per_run: Gpus = 0.0,
     address: Annotated[str | None, typer.Option(metavar="ray://...|auto", help="A running Ray cluster.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,

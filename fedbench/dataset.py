@@ -58,7 +58,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Intensity:
-    """How raw intensities of one modality become network input in [-1, 1].
+    """How raw intensities of one modality become network input: clipped, then mean 0 and variance 1 per volume.
 
     ``window``: clip to ``[low, high]`` in the image's own units (HU, SUV). ``percentile``: clip to the ``low``-th and
     ``high``-th percentile of the volume's voxels (MR, whose units mean nothing).
@@ -70,8 +70,8 @@ class Intensity:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         low, high = (self.low, self.high) if self.kind == "window" else np.percentile(image, (self.low, self.high))
-        scaled = (image - low) / max(high - low, 1e-6)
-        return (2.0 * np.clip(scaled, 0.0, 1.0) - 1.0).astype(np.float32)
+        clipped = np.clip(image.astype(np.float64), low, high)
+        return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
 
 
 class Dataset:
@@ -84,6 +84,7 @@ class Dataset:
     name: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]]
+    regions: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # what is scored: name -> labels; empty: every class
     intensity: ClassVar[Mapping[str, Intensity]]
     spacing: ClassVar[tuple[float, ...]]  # common grid of all modalities, mm
     size: ClassVar[tuple[int, ...]]  # in-plane size of a 2-D training sample, voxels of the common grid

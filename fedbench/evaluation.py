@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def relation(client: ClientData, modality: str, unseen: str | None) -> str:
 
 def evaluate(
     task: Task,
-    class_names: Sequence[str],
+    regions: Mapping[str, Sequence[int]],
     config: EvaluationConfig,
     networks: nn.ModuleDict,
     deployments: Sequence[Deployment],
@@ -82,6 +83,9 @@ def evaluate(
 
     A global model is run once and its scores are listed for each client that uses it, so a row always says whose model
     it is. ``keep`` sees each predicted label map.
+
+    Args:
+        regions: what is scored, by name: one label, or several as one structure (whole tumour = oedema and core).
 
     Returns:
         rows with client, client_modality, deployment, selection, relation, modality, patient, case, label, class, dice,
@@ -96,8 +100,7 @@ def evaluate(
         for case in federation.test:
             prediction = predict(model, case, compute, task.size)
             keep(deployment, case, prediction)
-            labels = range(1, task.classes + 1)
-            scores = score_case(prediction, truth(case), labels, case.spacing, config.nsd_tolerance_mm)
+            scores = score_regions(prediction, truth(case), regions, case.spacing, config.nsd_tolerance_mm)
             for client in users:
                 where = {
                     "client": client.name,
@@ -109,14 +112,29 @@ def evaluate(
                     "patient": case.patient,
                     "case": case.id,
                 }
-                rows += [where | _columns(score, class_names) for score in scores]
+                rows += [where | {"class": name} | _columns(score) for name, score in scores.items()]
     return rows
 
 
-def _columns(score: ClassScore, class_names: Sequence[str]) -> dict[str, Any]:
+def score_regions(
+    prediction: np.ndarray,
+    true: np.ndarray,
+    regions: Mapping[str, Sequence[int]],
+    spacing: Sequence[float],
+    tolerance: float,
+) -> dict[str, ClassScore]:
+    """Score each region, the union of its labels; ``ClassScore.label`` numbers the regions from 1."""
+    scores = {}
+    for number, (name, labels) in enumerate(regions.items(), start=1):
+        predicted, actual = (np.isin(array, labels).astype(np.uint8) for array in (prediction, true))
+        (score,) = score_case(predicted, actual, [1], spacing, tolerance)
+        scores[name] = replace(score, label=number)
+    return scores
+
+
+def _columns(score: ClassScore) -> dict[str, Any]:
     return {
         "label": score.label,
-        "class": class_names[score.label - 1],
         "dice": score.dice,
         "hd95": score.hd95,
         "nsd": score.nsd,

@@ -77,7 +77,8 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
     far holds the fewest, in an order given by ``seed``.
 
     Raises:
-        UserError: an unknown modality to leave out, or a client without training or validation patients.
+        UserError: an unknown modality to leave out, no client or no test patient left, or a client without training or
+            validation patients.
     """
     if config.leave_out is not None and config.leave_out not in dataset.modalities:
         hint = nearest(config.leave_out, dataset.modalities)
@@ -92,6 +93,12 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
         for split in ("train", "val")
     }
     clients = tuple(ClientData(m, m, tuple(dealt["train"][m]), tuple(dealt["val"][m])) for m in trained)
+    if not clients:
+        raise UserError(f"dataset '{dataset.name}': without '{config.leave_out}' no client is left to train.")
+    if not splits["test"]:
+        raise UserError(
+            f"dataset '{dataset.name}': [data] test_fraction = {config.test_fraction:g} leaves no test patient."
+        )
     for client in clients:
         if not client.train or not client.val:
             missing = "training" if not client.train else "validation"

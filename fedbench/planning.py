@@ -10,7 +10,7 @@ from typing import Any
 from fedbench import __version__, registry
 from fedbench.algorithm import Algorithm
 from fedbench.compute import Compute
-from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig
+from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
 from fedbench.dataset import Dataset
 from fedbench.errors import UserError
 from fedbench.federation import partition
@@ -50,7 +50,7 @@ def plan(suite: Suite, cache: Path, device: str = "cpu") -> list[Cell]:
                 identity = {
                     "fedbench": __version__,
                     "harness": registry.harness_digest(),
-                    "dataset": entry.spec.name,
+                    "dataset": entry.cls.name,
                     "dataset_params": dict(entry.spec.params),
                     "dataset_code": entry.code,
                     "dataset_content": prepared.content,
@@ -115,7 +115,7 @@ def make_algorithm(spec: registry.Spec, cls: type[Algorithm]) -> Algorithm:
 def prepare_entry(entry: _Entry, config: DataConfig, cache: Path) -> tuple[PreparedDataset, Path]:
     """Return the prepared dataset and its folder."""
     dataset: Dataset = entry.cls(entry.spec.path, **dict(entry.spec.params))
-    folder = prepare(dataset, entry.code, cache, config.spacing)
+    folder = prepare(dataset, digest([entry.code, registry.harness_digest()]), cache, config.spacing)
     return load(folder), folder
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -24,7 +25,7 @@ from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
 from fedbench.files import locked, write_text
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class PreparedDataset:
     classes: tuple[str, ...]
     size: tuple[int, ...]
     mirror_axes: tuple[int, ...]
+    regions: dict[str, tuple[int, ...]]
     channels: int
     cases: tuple[PreparedCase, ...]
     content: str
@@ -143,6 +145,9 @@ def prepare(dataset: Dataset, code: str, cache: Path, spacing: tuple[float, ...]
         UserError: a case cannot be read, or image and mask do not fit; nothing is left behind.
     """
     cases = list(dataset.cases())
+    for case in cases:
+        if case.modality not in dataset.modalities:
+            raise UserError(f"dataset '{dataset.name}', case {case.id}: modality '{case.modality}' is not declared.")
     if not cases:
         raise UserError(f"dataset '{dataset.name}': no cases found in {dataset.path}.")
     ids = [case.id for case in cases]
@@ -163,6 +168,7 @@ def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder:
     for stale in (folder, *folder.parent.glob(f".{folder.name}.*")):  # what a killed process left; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    work.chmod(0o755)
     try:
         records = [_write_case(dataset, case, grid, work / f"{number:05d}") for number, case in enumerate(cases)]
         manifest = {
@@ -172,7 +178,8 @@ def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder:
             "classes": list(dataset.classes),
             "size": list(dataset.size),
             "mirror_axes": list(dataset.mirror_axes),
-            "channels": records[0].pop("channels"),
+            "regions": dict(dataset.regions) or {name: (i + 1,) for i, name in enumerate(dataset.classes)},
+            "channels": _common_channels(dataset, records),
             "content": digest(sorted([r["id"], r["patient"], r["site"], r["content"]] for r in records)),
             "sources": _source_stamp(cases, checksum=True),
             "cases": records,
@@ -183,7 +190,15 @@ def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write_case(dataset: Dataset, case: Case, grid: tuple[float, ...], stem: Path) -> dict[str, object]:
+def _common_channels(dataset: Dataset, records: list[dict[str, Any]]) -> int:
+    channels = {record.pop("channels"): record["id"] for record in records}
+    if len(channels) > 1:
+        examples = ", ".join(f"{name} has {n}" for n, name in sorted(channels.items()))
+        raise UserError(f"dataset '{dataset.name}': images differ in channels ({examples}); make them all alike.")
+    return next(iter(channels))
+
+
+def _write_case(dataset: Dataset, case: Case, grid: tuple[float, ...], stem: Path) -> dict[str, Any]:
     volume = case.read()
     _check(case, volume, dataset, grid)
     spacing = grid[: volume.label.ndim]
@@ -210,7 +225,6 @@ def load(folder: Path) -> PreparedDataset:
     manifest = json.loads((folder / "manifest.json").read_text())
     cases = []
     for record in manifest["cases"]:
-        record.pop("channels", None)
         fields = record | {"spacing": tuple(record["spacing"]), "shape": tuple(record["shape"])}
         cases.append(PreparedCase(**fields | {"stem": str(folder / record["stem"])}))
     return PreparedDataset(
@@ -219,6 +233,7 @@ def load(folder: Path) -> PreparedDataset:
         classes=tuple(manifest["classes"]),
         size=tuple(manifest["size"]),
         mirror_axes=tuple(manifest["mirror_axes"]),
+        regions={name: tuple(labels) for name, labels in manifest["regions"].items()},
         channels=manifest["channels"],
         cases=tuple(cases),
         content=manifest["content"],

@@ -73,11 +73,13 @@ def parse_spec(text: str) -> Spec:
     match = _SPEC.fullmatch(text.strip())
     if not match:
         raise UserError(f"cannot read '{text}'; write NAME, NAME[param=value,...] or NAME=PATH.")
-    params = []
+    params: list[tuple[str, Any]] = []
     for item in filter(None, (match["params"] or "").split(",")):
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise UserError(f"cannot read '{item}' in '{text}'; write NAME[param=value,...].")
+        if key.strip() in dict(params):
+            raise UserError(f"parameter '{key.strip()}' is given twice in '{text}'.")
         params.append((key.strip(), parse_value(value.strip())))
     return Spec(match["name"].strip(), tuple(params), match["path"])
 
@@ -128,13 +130,32 @@ def discover(kind: Kind) -> dict[str, Plugin]:
 
 def _plugins_of(target: str) -> list[Plugin]:
     module, _, class_name = target.partition(":")
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        return []
+    origin = _locate(module)
+    if origin is None:
+        return []  # left over from a package that is gone
     if class_name:
-        return [p for p in _plugins_in(Path(spec.origin), module) if p.class_name == class_name]
-    files = [file for folder in spec.submodule_search_locations or [] for file in sorted(Path(folder).glob("*.py"))]
-    return [p for file in files for p in _plugins_in(file, f"{module}.{file.stem}")]
+        return [p for p in _plugins_in(origin, module) if p.class_name == class_name]
+    files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
+    return [p for file in files for p in _plugins_in(file, f"{module}.{file.stem}" if file != origin else module)]
+
+
+def _locate(module: str) -> Path | None:
+    """Find a module's file without importing anything (``find_spec`` would import its parent packages)."""
+    top, *rest = module.split(".")
+    if top == "fedbench":  # already imported; an editable install maps its plugin folders elsewhere
+        spec = importlib.util.find_spec(module)
+        return Path(spec.origin) if spec and spec.origin else None
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else None
+    for folder in spec.submodule_search_locations or []:
+        stem = Path(folder, *rest)
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
 
 
 def find(kind: Kind, name: str) -> Plugin:
@@ -185,39 +206,56 @@ def _module_from(file: Path) -> ModuleType:
         raise UserError(f"cannot import plugin file {file}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.path.insert(0, str(file.parent))  # so that it can import its neighbours, as a script could
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        sys.path.remove(str(file.parent))
     return module
 
 
 def code_digest(cls: type) -> str:
-    """Return the sha256 of a plugin's source: its file, its bases' files and what they import from their folder."""
+    """Return the sha256 of a plugin's source: its file, its bases' files, and what these import from their folders.
+
+    Read from the import statements, wherever they stand; the harness, the standard library and installed packages do
+    not count (the harness has a digest of its own).
+    """
+    todo = [Path(source) for base in cls.__mro__ if (source := _plugin_file(base)) is not None]
     files: set[Path] = set()
-    todo = [sys.modules[base.__module__] for base in cls.__mro__ if not base.__module__.startswith("builtins")]
-    seen: set[str] = set()
     while todo:
-        module = todo.pop()
-        file = getattr(module, "__file__", None)
-        plugin_code = file is not None and not re.fullmatch(
-            r"(fedbench(\.(?!algorithms|datasets)\w+)?|torch\b.*)", module.__name__
-        )
-        if module.__name__ in seen or not plugin_code or file is None:
-            continue
-        seen.add(module.__name__)
-        files.add(Path(file))
-        for value in vars(module).values():
-            other = (
-                value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-            )
-            other_file = getattr(other, "__file__", None)
-            if other is not None and other_file and Path(other_file).parent == Path(file).parent:
-                todo.append(other)
-    return hashlib.sha256(
-        b"".join(file.read_bytes() for file in sorted(files, key=lambda f: (f.name, f.read_bytes())))
-    ).hexdigest()
+        file = todo.pop()
+        if file not in files:
+            files.add(file)
+            todo += _imported_from_folder(file)
+    contents = sorted((file.name, file.read_bytes()) for file in files)
+    return hashlib.sha256(b"".join(name.encode() + content for name, content in contents)).hexdigest()
+
+
+def _plugin_file(base: type) -> str | None:
+    """The file of a class that is plugin code: below the contract's base class in the hierarchy."""
+    contracts = ("fedbench.algorithm", "fedbench.dataset")
+    is_plugin = any(parent.__module__ in contracts for parent in base.__mro__[1:])
+    return getattr(sys.modules[base.__module__], "__file__", None) if is_plugin else None
+
+
+def _imported_from_folder(file: Path) -> list[Path]:
+    """Files under ``file``'s folder that its import statements name, relatively or by any trailing part of a path."""
+    names: set[tuple[str, ...]] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = tuple((node.module or "").split(".")) if node.module else ()
+            names |= {module, *((*module, alias.name) for alias in node.names)}
+    tails = {name[start:] for name in names for start in range(len(name))}
+    found = []
+    for tail in tails:
+        stem = file.parent.joinpath(*tail)
+        found += [path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file() and path != file]
+    return found
 
 
 RESULT_MODULES = (

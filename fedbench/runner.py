@@ -10,7 +10,7 @@ import resource
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -121,7 +121,7 @@ def _run(cell: Cell, results: Store, folder: Path, options: Options, report: Rep
     if board is not None:
         board.close()
     _tell(folder, report, cell, training, started, "scoring")
-    rows = _score(cell, task, training, compute, prepared.classes, folder)
+    rows = _score(cell, task, training, compute, prepared.regions, folder)
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
     seconds = earlier + time.perf_counter() - begun
@@ -146,7 +146,7 @@ def _resume(training: Training, results: Store, run_id: str) -> float:
 
 
 def _score(
-    cell: Cell, task: Task, training: Training, compute: Compute, classes: tuple[str, ...], folder: Path
+    cell: Cell, task: Task, training: Training, compute: Compute, regions: Mapping[str, Sequence[int]], folder: Path
 ) -> list[dict[str, Any]]:
     """Score the last round's and the best validation round's models, and keep one predicted slice per case."""
     contours: dict[str, np.ndarray] = {}
@@ -156,12 +156,12 @@ def _score(
 
     config = planning.evaluation_of(cell)
     last = training.deployments()
-    rows = evaluate(task, classes, config, training.networks, last, "last", compute, keep)
+    rows = evaluate(task, regions, config, training.networks, last, "last", compute, keep)
     best = training.best
     if best is None or best.round == task.training.rounds - 1:
         rows += [row | {"selection": "best-validation"} for row in rows]
     else:
-        rows += evaluate(task, classes, config, training.networks, best.deployments, "best-validation", compute)
+        rows += evaluate(task, regions, config, training.networks, best.deployments, "best-validation", compute)
     write_atomic(folder / store.CONTOURS, lambda part: _savez(part, contours))
     return rows
 

@@ -90,14 +90,15 @@ def read_suite(source: str, overrides: dict[str, Any] | None = None) -> Suite:
 
 def make_suite(values: dict[str, Any], overrides: dict[str, Any] | None = None, where: str = "command line") -> Suite:
     """Validate ``values`` as a suite; see :func:`read_suite`."""
+    values = dict(values)
     for key, value in (overrides or {}).items():
+        section, _, name = key.rpartition(".")
         if value is None:
             continue
-        section, _, name = key.rpartition(".")
-        if section:
-            values[section] = {**values.get(section, {}), name: value}
-        else:
+        if not section:
             values[name] = value
+        elif isinstance(values.get(section, {}), dict):  # anything else is refused below, as what it is
+            values[section] = {**values.get(section, {}), name: value}
     try:
         return Suite(**values)
     except ValidationError as error:

@@ -79,8 +79,8 @@ def learning_rate(config: TrainingConfig, round: int) -> float:
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
     """Return a fresh optimiser as the suite says."""
     if config.optimizer == "adam":
-        return Adam(parameters, lr=lr, weight_decay=config.weight_decay)
-    return SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return Adam(parameters, lr=lr, weight_decay=config.weight_decay, fused=True)
+    return SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
 
 
 def build_networks(task: Task, clients: Iterable[ClientData]) -> nn.ModuleDict:

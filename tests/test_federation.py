@@ -181,7 +181,6 @@ def test_a_modality_with_too_few_patients_is_refused(have, message):
     assert "--leave-out" in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="partition() accepts a split without test cases or without clients")
 @pytest.mark.parametrize(
     ("have", "config"),
     [

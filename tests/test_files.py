@@ -51,7 +51,9 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
         part.write_text("new")
         assert file.read_text() == "old"
 
-    write_atomic(file, write)
+    with open(file) as reader:
+        write_atomic(file, write)
+        assert reader.read() == "old"  # whoever was reading reads on undisturbed
     assert file.read_text() == "new"
 
 
@@ -104,6 +106,13 @@ def test_locked_waits_for_its_turn(tmp_path):
         assert not pipe.poll(0.3)
     assert pipe.recv() == "got it"
     waiter.join()
+
+
+def test_a_tried_lock_is_as_good_as_a_lock(tmp_path):
+    with try_lock(tmp_path / "run") as first, try_lock(tmp_path / "run") as second, try_lock(tmp_path / "b") as other:
+        assert (first, second, other) == (True, False, True)
+    with try_lock(tmp_path / "run") as free:
+        assert free
 
 
 def test_an_error_inside_lets_go(tmp_path):

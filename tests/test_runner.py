@@ -96,9 +96,9 @@ def test_a_changed_hyper_parameter_budget_dataset_or_plugin_is_a_new_run(tmp_pat
         "seed": plan(tmp_path, "fedprox", seeds=[1])[0].id,
         "patients": plan(tmp_path, "fedprox", datasets=["phantom-heart[patients=11,size=32]"])[0].id,
         "images": plan(tmp_path, "fedprox", datasets=["phantom-heart[patients=10,size=32,seed=1]"])[0].id,
-        "left out": plan(tmp_path, "fedprox", datasets=["phantom-abdomen[patients=10,size=32]"], data={"leave_out": "T2"})[
-            0
-        ].id,
+        "left out": plan(
+            tmp_path, "fedprox", datasets=["phantom-abdomen[patients=10,size=32]"], data={"leave_out": "T2"}
+        )[0].id,
         "plugin": plan(tmp_path, plugin)[0].id,
     }
     plugins.write(tmp_path, "mine", plugins.SLOW + "\n# another line\n")
@@ -171,7 +171,9 @@ def test_rows_are_complete_and_describe_themselves(tmp_path):
     assert len(cases) == 2 * 2 * 2 * len(tests) * 4
     assert set(cases["relation"]) == {"in", "cross", "unseen"}
     assert set(cases.loc[cases["relation"] == "unseen", "modality"]) == {"T2"}
-    assert (cases.loc[cases["relation"] == "in", "modality"] == cases["client_modality"][cases["relation"] == "in"]).all()
+    assert (
+        cases.loc[cases["relation"] == "in", "modality"] == cases["client_modality"][cases["relation"] == "in"]
+    ).all()
     assert set(cases["partition"]) == {cell.identity["partition"]}
     assert set(cases["run_id"]) == {cell.id}
     assert {"segmentation", "validation dice", "bytes up", "bytes down", "seconds"} <= set(rounds["metric"])

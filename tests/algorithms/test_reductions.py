@@ -77,7 +77,7 @@ def test_fedavg_of_one_client_is_plain_training_with_a_fresh_optimiser_each_roun
     plain = make_training(alone, FedAvg())
     model = plain.networks["model"].train()
     for round in range(3):
-        optimizer = Adam(model.parameters(), lr=learning_rate(plain.task.training, round))
+        optimizer = Adam(model.parameters(), lr=learning_rate(plain.task.training, round), fused=True)
         from fedbench.training import _generator
 
         stream = _generator("batches", 0, "CT", round, 0)

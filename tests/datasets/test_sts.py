@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from fedbench.datasets.sts import SoftTissueSarcoma
 
+from fedbench.datasets.sts import SoftTissueSarcoma
 from fedbench.errors import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "sts"
