@@ -18,7 +18,7 @@ from fedbench.augmentation import augment
 from fedbench.federation import ClientData
 from fedbench.preparation import PreparedCase
 
-PADDING = -1.0  # the lowest normalised intensity: air, or an MR's darkest voxel
+PADDING = -1.0  # about where air lies in a volume of mean 0 and variance 1
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ class TestRefusedData:
 
     @pytest.fixture
     def run(self, fedbench, sts, tmp_path):
-        (tmp_path / "s.toml").write_text(TINY_SUITE)
+        (tmp_path / "s.toml").write_text(TINY_SUITE + "[data]\nval_fraction = 0.4\n")
         return lambda: fedbench("run", "--suite", "s.toml", "-d", f"sts={sts}", "--workers", "0")
 
     def test_sound_data_runs(self, run):

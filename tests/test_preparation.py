@@ -98,23 +98,25 @@ def test_labels_keep_their_values_and_their_volume(spacing):
 
 
 def test_window_by_hand():
-    out = Intensity("window", -100, 100)(np.array([-200.0, -100, 0, 50, 100, 3000]))
-    assert out.tolist() == [-1.0, -1.0, 0.0, 0.5, 1.0, 1.0] and out.dtype == np.float32
+    """Clipped to -100, -100, 100, 100: mean 0, standard deviation 100."""
+    out = Intensity("window", -100, 100)(np.array([-200.0, -100, 100, 3000]))
+    assert out.tolist() == [-1.0, -1.0, 1.0, 1.0] and out.dtype == np.float32
 
 
 def test_percentile_by_hand():
-    """Of 0..100 the 10th percentile is 10 and the 90th 90; 30 is a quarter of the way from 10 to 90."""
+    """Of 0..100 the 10th percentile is 10 and the 90th 90; the mean stays 50, whatever the image's scale."""
     values = np.arange(101.0)
     out = Intensity("percentile", 10, 90)(values)
-    assert (out[:11] == -1).all() and (out[90:] == 1).all()
-    assert out[50] == pytest.approx(0) and out[30] == pytest.approx(-0.5)
+    assert (out[:11] == out[0]).all() and (out[90:] == out[100]).all() and out[10] < out[11] < out[89] < out[90]
+    assert out.mean() == pytest.approx(0, abs=1e-6) and out.std() == pytest.approx(1) and out[50] == pytest.approx(0)
+    assert out[30] == pytest.approx(out[10] / 2)
     np.testing.assert_allclose(Intensity("percentile", 10, 90)(values * 37 + 5), out, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["window", "percentile"])
 def test_an_empty_image_is_finite(kind):
     out = Intensity(kind, 0, 50)(np.zeros((4, 4)))
-    assert (out == -1).all()
+    assert (out == 0).all()
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -179,9 +181,9 @@ def test_what_is_prepared(prepared):
     assert (case.spacing, case.shape) == ((1.0, 1.0, 4.0), (16, 16, 2))
     assert case.image.shape == (2, 1, 16, 16) and case.image.dtype == np.float32
     assert case.label.shape == (2, 16, 16) and case.label.dtype == np.uint8
-    assert np.abs(case.image).max() <= 1
-    organ, tumour = (case.image[:, 0][case.label == value].mean() for value in (1, 2))
-    assert organ == pytest.approx(0.4, abs=0.05) and tumour == pytest.approx(0.8, abs=0.05)  # 40 and 80 of -100..100
+    assert np.mean(case.image) == pytest.approx(0, abs=0.01) and np.std(case.image) == pytest.approx(1, abs=0.01)
+    air, organ, tumour = (case.image[:, 0][case.label == value].mean() for value in (0, 1, 2))
+    assert (tumour - organ) / (organ - air) == pytest.approx(1, abs=0.25)  # 0, 40 and 80 of -100..100
 
 
 def test_a_flat_image_is_one_slice(tmp_path):

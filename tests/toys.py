@@ -135,6 +135,7 @@ def listing(have: Mapping[str, Iterable[str]], modalities: Sequence[str] = MODAL
         classes=("organ",),
         size=(16, 16),
         mirror_axes=(),
+        regions={"organ": (1,)},
         channels=1,
         cases=cases,
         content="content",
