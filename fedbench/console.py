@@ -85,6 +85,8 @@ class LiveDisplay(Display):
         self.live.update(self._draw())
 
     def _draw(self) -> Group:
+        if not self.running and not self.ended:
+            return Group("starting workers", self.bar)
         table = Table(box=None, pad_edge=False)
         for column in ("dataset", "seed", "algorithm", "round", "loss", "val Dice", "left"):
             table.add_column(column, justify="left" if column in ("dataset", "algorithm") else "right")

@@ -66,7 +66,7 @@ def plan(suite: Suite, cache: Path, device: str = "cpu") -> list[Cell]:
                     "evaluation": {"nsd_tolerance_mm": suite.evaluation.nsd_tolerance_mm},
                 }
                 label = algorithm.cls.name + algorithm.spec.text.removeprefix(algorithm.spec.name)
-                cell = Cell(identity, _absolute(algorithm.spec), str(folder), label)
+                cell = Cell(identity, _absolute(algorithm.spec), str(folder.resolve()), label)
                 if seed == suite.seeds[0]:
                     Training(make_task(cell, prepared), Compute.start(training, "cpu"))
                 cells.append(cell)

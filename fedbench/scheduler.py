@@ -59,6 +59,7 @@ def run_cells(
     Raises:
         UserError: GPUs were asked for and there are none, or the cluster cannot be reached.
     """
+    root = root.resolve()  # workers may live in another folder
     if resources.workers == 0:
         return list(_in_process(cells, root, options, watcher))
     with _ray(resources) as ray:
