@@ -250,7 +250,7 @@ class PhantomHeart(Phantom):
 
 
 class PhantomAbdomen(Phantom):
-    """The upper abdomen in portal-venous CT, T1 and T2 MR.
+    """The upper abdomen in portal-venous CT, fat-suppressed T1 with contrast agent, and T2 MR.
 
     Liver against spleen, fluid and fat turn round between T1 and T2. Stomach, bowel, vessels and muscle
     pass for organs; the liver may hold cysts; some patients have lost the spleen or a kidney.
@@ -265,26 +265,26 @@ class PhantomAbdomen(Phantom):
     noise = {"CT": 16.0, "T1": 0.03, "T2": 0.03}
     tissues = {
         "air": (-1000.0, 0.0, 0.0),
-        "fat": (-100.0, 0.95, 0.40),
+        "fat": (-100.0, 0.15, 0.50),
         "muscle": (50.0, 0.52, 0.10),
-        "bone": (240.0, 0.75, 0.30),
+        "bone": (240.0, 0.40, 0.30),
         "lung": (-800.0, 0.05, 0.05),
         "vessel": (165.0, 0.10, 0.05),
-        "bowel": (20.0, 0.45, 0.75),
+        "bowel": (20.0, 0.55, 0.75),
         "gas": (-700.0, 0.03, 0.03),
         "fluid": (8.0, 0.10, 1.0),
-        "liver": (105.0, 0.72, 0.22),
-        "spleen": (140.0, 0.30, 0.62),
-        "left-kidney": (205.0, 0.18, 0.95),
-        "right-kidney": (205.0, 0.18, 0.95),
+        "liver": (105.0, 0.72, 0.28),
+        "spleen": (140.0, 0.34, 0.62),
+        "left-kidney": (205.0, 0.98, 0.95),
+        "right-kidney": (205.0, 0.98, 0.95),
     }
     groups = {
-        "liver": Group((5.0, 5.0, 6.0), 0.07),
+        "liver": Group((3.5, 3.5, 4.0), 0.06),
         "cyst": Group((35.0, 28.0, 25.0), 0.3, missing=0.5),
-        "spleen": Group((5.0, 7.0, 7.0), 0.12, missing=0.04),
-        "left": Group((5.0, 5.0, 7.0), 0.08, missing=0.04),
-        "right": Group((5.0, 5.0, 7.0), 0.08, missing=0.04),
-        "bowel": Group((14.0, 9.0, 12.0), 0.2),
+        "spleen": Group((4.0, 5.0, 5.0), 0.10, missing=0.04),
+        "left": Group((3.5, 3.5, 5.0), 0.08, missing=0.04),
+        "right": Group((3.5, 3.5, 5.0), 0.08, missing=0.04),
+        "bowel": Group((9.0, 6.0, 8.0), 0.15),
     }
     parts = (
         Part("fat", (0, 0, 0), (130, 104, inf), vary=0.7),

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-ROTATION = math.radians(15)
-SCALE = 0.15
+ROTATION = math.radians(10)
+SCALE = 0.1
 SHIFT = 0.05  # of the field of view
-GAIN = 0.15
+GAIN = 0.1
 OFFSET = 0.1
-NOISE = 0.05
+NOISE = 0.03
 
 
 def _uniform(n: int, bound: float, generator: torch.Generator) -> Tensor:

@@ -289,7 +289,7 @@ def _must_exist(out: Path) -> None:
 def _report(cells: list[Cell], suite: Suite, results: Any) -> None:
     from fedbench.analysis.overlays import draw_overlays
     from fedbench.analysis.summary import render, summarise
-    from fedbench.store import load_results
+    from fedbench.store import load_results, read_json, write_json
 
     finished = load_results(results.root, [cell.id for cell in cells])
     if finished.runs.empty:
@@ -301,8 +301,12 @@ def _report(cells: list[Cell], suite: Suite, results: Any) -> None:
             continue
         render(summarise(finished, name, rule, labels), f"{name} ({rule} round)", console)
         target = results.root / "figures" / name / "overlays.png"
-        if draw_overlays([c for c in cells if c.identity["dataset"] == name], results.root, name, target):
-            console.print(f"overlays: {target}", highlight=False, soft_wrap=True)
+        own = [cell for cell in cells if cell.identity["dataset"] == name]
+        shown = {"runs": [cell.id for cell in own if cell.id in set(finished.runs["run_id"])]}
+        if not target.exists() or read_json(target.with_suffix(".json")) != shown:  # drawing takes seconds
+            draw_overlays(own, results.root, name, target)
+            write_json(target.with_suffix(".json"), shown)
+        console.print(f"overlays: {target}", highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -126,7 +126,6 @@ def test_mr_is_a_magnitude_and_its_background_is_rician(phantom: type[Phantom], 
     [
         (PhantomHeart, "left-ventricle", "myocardium", "CT", "MR"),
         (PhantomAbdomen, "spleen", "liver", "T2", "T1"),
-        (PhantomAbdomen, "right-kidney", "liver", "CT", "T1"),
     ],
 )
 def test_contrast_turns_round_between_modalities(phantom, bright, dark, upright, inverted, volumes) -> None:
