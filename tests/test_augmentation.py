@@ -87,15 +87,16 @@ def test_matrices_are_small_and_have_no_preferred_direction(spatial_dims):
     matrices = affine_matrices(40_000, spatial_dims, (0, 1), stream())
     linear, shift = matrices[..., :-1], matrices[..., -1]
     scale = torch.linalg.det(linear).abs() ** (1 / spatial_dims)
-    assert 0.85 <= scale.min() < 0.86 and 1.14 < scale.max() <= 1.1501
+    low, high = 1 - augmentation.SCALE, 1 + augmentation.SCALE
+    assert low - 1e-4 <= scale.min() < low + 0.01 and high - 0.01 < scale.max() <= high + 1e-4
     assert scale.mean().item() == pytest.approx(1, abs=0.002)
-    assert shift.abs().max() <= 0.05 and shift.mean(0).abs().max() < 0.001
+    assert shift.abs().max() <= augmentation.SHIFT and shift.mean(0).abs().max() < 0.001
     gram = linear @ linear.transpose(1, 2) / scale[:, None, None] ** 2
     assert torch.allclose(gram, torch.eye(spatial_dims).expand_as(gram), atol=1e-4)  # no shear
     plane = linear[:, -2:, -2:] / scale[:, None, None]
     assert plane.mean(0).abs().max() < 0.02  # as many flips as not, as much to the left as to the right
     angle = torch.asin((plane[:, 1, 0] * plane[:, 0, 0].sign()).clamp(-1, 1))
-    assert angle.abs().max() <= np.radians(15) + 1e-4 and abs(angle.mean()) < 0.01
+    assert angle.abs().max() <= augmentation.ROTATION + 1e-4 and abs(angle.mean()) < 0.01
     if spatial_dims == 3:
         assert (linear[:, 0, 0] > 0).all() and (linear[:, 0, 1:] == 0).all()  # never out of plane
 
