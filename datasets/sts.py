@@ -46,16 +46,17 @@ class SoftTissueSarcoma(Dataset):
         "Journal of Digital Imaging 26(6):1045-1057, 2013, doi:10.1007/s10278-013-9622-7. "
         "Changes (Zwanenburg A, IBSI): SUV conversion, N4 bias correction and fat normalisation of MR, cropping, NIfTI."
     )
+    expected = "24 patients, each in all three modalities"
     where = (
         "It is the validation set of the Image Biomarker Standardisation Initiative (repository theibsi/data_sets on "
         "GitHub, folder ibsi_validation), made from the TCIA collection Soft-tissue-Sarcoma."
     )
 
-    def cases(self) -> list[Case]:
-        """List every patient in CT, MR and PET, by name.
+    def cases(self) -> list[Case | UserError]:
+        """List every patient in CT, MR and PET, by name; a :class:`UserError` in place of what is missing.
 
         Raises:
-            UserError: there is no patient, or one lacks an image or a mask.
+            UserError: there is no patient.
         """
         return [self._case(patient, modality) for patient in self._patients() for modality in self.modalities]
 
@@ -70,9 +71,9 @@ class SoftTissueSarcoma(Dataset):
             f"below it. {self.where}"
         )
 
-    def _case(self, patient: Path, modality: str) -> Case:
+    def _case(self, patient: Path, modality: str) -> Case | UserError:
         image, mask = (patient / f"{FILES[modality]}_{part}.nii.gz" for part in ("image", "mask"))
         for path in (image, mask):
             if not path.is_file():
-                raise UserError(f"dataset '{self.name}': {path} is missing; add it or remove its folder.")
+                return UserError(f"{path} is missing; add it, or remove the patient's folder.")
         return Case(patient.name, modality, partial(read_pair, image, mask, (1,)), sources=(image, mask))

@@ -22,9 +22,11 @@ class Volume:
     """One image with its label map on the same grid.
 
     Attributes:
-        image: float32, ``(channels, X, Y, Z)`` or ``(channels, X, Y)``; raw intensities (HU, SUV, arbitrary MR units).
+        image: float32, ``(channels, X, Y, Z)`` or ``(channels, X, Y)``; 1 channel or 3 (RGB); raw intensities (HU, SUV,
+            arbitrary MR units, 0-255).
         label: uint8, ``(X, Y, Z)`` or ``(X, Y)``; 0 is background, ``i + 1`` is ``Dataset.classes[i]``.
-        spacing: voxel size in mm, one number per spatial axis, axes in RAS order.
+        spacing: size of a voxel in ``Dataset.unit``, one number per spatial axis. Axes in RAS order; of a picture, X
+            runs to the right and Y upwards.
     """
 
     image: np.ndarray
@@ -37,11 +39,13 @@ class Case:
     """One patient (or field of view) in one modality, read on demand.
 
     Attributes:
-        patient: the statistical unit; the same person has the same name in every modality.
+        patient: the statistical unit; the same person (or field of view) has the same name in every modality.
         modality: one of ``Dataset.modalities``.
-        read: returns the :class:`Volume`; called once, when the dataset is prepared.
+        read: returns the :class:`Volume`; called once, when the dataset is prepared, perhaps in another thread.
         site: hospital or scanner, where known.
-        sources: the files ``read`` opens; a change in any of them makes new runs.
+        sources: the files ``read`` opens; a change in any of them makes new runs. The harness checks that they are
+            there, readable, not empty and not links out of the dataset's folder.
+        part: tells the images of one patient in one modality apart, where there are several.
     """
 
     patient: str
@@ -49,11 +53,12 @@ class Case:
     read: Callable[[], Volume]
     site: str = ""
     sources: tuple[Path, ...] = ()
+    part: str = ""
 
     @property
     def id(self) -> str:
         """Unique within the dataset."""
-        return f"{self.patient}/{self.modality}"
+        return f"{self.patient}/{self.modality}" + (f"/{self.part}" if self.part else "")
 
 
 @dataclass(frozen=True)
@@ -78,23 +83,24 @@ class Dataset:
     """Base of every dataset plugin.
 
     Class attributes declare the set; :meth:`cases` lists what is there. ``needs_path`` datasets are given as
-    ``-d name=PATH``; the others generate their images.
+    ``-d name=PATH``; the others generate their images. A set whose modalities or classes depend on its folder sets
+    these attributes on ``self`` in ``__init__``.
     """
 
     name: ClassVar[str]
-    modalities: ClassVar[tuple[str, ...]]
-    classes: ClassVar[tuple[str, ...]]
-    regions: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # what is scored: name -> labels; empty: every class
-    intensity: ClassVar[Mapping[str, Intensity]]
-    spacing: ClassVar[tuple[float, ...]]  # common grid of all modalities, mm
-    size: ClassVar[tuple[int, ...]]  # in-plane size of a 2-D training sample, voxels of the common grid
-    mirror_axes: ClassVar[
-        tuple[int, ...]
-    ] = ()  # in-plane axes (0 = X, 1 = Y) along which a mirrored image is plausible
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    regions: Mapping[str, tuple[int, ...]] = {}  # what is scored: name -> labels; empty: every class
+    intensity: Mapping[str, Intensity]  # by modality
+    spacing: tuple[float, ...]  # common grid of all modalities, in ``unit``
+    unit: ClassVar[Literal["mm", "px"]] = "mm"  # px: pictures of which nobody knows how large a pixel is
+    size: tuple[int, ...]  # in-plane size of a 2-D training sample, voxels of the common grid
+    mirror_axes: tuple[int, ...] = ()  # in-plane axes (0 = X, 1 = Y) along which a mirrored image is plausible
     needs_path: ClassVar[bool] = True
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     where: ClassVar[str] = ""  # where a user gets it, in words
+    expected: ClassVar[str] = ""  # what a complete copy holds, in words
 
     class Params(Parameters):
         """Parameters of the dataset; none by default."""
@@ -109,10 +115,13 @@ class Dataset:
         if self.path is not None and not self.path.is_dir():
             raise UserError(f"dataset '{self.name}': no such folder: {self.path}. {self.where}".strip())
 
-    def cases(self) -> Iterable[Case]:
+    def cases(self) -> Iterable[Case | UserError]:
         """Yield every case, in a fixed order, without reading any image.
 
+        Where something is wrong with one file, yield a :class:`UserError` that names it in place of the case, and go
+        on: so a user sees all problems at once. An image without a mask is such a problem, and so is the reverse.
+
         Raises:
-            UserError: a file is missing or the folder is not laid out as the dataset's docstring says.
+            UserError: nothing can be listed; the folder is not laid out as the dataset's docstring says.
         """
         raise NotImplementedError(f"dataset '{self.name}' must implement cases()")

@@ -47,15 +47,20 @@ def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     stored = np.asanyarray(image.dataobj).reshape(shape)
     if stored.dtype.kind not in "iuf":
         raise UserError(f"{path}: needs one number per voxel, not {stored.dtype} (colour or complex); convert it.")
-    orientation = io_orientation(image.affine)
-    array = np.ascontiguousarray(apply_orientation(stored, orientation))
+    array, affine = to_ras(stored, image.affine)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
             array = array.astype(np.float32)
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise UserError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; replace them and save again.")
-    return array, image.affine @ inv_ornt_aff(orientation, shape)
+    return array, affine
+
+
+def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn ``(I, J, K)`` and its 4 x 4 affine (voxel to RAS mm) to the closest RAS axes; nothing is resampled."""
+    orientation = io_orientation(affine)
+    return np.ascontiguousarray(apply_orientation(array, orientation)), affine @ inv_ornt_aff(orientation, array.shape)
 
 
 def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[int] | Mapping[int, int]) -> Volume:
@@ -74,7 +79,6 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
         UserError: a file cannot be read (:func:`read_nifti`), the grids differ, or the mask holds other values.
         ValueError: ``labels`` gives a value twice, or a label outside 0-255.
     """
-    table = _table(labels)
     image_path, mask_path = Path(image_path), Path(mask_path)
     (image, affine), (mask, mask_affine) = read_nifti(image_path), read_nifti(mask_path)
     if image.shape != mask.shape:
@@ -91,8 +95,25 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
             "Resample the mask onto the image, or copy the image's affine if only the header is wrong."
         )
     return Volume(
-        image.astype(np.float32, copy=False)[None], _relabel(mask, table, mask_path), tuple(map(float, spacing))
+        image.astype(np.float32, copy=False)[None], relabel(mask, labels, mask_path), tuple(map(float, spacing))
     )
+
+
+def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: Path) -> np.ndarray:
+    """Return ``mask`` with the values of a file turned into labels, uint8; ``labels`` as in :func:`read_pair`.
+
+    Raises:
+        UserError: the mask holds other values; the message names ``path``.
+    """
+    table = _table(labels)
+    values, where = np.unique(mask, return_inverse=True)
+    if (values != np.rint(values)).any():
+        odd = _some(values[values != np.rint(values)])
+        raise UserError(f"{path}: a mask holds whole numbers, this one also {odd}; was it interpolated?")
+    unknown = [value for value in map(int, values) if value not in table]
+    if unknown:
+        raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
+    return np.array([table[int(value)] for value in values], dtype=np.uint8)[where].reshape(mask.shape)
 
 
 def _content(path: Path) -> bytes:
@@ -138,17 +159,6 @@ def _table(labels: Sequence[int] | Mapping[int, int]) -> dict[int, int]:
     if not isinstance(labels, Mapping) and 0 in table:
         raise ValueError(f"labels lists classes; 0 is the background: {labels!r}")
     return {0: 0} | table
-
-
-def _relabel(mask: np.ndarray, table: Mapping[int, int], path: Path) -> np.ndarray:
-    values, where = np.unique(mask, return_inverse=True)
-    if (values != np.rint(values)).any():
-        odd = _some(values[values != np.rint(values)])
-        raise UserError(f"{path}: a mask holds whole numbers, this one also {odd}; was it interpolated?")
-    unknown = [value for value in map(int, values) if value not in table]
-    if unknown:
-        raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
-    return np.array([table[int(value)] for value in values], dtype=np.uint8)[where].reshape(mask.shape)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -144,7 +144,11 @@ def prepare(dataset: Dataset, code: str, cache: Path, spacing: tuple[float, ...]
     Raises:
         UserError: a case cannot be read, or image and mask do not fit; nothing is left behind.
     """
-    cases = list(dataset.cases())
+    cases: list[Case] = []
+    for found in dataset.cases():
+        if isinstance(found, UserError):
+            raise found
+        cases.append(found)
     for case in cases:
         if case.modality not in dataset.modalities:
             raise UserError(f"dataset '{dataset.name}', case {case.id}: modality '{case.modality}' is not declared.")
