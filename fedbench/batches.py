@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedbench.augmentation import augment
 from fedbench.federation import ClientData
-from fedbench.preparation import PreparedCase
+from fedbench.prepared import PreparedCase
 
 PADDING = -1.0  # about where air lies in a volume of mean 0 and variance 1
 
@@ -34,7 +34,8 @@ class TrainingSet:
         client: whose training cases.
         size: spatial size of a sample; 2 numbers for slices, 3 for patches.
         batch_size: samples per step. A pooled client makes as many steps per epoch as its parts together.
-        patches_per_case: 3-D only.
+        patches_per_case: samples of a volume (3-D) in one epoch; the most crops of a 2-D picture, which gives about as
+            many as cover it.
         mirror_axes: in-plane axes that augmentation may flip.
     """
 
@@ -48,13 +49,18 @@ class TrainingSet:
     ) -> None:
         self.size = tuple(size)
         self.mirror_axes = tuple(mirror_axes)
-        self.samples = [
-            _Sample(case, z if len(self.size) == 2 else None)
-            for case in client.train
-            for z in range(case.label.shape[0] if len(self.size) == 2 else patches_per_case)
-        ]
+        self.samples = [_Sample(case, z) for case in client.train for z in self._slices(case, patches_per_case)]
         parts: list[TrainingSet] = [TrainingSet(part, size, batch_size, patches_per_case) for part in client.parts]
         self.steps: int = sum(part.steps for part in parts) if parts else math.ceil(len(self.samples) / batch_size)
+
+    def _slices(self, case: PreparedCase, most: int) -> Iterator[int | None]:
+        """Yield the slice of each sample; None stands for a patch. A large picture is worth several crops."""
+        if len(self.size) == 3:
+            yield from [None] * most
+            return
+        area = math.prod(case.shape[:2]) / math.prod(self.size)
+        crops = min(most, max(1, round(area))) if len(case.shape) == 2 else 1
+        yield from [z for z in range(case.label.shape[0]) for _ in range(crops)]
 
     def __len__(self) -> int:
         """n_k: training samples of one epoch."""

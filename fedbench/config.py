@@ -59,17 +59,34 @@ class TrainingConfig(Parameters):
 class DataConfig(Parameters):
     """Grid, split and partition. None takes what the dataset declares.
 
-    ``spacing``: common voxel size of all modalities in mm. ``size``: voxels of a training sample per axis (2-D: in
-    plane; 3-D models: the patch). ``split_seed`` fixes the test patients for all seeds of a suite.
+    Grid: ``spacing`` is the common voxel size of all modalities in mm (px for pictures), ``size`` the voxels of a
+    training sample per axis (2-D: in plane; 3-D models: the patch), ``colour`` what a model sees: one channel, three,
+    or three only if an image has them (auto).
+
+    Split: ``split_seed`` fixes the test patients for all seeds of a suite; ``folds`` makes every patient a test patient
+    once, ``fold`` (set by the planner) says when.
+
+    Partition: one client per modality; ``clients_per_modality`` divides each, evenly or skewed by Dirichlet
+    distributions (``size_skew``, ``class_skew``: their concentration, smaller is more uneven); ``modality_mix`` is the
+    share of a modality's patients that stay with its clients; ``clients = "site"`` makes one client per hospital.
     """
 
     spacing: tuple[float, ...] | None = None
     size: tuple[int, ...] | None = None
-    patches_per_case: int = Field(4, ge=1)  # 3-D models: patches drawn from a case in one epoch
+    colour: Literal["auto", "grey", "rgb"] = "auto"
+    patches_per_case: int = Field(4, ge=1)  # per epoch: patches of a volume (3-D models); most crops of a 2-D picture
     test_fraction: float = Field(0.3, gt=0, lt=1)
     val_fraction: float = Field(0.15, gt=0, lt=1)
     split_seed: int = 0
+    folds: int | None = Field(None, ge=2)
+    fold: int | None = Field(None, ge=0)
     leave_out: str | None = None
+    clients: Literal["modality", "site"] = "modality"
+    clients_per_modality: int = Field(1, ge=1)
+    size_skew: float | None = Field(None, gt=0)
+    class_skew: float | None = Field(None, gt=0)
+    modality_mix: float | None = Field(None, gt=0, le=1)
+    unlabelled_share: float = 0.0
 
     @field_validator("spacing", "size")
     @classmethod
@@ -78,10 +95,28 @@ class DataConfig(Parameters):
             raise ValueError("needs 2 or 3 positive numbers")
         return value
 
+    @field_validator("unlabelled_share")
+    @classmethod
+    def _all_labelled(cls, value: float) -> float:
+        if value:
+            raise ValueError(
+                "learning from unlabelled cases is not what fedbench compares: every training case has its mask. For a "
+                "client with few labelled cases make the sizes uneven (clients_per_modality with size_skew)"
+            )
+        return value
+
     @model_validator(mode="after")
-    def _room_for_training(self) -> DataConfig:
+    def _consistent(self) -> DataConfig:
         if self.test_fraction + self.val_fraction >= 1:
             raise ValueError("test_fraction + val_fraction must be below 1: no patient is left to train on")
+        if self.fold is not None and (self.folds is None or self.fold >= self.folds):
+            raise ValueError(f"fold {self.fold} needs folds > {self.fold}; give folds alone to run all of them")
+        if self.clients_per_modality == 1 and (self.size_skew or self.class_skew):
+            raise ValueError("size_skew and class_skew divide a modality among clients: set clients_per_modality")
+        if self.clients == "site" and (self.clients_per_modality > 1 or self.modality_mix is not None):
+            raise ValueError(
+                'clients = "site" takes the hospitals as they are: drop clients_per_modality, modality_mix'
+            )
         return self
 
 
@@ -89,6 +124,7 @@ class EvaluationConfig(Parameters):
     """How deployed models are scored. ``selection`` is the rule tables use: the last round or the best validation."""
 
     nsd_tolerance_mm: float = Field(3.0, gt=0)
+    nsd_tolerance_px: float = Field(2.0, gt=0)  # of pictures, whose pixels have no size in mm
     selection: Literal["last", "best-validation"] = "last"
 
 

@@ -16,7 +16,7 @@ from fedbench.federation import ClientData, Federation
 from fedbench.inference import predict, truth
 from fedbench.metrics import ClassScore, score_case
 from fedbench.models import SegmentationNetwork
-from fedbench.preparation import PreparedCase
+from fedbench.prepared import PreparedCase
 
 if TYPE_CHECKING:
     from fedbench.training import Task
@@ -63,10 +63,12 @@ def validation_dice(
 
 
 def relation(client: ClientData, modality: str, unseen: str | None) -> str:
-    """``in``: the client's own modality; ``cross``: another client's; ``unseen``: nobody's."""
+    """``in``: its main modality; ``minor``: one it has less of; ``cross``: only others have it; ``unseen``: nobody."""
     if modality == unseen:
         return "unseen"
-    return "in" if modality == client.modality else "cross"
+    if modality == client.modality:
+        return "in"
+    return "minor" if modality in client.modalities else "cross"
 
 
 def evaluate(
@@ -88,11 +90,13 @@ def evaluate(
         regions: what is scored, by name: one label, or several as one structure (whole tumour = oedema and core).
 
     Returns:
-        rows with client, client_modality, deployment, selection, relation, modality, patient, case, label, class, dice,
-        hd95 (mm), nsd, volume_truth, volume_prediction (ml), flag.
+        rows with client, client_modality, deployment, selection, relation, modality, patient, case, unit (of lengths:
+        mm, or px where nobody knows how large a pixel is), label, class, dice, hd95 (in unit), nsd, volume_truth and
+        volume_prediction (3-D: ml; 2-D: unit squared), flag.
     """
     rows = []
     federation: Federation = task.federation
+    tolerances = {"mm": config.nsd_tolerance_mm, "px": config.nsd_tolerance_px}
     for deployment in deployments:
         load_deployment(networks, deployment)
         model: SegmentationNetwork = networks["model"]  # type: ignore[assignment]
@@ -100,7 +104,7 @@ def evaluate(
         for case in federation.test:
             prediction = predict(model, case, compute, task.size)
             keep(deployment, case, prediction)
-            scores = score_regions(prediction, truth(case), regions, case.spacing, config.nsd_tolerance_mm)
+            scores = score_regions(prediction, truth(case), regions, case.spacing, tolerances[case.unit])
             for client in users:
                 where = {
                     "client": client.name,
@@ -111,6 +115,7 @@ def evaluate(
                     "modality": case.modality,
                     "patient": case.patient,
                     "case": case.id,
+                    "unit": case.unit,
                 }
                 rows += [where | {"class": name} | _columns(score) for name, score in scores.items()]
     return rows

@@ -1,27 +1,29 @@
-"""Who holds what: patients split into training, validation and test, training patients dealt to modality clients.
+"""Who holds what: patients split into training, validation and test, training patients dealt to clients.
 
 The patient is the unit: nobody is in two splits or in two clients, even if scanned with every modality. Test patients
-are scored in every modality they have, so that cross-modality results are paired. The split depends on ``split_seed``
-alone (the same test patients for all seeds of a suite); the dealing depends on the run's seed. No torch here.
+are scored in every modality they have, so that cross-modality results are paired. No torch here.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fedbench.config import DataConfig, digest
+from fedbench.dealing import Cases, deal_modalities, deal_sites, divide, main_modality, mix
 from fedbench.errors import UserError, nearest
-from fedbench.preparation import PreparedCase, PreparedDataset, describe
-from fedbench.streams import shuffled
+from fedbench.prepared import PreparedCase, PreparedDataset, describe
+from fedbench.splitting import Patients, by_patient, split
 
 
 @dataclass(frozen=True)
 class ClientData:
-    """One silo: its training and validation cases, all of one modality (except a pooled client's).
+    """One silo: its training and validation cases.
 
-    ``parts``: the clients a pooled client was made of, whose step counts add up to its own; empty for a plain client.
+    Attributes:
+        modality: the one modality it holds; of a client that holds several, the one most of its training cases have.
+        parts: the clients a pooled client was made of, whose step counts add up to its own; empty for a plain client.
     """
 
     name: str
@@ -29,6 +31,11 @@ class ClientData:
     train: tuple[PreparedCase, ...]
     val: tuple[PreparedCase, ...]
     parts: tuple[ClientData, ...] = ()
+
+    @property
+    def modalities(self) -> set[str]:
+        """Every modality among its training cases."""
+        return {case.modality for case in self.train}
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,9 @@ class Federation:
         """Raise :class:`UserError` if a patient is in two splits or in two clients."""
         homes: dict[str, set[str]] = defaultdict(set)
         for client in self.clients:
-            for split, cases in (("training", client.train), ("validation", client.val)):
+            for name, cases in (("training", client.train), ("validation", client.val)):
                 for case in cases:
-                    homes[case.patient].add(f"{split} of client {client.name}")
+                    homes[case.patient].add(f"{name} of client {client.name}")
         for case in self.test:
             homes[case.patient].add("test")
         for patient, places in sorted(homes.items()):
@@ -62,7 +69,7 @@ def pooled(clients: Sequence[ClientData]) -> ClientData:
     clients = sorted(clients, key=lambda client: client.name)
     return ClientData(
         name="pooled",
-        modality="+".join(client.modality for client in clients),
+        modality="+".join(dict.fromkeys(client.modality for client in clients)),
         train=tuple(case for client in clients for case in client.train),
         val=tuple(case for client in clients for case in client.val),
         parts=tuple(clients),
@@ -70,11 +77,7 @@ def pooled(clients: Sequence[ClientData]) -> ClientData:
 
 
 def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federation:
-    """Deal the patients of ``dataset`` to one client per modality.
-
-    Patients are grouped by the modalities they have; each group is split by the same fractions (at least one test and
-    one validation patient per group of five or more). A patient who has several modalities goes to the client that so
-    far holds the fewest, in an order given by ``seed``.
+    """Split the patients of ``dataset`` and deal those for training and validation to clients, as ``config`` says.
 
     Raises:
         UserError: an unknown modality to leave out, no client or no test patient left, or a client without training or
@@ -84,29 +87,20 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
         hint = nearest(config.leave_out, dataset.modalities)
         raise UserError(f"dataset '{dataset.name}' has no modality '{config.leave_out}' to leave out{hint}")
     trained = sorted(m for m in dataset.modalities if m != config.leave_out)  # no result depends on how they are listed
-    by_patient: dict[str, dict[str, PreparedCase]] = defaultdict(dict)
-    for case in dataset.cases:
-        by_patient[case.patient][case.modality] = case
-    splits = _split(by_patient, config)
-    dealt = {
-        split: _deal(splits[split], by_patient, trained, (dataset.name, "deal", split, seed))
-        for split in ("train", "val")
-    }
-    clients = tuple(ClientData(m, m, tuple(dealt["train"][m]), tuple(dealt["val"][m])) for m in trained)
-    if not clients:
+    if not trained:
         raise UserError(f"dataset '{dataset.name}': without '{config.leave_out}' no client is left to train.")
+    patients = by_patient(dataset.cases)
+    try:
+        splits = split(patients, config)
+        train, val = (_deal(patients, splits[part], trained, config, dataset.name, part, seed) for part in _PARTS)
+    except UserError as error:
+        raise UserError(f"dataset '{dataset.name}', seed {seed}: {error}") from None
     if not splits["test"]:
         raise UserError(
             f"dataset '{dataset.name}': [data] test_fraction = {config.test_fraction:g} leaves no test patient."
         )
-    for client in clients:
-        if not client.train or not client.val:
-            missing = "training" if not client.train else "validation"
-            raise UserError(
-                f"dataset '{dataset.name}', seed {seed}: client '{client.name}' has no {missing} patient. "
-                "Add patients, leave the modality out (--leave-out), or change [data] test_fraction/val_fraction."
-            )
-    test = tuple(case for p in splits["test"] for _, case in sorted(by_patient[p].items()))
+    clients = tuple(_client(dataset.name, seed, name, train, val) for name in sorted({*train, *val}))
+    test = tuple(case for patient in splits["test"] for case in patients[patient])
     content = {
         "dataset": dataset.content,
         "unseen": config.leave_out,
@@ -121,37 +115,48 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
     return federation
 
 
-def _split(by_patient: dict[str, dict[str, PreparedCase]], config: DataConfig) -> dict[str, list[str]]:
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for patient, cases in by_patient.items():
-        groups[tuple(sorted(cases))].append(patient)
-    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for modalities, patients in sorted(groups.items()):
-        order = shuffled(patients, "split", config.split_seed, *modalities)
-        n_test = _share(len(order), config.test_fraction)
-        n_val = _share(len(order), config.val_fraction)
-        splits["test"] += order[:n_test]
-        splits["val"] += order[n_test : n_test + n_val]
-        splits["train"] += order[n_test + n_val :]
-    return {name: sorted(patients) for name, patients in splits.items()}
+_PARTS = ("train", "val")
 
 
-def _share(total: int, fraction: float) -> int:
-    return max(1 if total >= 5 else 0, round(total * fraction))
+def _client(dataset: str, seed: int, name: str, train: dict[str, Cases], val: dict[str, Cases]) -> ClientData:
+    own = [tuple(sorted(hands.get(name, []), key=lambda case: case.id)) for hands in (train, val)]
+    if not all(own):
+        missing = "validation" if own[0] else "training"
+        raise UserError(
+            f"dataset '{dataset}', seed {seed}: client '{name}' has no {missing} patient. Add patients, leave the "
+            "modality out (--leave-out), make fewer clients, or change [data] test_fraction/val_fraction."
+        )
+    return ClientData(name, main_modality(own[0]), own[0], own[1])
 
 
 def _deal(
-    patients: Iterable[str], by_patient: dict[str, dict[str, PreparedCase]], modalities: Sequence[str], names: tuple
-) -> dict[str, list[PreparedCase]]:
-    hands: dict[str, list[PreparedCase]] = {m: [] for m in modalities}
-    order = shuffled(list(patients), *names)
-    order.sort(key=lambda p: len(by_patient[p].keys() & set(modalities)))  # stable; who has no choice goes first
-    for patient in order:
-        able = [m for m in modalities if m in by_patient[patient]]
-        if able:
-            chosen = min(able, key=lambda m: len(hands[m]))
-            hands[chosen].append(by_patient[patient][chosen])
-    return {m: sorted(cases, key=lambda case: case.id) for m, cases in hands.items()}
+    patients: Patients, chosen: Sequence[str], modalities: Sequence[str], config: DataConfig, dataset: str, part: str,
+    seed: int,
+) -> dict[str, Cases]:  # fmt: skip
+    """Return every client's hand of the training or validation patients."""
+    if config.clients == "site":
+        return deal_sites(patients, chosen, modalities)
+    hands: dict[str, tuple[str, list[str]]] = {}
+    dealt = deal_modalities(patients, chosen, modalities, (dataset, "deal", part, seed))
+    for modality, hand in dealt.items():
+        if config.clients_per_modality == 1 or not hand:
+            hands[modality] = (modality, hand)
+            continue
+        order, draw = (dataset, "divide", part, seed, modality), (dataset, "dirichlet", seed, modality)
+        if len(hand) < config.clients_per_modality:
+            kind = "training" if part == "train" else "validation"
+            raise UserError(
+                f"modality '{modality}' has {len(hand)} {kind} patients for {config.clients_per_modality} clients; make "
+                "fewer clients per modality, or change [data] test_fraction/val_fraction."
+            )
+        for number, own in enumerate(divide(patients, hand, modality, config, order, draw), start=1):
+            hands[f"{modality}-{number}"] = (modality, own)
+    stay = 1.0 if config.modality_mix is None else config.modality_mix
+    mixed = mix(hands, stay, (dataset, "mix", part, seed))
+    return {
+        client: [case for modality, patient in pairs for case in patients[patient] if case.modality == modality]
+        for client, pairs in mixed.items()
+    }
 
 
 def with_clients(federation: Federation, clients: Sequence[ClientData]) -> Federation:

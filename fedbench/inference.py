@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from fedbench.batches import PADDING
 from fedbench.compute import Compute
 from fedbench.models import SegmentationNetwork
-from fedbench.preparation import PreparedCase
+from fedbench.prepared import PreparedCase
 
 SLICES_AT_ONCE = 32
 

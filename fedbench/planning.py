@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingC
 from fedbench.dataset import Dataset
 from fedbench.errors import UserError
 from fedbench.federation import partition
-from fedbench.preparation import PreparedDataset, load, prepare
+from fedbench.preparation import Progress, prepare
+from fedbench.prepared import PreparedDataset, is_store, load
 from fedbench.suite import Cell, Suite
 from fedbench.training import Task, Training
+
+EACH = "each"  # leave_out: every modality in turn
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,15 @@ class _Entry:
     code: str
 
 
-def plan(suite: Suite, cache: Path, device: str = "cpu") -> list[Cell]:
-    """Return the cells of ``suite`` in the order they run: dataset, seed, algorithm.
+Watch = Callable[[str], Progress]  # dataset -> what is told while it is prepared
+
+
+def _silent(_dataset: str) -> Progress:
+    return lambda done, total: None
+
+
+def plan(suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent) -> list[Cell]:
+    """Return the cells of ``suite`` in the order they run: dataset, modality left out, fold, seed, algorithm.
 
     Args:
         cache: where prepared datasets are kept.
@@ -41,39 +52,57 @@ def plan(suite: Suite, cache: Path, device: str = "cpu") -> list[Cell]:
     datasets = [_entry("dataset", text) for text in suite.datasets]
     for entry in algorithms:  # parameters first: cheap to check, and data may take minutes to prepare
         make_algorithm(entry.spec, entry.cls)
-    cells = []
+    cells: list[Cell] = []
     for entry in datasets:
-        prepared, folder = prepare_entry(entry, suite.data, cache)
-        for seed in suite.seeds:
-            federation = partition(prepared, suite.data, seed)
-            for algorithm in algorithms:
-                identity = {
+        prepared, folder = prepare_entry(entry, suite.data, cache, watch)
+        if prepared.name in {cell.identity["dataset"] for cell in cells}:
+            raise UserError(
+                f"two datasets of the suite are named '{prepared.name}'; run them apart, with another --out."
+            )
+        for data in variants(suite.data, prepared):
+            for seed in suite.seeds:
+                federation = partition(prepared, data, seed)
+                shared = {
                     "fedbench": __version__,
                     "harness": registry.harness_digest(),
-                    "dataset": entry.cls.name,
+                    "dataset": prepared.name,
                     "dataset_params": dict(entry.spec.params),
                     "dataset_code": entry.code,
                     "dataset_content": prepared.content,
                     "partition": federation.digest,
-                    "algorithm": algorithm.cls.name,
-                    "algorithm_params": make_algorithm(algorithm.spec, algorithm.cls).params.model_dump(),
-                    "algorithm_code": algorithm.code,
                     "seed": seed,
                     "device": device,
                     "model": suite.model.model_dump(mode="json"),
                     "training": training.model_dump(mode="json"),
-                    "data": suite.data.model_dump(mode="json"),
-                    "evaluation": {"nsd_tolerance_mm": suite.evaluation.nsd_tolerance_mm},
+                    "data": data.model_dump(mode="json"),
+                    "evaluation": suite.evaluation.model_dump(mode="json", exclude={"selection"}),
                 }
-                label = algorithm.cls.name + algorithm.spec.text.removeprefix(algorithm.spec.name)
-                cell = Cell(identity, _absolute(algorithm.spec), str(folder.resolve()), label)
-                if seed == suite.seeds[0]:
-                    Training(make_task(cell, prepared), Compute.start(training, "cpu"))
-                cells.append(cell)
+                for algorithm in algorithms:
+                    cell = _cell(algorithm, shared, folder)
+                    if seed == suite.seeds[0]:
+                        Training(make_task(cell, prepared), Compute.start(training, "cpu"))
+                    cells.append(cell)
     ids = [cell.id for cell in cells]
     if len(set(ids)) < len(ids):
         raise UserError("two algorithms of the suite are the same run; drop one of them.")
     return cells
+
+
+def _cell(algorithm: _Entry, shared: dict[str, Any], folder: Path) -> Cell:
+    identity = shared | {
+        "algorithm": algorithm.cls.name,
+        "algorithm_params": make_algorithm(algorithm.spec, algorithm.cls).params.model_dump(),
+        "algorithm_code": algorithm.code,
+    }
+    label = algorithm.cls.name + algorithm.spec.text.removeprefix(algorithm.spec.name)
+    return Cell(identity, _absolute(algorithm.spec), str(folder.resolve()), label)
+
+
+def variants(data: DataConfig, prepared: PreparedDataset) -> list[DataConfig]:
+    """Return one configuration per modality left out (``leave_out = "each"``) and fold (``folds`` without ``fold``)."""
+    unseen = sorted(prepared.modalities) if data.leave_out == EACH else [data.leave_out]
+    folds = [data.fold] if data.folds is None or data.fold is not None else range(data.folds)
+    return [DataConfig(**data.model_dump() | {"leave_out": m, "fold": f}) for m in unseen for f in folds]
 
 
 def resolve(training: TrainingConfig, device: str) -> TrainingConfig:
@@ -112,11 +141,56 @@ def make_algorithm(spec: registry.Spec, cls: type[Algorithm]) -> Algorithm:
     return cls(**dict(spec.params))
 
 
-def prepare_entry(entry: _Entry, config: DataConfig, cache: Path) -> tuple[PreparedDataset, Path]:
-    """Return the prepared dataset and its folder."""
-    dataset: Dataset = entry.cls(entry.spec.path, **dict(entry.spec.params))
-    folder = prepare(dataset, digest([entry.code, registry.harness_digest()]), cache, config.spacing)
+def prepare_entry(
+    entry: _Entry, config: DataConfig, cache: Path, watch: Watch = _silent
+) -> tuple[PreparedDataset, Path]:
+    """Return the prepared dataset and its folder; a path that is a prepared store is taken as it is.
+
+    Raises:
+        UserError: the store is of another dataset, or not as ``config`` asks for.
+    """
+    given = Path(entry.spec.path).expanduser() if entry.spec.path else None
+    if given is not None and is_store(given):
+        prepared = load(given)
+        _check_store(prepared, given, entry, config)
+        return prepared, given
+    dataset = make_dataset(entry.spec, entry.cls)
+    folder = prepare(dataset, preparing_code(entry.code), cache, config, progress=watch(dataset.name))
     return load(folder), folder
+
+
+def _check_store(prepared: PreparedDataset, folder: Path, entry: _Entry, config: DataConfig) -> None:
+    if prepared.name != entry.cls.name and not prepared.name.startswith(f"{entry.cls.name}-"):
+        raise UserError(f"{folder} is a prepared store of '{prepared.name}', not of '{entry.cls.name}'.")
+    grids = {case.spacing for case in prepared.cases}
+    if config.spacing is not None and any(grid != config.spacing[: len(grid)] for grid in grids):
+        has = " or ".join(str(list(grid)) for grid in sorted(grids))
+        raise UserError(f"{folder} was prepared with spacing {has}, not {list(config.spacing)}; prepare it again.")
+    if {"grey": 1, "rgb": 3}.get(config.colour, prepared.channels) != prepared.channels:
+        raise UserError(
+            f"{folder} was prepared with {prepared.channels} channels, not {config.colour}; prepare it again."
+        )
+
+
+def make_dataset(spec: registry.Spec, cls: type[Dataset]) -> Dataset:
+    """Return the dataset with its path and parameters checked."""
+    return cls(spec.path, **dict(spec.params))
+
+
+def preparing_code(dataset_code: str) -> str:
+    """Return the digest of all source that turns raw files into a prepared store."""
+    return digest([dataset_code, registry.preparing_digest()])
+
+
+def prepared_of(text: str, config: DataConfig, cache: Path, watch: Watch = _silent) -> PreparedDataset:
+    """Return the prepared dataset that ``text`` (``sts=PATH``) names, preparing it if it is not there."""
+    return prepare_entry(_entry("dataset", text), config, cache, watch)[0]
+
+
+def dataset_entry(text: str) -> tuple[Dataset, str]:
+    """Return the dataset that ``text`` (``sts=PATH``) names, and the digest of what prepares it."""
+    entry = _entry("dataset", text)
+    return make_dataset(entry.spec, entry.cls), preparing_code(entry.code)
 
 
 def sample_size(prepared: PreparedDataset, model: ModelConfig, data: DataConfig) -> tuple[int, ...]:
@@ -125,7 +199,10 @@ def sample_size(prepared: PreparedDataset, model: ModelConfig, data: DataConfig)
     Raises:
         UserError: not as many numbers as the model has axes, or not multiples of 16.
     """
-    size = data.size or (prepared.size if model.spatial_dims == 2 else (*prepared.size[:2], 16))
+    declared = (
+        (*prepared.size[:2], 16) if len(prepared.size) < model.spatial_dims else prepared.size[: model.spatial_dims]
+    )
+    size = data.size or declared
     if len(size) != model.spatial_dims:
         raise UserError(f"[data] size has {len(size)} numbers, the model is {model.spatial_dims}-D.")
     whole = tuple(int(n) for n in size)

@@ -1,249 +1,237 @@
-"""Raw cases -> a prepared store, once: common grid, normalised intensities, arrays that can be memory-mapped.
+"""Raw cases -> a prepared store, once: common grid, normalised intensities. What a store is: :mod:`fedbench.prepared`.
 
-Layout of a prepared dataset: ``manifest.json`` (last written, so its presence means complete) and per case
-``<number>.image.npy`` float32 ``(Z, C, X, Y)`` and ``<number>.label.npy`` uint8 ``(Z, X, Y)``; a 2-D image has Z = 1.
-Slices come first so that one slice is one contiguous read.
+Cases are read by several threads and written one by one, each with a record of its own, into a folder that becomes the
+store by a rename when all are there: killed at any time, the next attempt goes on. Raw files are only ever read.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
-import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+import pandas as pd
 
-from fedbench.config import digest
+from fedbench.config import DataConfig, digest
 from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
-from fedbench.files import locked, write_text
+from fedbench.files import locked, sha256, try_lock, write_atomic, write_text
+from fedbench.inspection import check_volume, inventory, refuse
+from fedbench.prepared import FACTS, FORMAT, MANIFEST, damage, is_store
+from fedbench.resampling import resample
 
-FORMAT = 3
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+Progress = Callable[[int, int], None]  # cases done, cases in all
 
 
-@dataclass(frozen=True)
-class PreparedCase:
-    """One case of a prepared store; arrays are memory-mapped when asked for.
+def default_workers() -> int:
+    """How many cases are read at a time: one per core, at most 4, since each holds a raw image in memory."""
+    return min(4, os.cpu_count() or 1)
 
-    Attributes:
-        spacing: mm per voxel, one number per spatial axis (X, Y[, Z]).
-        content: sha256 of both arrays.
+
+def grid_of(dataset: Dataset, data: DataConfig) -> tuple[float, ...]:
+    """Return the common grid's spacing, as asked for or as declared."""
+    return tuple(float(mm) for mm in data.spacing or dataset.spacing)
+
+
+def store_folder(dataset: Dataset, code: str, cache: Path, data: DataConfig, cases: Iterable[Case]) -> Path:
+    """Return where the store of ``dataset`` lies under ``cache``: named by a digest of all that it is made from."""
+    cases = list(cases)
+    key = digest(
+        [FORMAT, dataset.name, dataset.params.model_dump(), str(dataset.path), code, list(grid_of(dataset, data)),
+         list(data.size or dataset.size), data.colour, [case.id for case in cases], _stamp(cases)]
+    )  # fmt: skip
+    return cache / f"{dataset.name}-{key[:12]}"
+
+
+def prepare(
+    dataset: Dataset, code: str, cache: Path, data: DataConfig | None = None, *,
+    target: Path | None = None, workers: int | None = None, progress: Progress = lambda done, total: None,
+) -> Path:  # fmt: skip
+    """Return the folder of the prepared ``dataset``, making it unless it is there already.
+
+    Args:
+        code: digest of the dataset plugin's source; a changed plugin is prepared anew.
+        cache: where stores are kept, named by what they were made from: a changed source file makes another store.
+        data: spacing, size and colour; the others do not matter here. None takes what the dataset declares.
+        target: a folder of the user's to put the store into, in place of ``cache``; it must not exist.
+
+    Raises:
+        UserError: cases cannot be read, or image and mask do not fit; one message for all of them. What could be
+            prepared is kept for the next attempt.
     """
-
-    id: str
-    patient: str
-    modality: str
-    site: str
-    spacing: tuple[float, ...]
-    shape: tuple[int, ...]
-    content: str
-    stem: str
-
-    @cached_property
-    def image(self) -> np.ndarray:
-        """float32 ``(Z, C, X, Y)``, read-only."""
-        return np.load(f"{self.stem}.image.npy", mmap_mode="r", allow_pickle=False)
-
-    @cached_property
-    def label(self) -> np.ndarray:
-        """uint8 ``(Z, X, Y)``, read-only."""
-        return np.load(f"{self.stem}.label.npy", mmap_mode="r", allow_pickle=False)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("image", "label")}
+    data = data or DataConfig()
+    found = inventory(dataset)
+    refuse(dataset.name, found.problems)
+    cases = list(found.cases)
+    folder = store_folder(dataset, code, cache, data, cases)
+    if target is not None:
+        if target.exists():
+            raise UserError(f"{target} exists already; give another folder or delete it.")
+        folder, cache = target, target.parent
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / f"{folder.name}.lock"):
+        if not is_store(folder):
+            _make(dataset, cases, data, folder, workers or default_workers(), progress)
+    return folder
 
 
-@dataclass(frozen=True)
-class PreparedDataset:
-    """All cases of one dataset on a common grid, with a digest of their content."""
+def check(
+    dataset: Dataset, code: str, cache: Path, data: DataConfig | None = None, *,
+    workers: int | None = None, progress: Progress = lambda done, total: None,
+) -> list[str]:  # fmt: skip
+    """Read everything and write nothing; return every problem found, of the raw files and of a store made from them."""
+    data = data or DataConfig()
+    found = inventory(dataset)
 
-    name: str
-    modalities: tuple[str, ...]
-    classes: tuple[str, ...]
-    size: tuple[int, ...]
-    mirror_axes: tuple[int, ...]
-    regions: dict[str, tuple[int, ...]]
-    channels: int
-    cases: tuple[PreparedCase, ...]
-    content: str
+    def read(case: Case) -> None:
+        check_volume(case, case.read(), dataset, len(grid_of(dataset, data)))
 
-
-def resample(volume: Volume, spacing: tuple[float, ...]) -> Volume:
-    """Return ``volume`` on a grid of the given spacing (mm): image linear, label nearest, edges aligned.
-
-    An axis that gets coarser is low-pass filtered first (Gaussian, sigma = half the excess factor), or linear
-    interpolation would alias.
-    """
-    if len(spacing) != len(volume.spacing):
-        raise ValueError(f"spacing {spacing} has not the {len(volume.spacing)} axes of the volume")
-    factor = np.asarray(spacing) / np.asarray(volume.spacing)
-    if np.allclose(factor, 1.0, rtol=1e-3):
-        return volume
-    shape = tuple(max(1, round(n / f)) for n, f in zip(volume.label.shape, factor, strict=True))
-    offset = 0.5 * factor - 0.5  # voxel centres, not corners, so that both grids cover the same space
-    sigma = np.maximum(factor - 1.0, 0.0) / 2.0
-
-    def linear(channel: np.ndarray) -> np.ndarray:
-        smooth = ndimage.gaussian_filter(channel, sigma, mode="nearest") if sigma.any() else channel
-        return ndimage.affine_transform(smooth, factor, offset, shape, order=1, mode="nearest")
-
-    image = np.stack([linear(channel) for channel in volume.image])
-    label = ndimage.affine_transform(volume.label, factor, offset, shape, order=0, mode="nearest")
-    return Volume(image.astype(np.float32), label.astype(np.uint8), tuple(float(s) for s in spacing))
+    _, problems = _for_all(found.cases, read, workers or default_workers(), progress)
+    folder = store_folder(dataset, code, cache, data, found.cases)
+    stored = damage(folder) if is_store(folder) else []
+    return [*found.problems, *problems, *stored]
 
 
-def _check(case: Case, volume: Volume, dataset: Dataset, grid: tuple[float, ...]) -> None:
-    where = f"dataset '{dataset.name}', case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")
-    if volume.image.shape[1:] != volume.label.shape:
-        raise UserError(f"{where}: image {volume.image.shape[1:]} and mask {volume.label.shape} differ in shape.")
-    axes = volume.label.ndim
-    if len(volume.spacing) != axes or len(grid) < axes:
-        raise UserError(
-            f"{where}: {axes} axes, spacing {volume.spacing}, [data] spacing {grid}; give one number per axis."
-        )
-    bad = int(np.count_nonzero(~np.isfinite(volume.image)))
-    if bad:
-        raise UserError(f"{where}: {bad} voxels are NaN or infinite; repair or remove the image.")
-    unexpected = sorted(set(np.unique(volume.label).tolist()) - set(range(len(dataset.classes) + 1)))
-    if unexpected:
-        raise UserError(f"{where}: unexpected labels {unexpected}; allowed are 0..{len(dataset.classes)}.")
+# -- writing -------------------------------------------------------------------------------------------------------
 
 
-def _slices_first(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    image, label = volume.image, volume.label
+def _make(
+    dataset: Dataset, cases: Sequence[Case], data: DataConfig, folder: Path, workers: int, progress: Progress
+) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # incomplete, and we hold the lock
+    work = folder.with_name(f".{folder.name}.partial")
+    work.mkdir(exist_ok=True)
+    numbers = {case.id: number for number, case in enumerate(cases)}
+
+    def write(case: Case) -> dict[str, Any]:
+        return _write_case(dataset, case, data, work / f"{numbers[case.id]:05d}")
+
+    try:
+        records, problems = _for_all(cases, write, workers, progress)
+        refuse(dataset.name, problems)
+        facts = _facts(dataset, records, data)
+        frame = pd.DataFrame([{k: v for k, v in record.items() if k != "channels"} for record in records])
+        write_atomic(work / MANIFEST, lambda part: frame.to_parquet(part, index=False))
+        for record in work.glob("*.case.json"):
+            record.unlink()
+        write_text(work / FACTS, json.dumps(facts, indent=1))
+        work.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise UserError(f"cannot write to {work}: {error.strerror}; make room or choose another folder.") from None
+    _drop_stale(dataset.name, folder)
+
+
+def _for_all(
+    cases: Sequence[Case], task: Callable[[Case], Any], workers: int, progress: Progress
+) -> tuple[list[Any], list[str]]:
+    """Return ``task(case)`` of all cases in their order, and the messages of those that raised a UserError."""
+    results: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    progress(0, len(cases))
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = {pool.submit(task, case): case for case in cases}
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                try:
+                    results[futures[future].id] = future.result()
+                except UserError as error:
+                    problems[futures[future].id] = str(error)
+                progress(done, len(cases))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return (
+        [results[case.id] for case in cases if case.id in results],
+        [problems[case.id] for case in cases if case.id in problems],
+    )
+
+
+def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> dict[str, Any]:
+    record_file = stem.with_name(f"{stem.name}.case.json")
+    if record_file.exists():  # written by an earlier attempt, after its arrays
+        return json.loads(record_file.read_text(encoding="utf-8"))
+    grid = grid_of(dataset, data)
+    volume = case.read()
+    check_volume(case, volume, dataset, len(grid))
+    if data.colour == "grey":
+        volume = Volume(_grey(volume.image), volume.label, volume.spacing)
+    volume = resample(volume, grid[: volume.label.ndim])
+    normalised = dataset.intensity[case.modality](volume.image)
+    image, label = _slices_first(normalised, volume.label)
+    checksums = {}
+    for part, array in (("image", image), ("label", label)):
+        file = stem.with_name(f"{stem.name}.{part}.npy")
+        with open(file, "wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        checksums[f"{part}_sha256"] = sha256(file)
+    record = {
+        "id": case.id,
+        "patient": case.patient,
+        "modality": case.modality,
+        "site": case.site,
+        "spacing": list(volume.spacing),
+        "shape": list(volume.label.shape),
+        "voxels": np.bincount(label.ravel(), minlength=len(dataset.classes) + 1)[1:].tolist(),
+        "content": hashlib.sha256(image.tobytes() + label.tobytes()).hexdigest(),
+        "stem": stem.name,
+        **checksums,
+        "sources": [str(path) for path in case.sources],
+        "sources_sha256": [sha256(path) for path in case.sources],
+        "channels": image.shape[1],
+    }
+    write_text(record_file, json.dumps(record))
+    return record
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return image if len(image) == 1 else np.tensordot(LUMINANCE, image, axes=1)[None].astype(np.float32)
+
+
+def _slices_first(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if label.ndim == 2:
         image, label = image[..., None], label[..., None]
     return np.ascontiguousarray(np.moveaxis(image, -1, 0)), np.ascontiguousarray(np.moveaxis(label, -1, 0), np.uint8)
 
 
-def _source_stamp(cases: Iterable[Case], *, checksum: bool) -> dict[str, list[object]]:
-    """Path -> [size, mtime_ns(, sha256)] of every source file."""
-    stamp: dict[str, list[object]] = {}
-    for path in sorted({path for case in cases for path in case.sources}):
-        status = path.stat()
-        stamp[str(path)] = [status.st_size, status.st_mtime_ns]
-        if checksum:
-            stamp[str(path)].append(hashlib.sha256(path.read_bytes()).hexdigest())
-    return stamp
-
-
-def prepare(dataset: Dataset, code: str, cache: Path, spacing: tuple[float, ...] | None = None) -> Path:
-    """Return the folder of the prepared ``dataset``, making it under ``cache`` unless it is there already.
-
-    Args:
-        code: digest of the dataset plugin's source; a changed plugin is prepared anew.
-        spacing: common grid in mm; None takes ``dataset.spacing``.
-
-    Raises:
-        UserError: a case cannot be read, or image and mask do not fit; nothing is left behind.
-    """
-    cases: list[Case] = []
-    for found in dataset.cases():
-        if isinstance(found, UserError):
-            raise found
-        cases.append(found)
-    for case in cases:
-        if case.modality not in dataset.modalities:
-            raise UserError(f"dataset '{dataset.name}', case {case.id}: modality '{case.modality}' is not declared.")
-    if not cases:
-        raise UserError(f"dataset '{dataset.name}': no cases found in {dataset.path}.")
-    ids = [case.id for case in cases]
-    if len(set(ids)) < len(ids):
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        raise UserError(f"dataset '{dataset.name}': case listed twice: {', '.join(twice[:5])}.")
-    grid = tuple(spacing or dataset.spacing)
-    stamp = _source_stamp(cases, checksum=False)
-    key = digest([FORMAT, dataset.name, dataset.params.model_dump(), str(dataset.path), code, list(grid), ids, stamp])
-    folder = cache / f"{dataset.name}-{key[:12]}"
-    with locked(cache / f"{folder.name}.lock"):
-        if not (folder / "manifest.json").exists():
-            _write(dataset, cases, grid, folder)
-    return folder
-
-
-def _write(dataset: Dataset, cases: list[Case], grid: tuple[float, ...], folder: Path) -> None:
-    for stale in (folder, *folder.parent.glob(f".{folder.name}.*")):  # what a killed process left; we hold the lock
-        shutil.rmtree(stale, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    work.chmod(0o755)
-    try:
-        records = [_write_case(dataset, case, grid, work / f"{number:05d}") for number, case in enumerate(cases)]
-        manifest = {
-            "format": FORMAT,
-            "name": dataset.name,
-            "modalities": list(dataset.modalities),
-            "classes": list(dataset.classes),
-            "size": list(dataset.size),
-            "mirror_axes": list(dataset.mirror_axes),
-            "regions": dict(dataset.regions) or {name: (i + 1,) for i, name in enumerate(dataset.classes)},
-            "channels": _common_channels(dataset, records),
-            "content": digest(sorted([r["id"], r["patient"], r["site"], r["content"]] for r in records)),
-            "sources": _source_stamp(cases, checksum=True),
-            "cases": records,
-        }
-        write_text(work / "manifest.json", json.dumps(manifest, indent=1))
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _common_channels(dataset: Dataset, records: list[dict[str, Any]]) -> int:
-    channels = {record.pop("channels"): record["id"] for record in records}
-    if len(channels) > 1:
-        examples = ", ".join(f"{name} has {n}" for n, name in sorted(channels.items()))
-        raise UserError(f"dataset '{dataset.name}': images differ in channels ({examples}); make them all alike.")
-    return next(iter(channels))
-
-
-def _write_case(dataset: Dataset, case: Case, grid: tuple[float, ...], stem: Path) -> dict[str, Any]:
-    volume = case.read()
-    _check(case, volume, dataset, grid)
-    spacing = grid[: volume.label.ndim]
-    volume = resample(volume, spacing)
-    normalise = dataset.intensity[case.modality]
-    image, label = _slices_first(Volume(normalise(volume.image), volume.label, spacing))
-    np.save(f"{stem}.image.npy", image)
-    np.save(f"{stem}.label.npy", label)
-    return {
-        "id": case.id,
-        "patient": case.patient,
-        "modality": case.modality,
-        "site": case.site,
-        "spacing": list(spacing),
-        "shape": list(volume.label.shape),
-        "content": hashlib.sha256(image.tobytes() + label.tobytes()).hexdigest(),
-        "stem": stem.name,
-        "channels": image.shape[1],
+def _facts(dataset: Dataset, records: list[dict[str, Any]], data: DataConfig) -> dict[str, Any]:
+    """Everything that holds for all cases; ``content`` is the digest of it and of the cases."""
+    declared = {
+        "name": dataset.name,
+        "modalities": list(dataset.modalities),
+        "classes": list(dataset.classes),
+        "size": list(data.size or dataset.size),
+        "mirror_axes": list(dataset.mirror_axes),
+        "regions": {name: list(labels) for name, labels in dataset.regions.items()}
+        or {name: [i + 1] for i, name in enumerate(dataset.classes)},
+        "unit": dataset.unit,
+        "channels": 3 if data.colour == "rgb" else max(record["channels"] for record in records),
     }
+    held = sorted([r["id"], r["patient"], r["site"], r["content"]] for r in records)
+    unordered = declared | {"modalities": sorted(dataset.modalities)}  # no result depends on how they are listed
+    return {"format": FORMAT, **declared, "content": digest([unordered, held])}
 
 
-def load(folder: Path) -> PreparedDataset:
-    """Open a prepared store; no array is read."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    cases = []
-    for record in manifest["cases"]:
-        fields = record | {"spacing": tuple(record["spacing"]), "shape": tuple(record["shape"])}
-        cases.append(PreparedCase(**fields | {"stem": str(folder / record["stem"])}))
-    return PreparedDataset(
-        name=manifest["name"],
-        modalities=tuple(manifest["modalities"]),
-        classes=tuple(manifest["classes"]),
-        size=tuple(manifest["size"]),
-        mirror_axes=tuple(manifest["mirror_axes"]),
-        regions={name: tuple(labels) for name, labels in manifest["regions"].items()},
-        channels=manifest["channels"],
-        cases=tuple(cases),
-        content=manifest["content"],
-    )
+def _stamp(cases: Iterable[Case]) -> dict[str, list[int]]:
+    """Path -> [size, mtime_ns] of every source file."""
+    paths = sorted({path for case in cases for path in case.sources})
+    return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
 
 
-def describe(case: PreparedCase) -> dict[str, object]:
-    """Return the fields of a case that identify it in a digest (not where it lies)."""
-    return {k: v for k, v in asdict(case).items() if k != "stem"}
+def _drop_stale(name: str, folder: Path) -> None:
+    """Delete what interrupted attempts at other versions of this dataset left behind."""
+    for partial in folder.parent.glob(f".{name}-{'[0-9a-f]' * 12}.partial"):
+        with try_lock(folder.parent / f"{partial.name[1:].removesuffix('.partial')}.lock") as free:
+            if free:
+                shutil.rmtree(partial, ignore_errors=True)

@@ -259,13 +259,28 @@ def _imported_from_folder(file: Path) -> list[Path]:
 
 
 RESULT_MODULES = (
-    "algorithm", "augmentation", "batches", "compute", "dataset", "evaluation", "federation", "imaging", "inference",
-    "metrics", "models", "preparation", "streams", "training",
+    "algorithm", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "inference", "metrics",
+    "models", "prepared", "splitting", "streams", "training",
 )  # fmt: skip
+PREPARING_MODULES = ("dataset", "dicom", "folders", "imaging", "pictures", "preparation", "resampling")
 
 
 @cache
 def harness_digest() -> str:
-    """Return the sha256 of the harness modules that determine results; the scheduler and the console do not."""
+    """Return the sha256 of the harness modules that determine a run's result from its prepared data.
+
+    The modules that prepare data are left out: a run's identity holds the digest of what they made. The scheduler and
+    the console determine nothing.
+    """
+    return _digest_of(RESULT_MODULES)
+
+
+@cache
+def preparing_digest() -> str:
+    """Return the sha256 of the harness modules that turn raw files into a prepared store."""
+    return _digest_of(PREPARING_MODULES)
+
+
+def _digest_of(modules: tuple[str, ...]) -> str:
     folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in RESULT_MODULES)).hexdigest()
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in modules)).hexdigest()

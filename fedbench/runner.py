@@ -26,7 +26,7 @@ from fedbench.errors import UserError
 from fedbench.evaluation import evaluate
 from fedbench.files import write_atomic
 from fedbench.inference import truth
-from fedbench.preparation import PreparedCase, load
+from fedbench.prepared import PreparedCase, load
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.training import Task, Training

@@ -178,7 +178,9 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
             raise UserError(f"run {folder.name} is corrupt ({problem}); `fedbench run` moves it aside and repeats it.")
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         keys = {"run_id": folder.name} | {k: run["identity"][k] for k in ("dataset", "algorithm", "seed", "partition")}
-        keys["setting"] = run["label"]
+        data = run["identity"]["data"]
+        keys |= {"setting": run["label"], "fold": -1 if data["fold"] is None else data["fold"]}
+        keys["unseen"] = data["leave_out"] or ""
         runs.append(keys | {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")})
         for frames, name in ((cases, CASES), (rounds, ROUNDS)):
             frames.append(pd.read_parquet(folder / name).assign(**keys))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -55,9 +55,16 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """``dataset.algorithm.sSEED.hash``: readable, and unique by the hash."""
+        """``dataset.algorithm.sSEED[.foldN][.no-MODALITY].hash``: readable, and unique by the hash."""
         i = self.identity
-        return f"{i['dataset']}.{i['algorithm']}.s{i['seed']}.{digest(i)[:12]}"
+        fold = "" if i["data"]["fold"] is None else f".fold{i['data']['fold']}"
+        unseen = "" if i["data"]["leave_out"] is None else f".no-{safe(i['data']['leave_out'])}"
+        return f"{i['dataset']}.{i['algorithm']}.s{i['seed']}{fold}{unseen}.{digest(i)[:12]}"
+
+
+def safe(text: str) -> str:
+    """Return ``text`` as it may stand in a file name: letters, digits, dashes."""
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text)
 
 
 def builtin_suites() -> dict[str, Path]:
@@ -125,15 +132,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         low, dash, high = part.strip().partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
             raise UserError(f"--seeds {text}: write a range such as 0-4 or a list such as 0,2,5.")
+        if dash and int(low) > int(high):
+            raise UserError(f"--seeds {text}: the range {part.strip()} is empty.")
         seeds += range(int(low), int(high) + 1) if dash else [int(low)]
-    if not seeds:
-        raise UserError(f"--seeds {text}: the range is empty.")
     return tuple(seeds)
-
-
-def comparable_groups(cells: Sequence[Cell]) -> dict[tuple[str, int], set[str]]:
-    """Return the partition digests of each (dataset, seed): more than one means the runs cannot be compared."""
-    groups: dict[tuple[str, int], set[str]] = {}
-    for cell in cells:
-        groups.setdefault((cell.identity["dataset"], cell.identity["seed"]), set()).add(cell.identity["partition"])
-    return groups

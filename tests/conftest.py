@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedbench.preparation import PreparedDataset, load
+from fedbench.prepared import PreparedDataset, load
 from tests.toys import full, prepare_toy, write_toy
 
 

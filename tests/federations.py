@@ -14,7 +14,7 @@ from fedbench.algorithm import Algorithm
 from fedbench.compute import Compute
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
 from fedbench.federation import ClientData, Federation
-from fedbench.preparation import PreparedCase
+from fedbench.prepared import PreparedCase
 from fedbench.training import Task, Training
 
 MODALITIES = ("CT", "MR", "PET")

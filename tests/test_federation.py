@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fedbench.config import DataConfig
 from fedbench.errors import UserError
 from fedbench.federation import Federation, partition, pooled, with_clients
-from fedbench.preparation import PreparedDataset
+from fedbench.prepared import PreparedDataset
 from tests.toys import MODALITIES, full, in_another_process, listing
 
 some_modalities = st.lists(st.sampled_from(MODALITIES), min_size=1, unique=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import multiprocessing
 import pickle
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedbench.dataset import Intensity, Volume
 from fedbench.errors import UserError
-from fedbench.preparation import describe, load, prepare, resample
+from fedbench.preparation import check, prepare
+from fedbench.prepared import describe, load
+from fedbench.resampling import resample
 from tests.toys import Toy, ToyBackwards, full, in_another_process, prepare_toy, reads, write_toy, write_volume
 
 
@@ -122,21 +125,26 @@ def test_an_empty_image_is_finite(kind):
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
+def noise(shape=(1, 8, 8, 3)) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape)
+
+
 def refused(tmp_path, message: str, **changes) -> None:
-    """Prepare two cases, the second of them broken."""
+    """Prepare two cases, the second of them broken; the first is kept for the next attempt."""
     folder = write_toy(tmp_path / "toy", {"P00": ["CT"]})
-    arrays = {"image": np.zeros((1, 8, 8, 3)), "label": np.zeros((8, 8, 3), np.uint8), "spacing": (1.0, 1.0, 4.0)}
+    arrays = {"image": noise(), "label": np.zeros((8, 8, 3), np.uint8), "spacing": (1.0, 1.0, 4.0)}
     write_volume(folder, "P01", "CT", **arrays | changes)
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match=message) as caught:
         prepare_toy(folder, cache)
     assert "P01/CT" in str(caught.value) and "P01.CT.A.npz" in str(caught.value)
-    assert leftovers(cache) == []
+    assert "P00/CT" not in str(caught.value)
+    assert [name for name in leftovers(cache) if not name.endswith(".partial")] == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_not_a_number_is_refused(tmp_path, value):
-    image = np.zeros((1, 8, 8, 3))
+    image = noise()
     image[0, 1, 2] = value
     refused(tmp_path, "3 voxels are NaN or infinite", image=image)
 
@@ -151,21 +159,99 @@ def test_undeclared_labels_are_refused(tmp_path):
     refused(tmp_path, r"unexpected labels \[-1, 3\]; allowed are 0\.\.2", label=label)
 
 
+@pytest.mark.parametrize("value", [0, -1024])
+def test_an_image_of_one_value_is_refused(tmp_path, value):
+    refused(tmp_path, f"every voxel is {value}", image=np.full((1, 8, 8, 3), value))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_neither_grey_nor_colour_is_refused(tmp_path, channels):
+    refused(tmp_path, f"{channels} channels; an image has 1", image=noise((channels, 8, 8, 3)))
+
+
 def test_a_spacing_of_other_dimensions_is_refused(tmp_path):
     refused(tmp_path, r"3 axes, spacing \(1\.0, 1\.0\)", spacing=(1.0, 1.0))
-    with pytest.raises(UserError, match=r"P00/CT .* 3 axes, .*\[data\] spacing \(2\.0, 2\.0\)"):
-        prepare(Toy(tmp_path / "toy"), "v1", tmp_path / "cache", (2.0, 2.0))
+    with pytest.raises(UserError, match=r"P00/CT .* 3 axes, .* a grid of 2 axes"):
+        prepare_toy(tmp_path / "toy", tmp_path / "cache", spacing=(2.0, 2.0))
 
 
-def test_no_case_and_a_case_listed_twice_are_refused(tmp_path):
+def test_no_case_and_a_case_there_twice_are_refused(tmp_path):
     folder = write_toy(tmp_path / "toy", {})
     folder.mkdir()
     with pytest.raises(UserError, match="no cases found"):
         prepare_toy(folder, tmp_path / "cache")
     write_toy(folder, full(1))
     shutil.copy(folder / "P00.MR.A.npz", folder / "P00.MR.B.npz")
-    with pytest.raises(UserError, match="listed twice: P00/MR"):
+    with pytest.raises(UserError, match=r"P00/MR is there twice: .*P00\.MR\.A\.npz and .*P00\.MR\.B\.npz"):
         prepare_toy(folder, tmp_path / "cache")
+
+
+def test_all_problems_come_in_one_message_and_nothing_is_lost(tmp_path):
+    """Seen from outside first, at no cost; then while reading. Sound cases are not read a second time."""
+    folder, cache = write_toy(tmp_path / "toy", full(4)), tmp_path / "cache"
+    sound = (folder / "P01.MR.B.npz").read_bytes()
+    (folder / "P01.MR.B.npz").write_bytes(b"")
+    (folder / "P02.CT.A.npz").unlink()
+    (folder / "P02.CT.A.npz").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="2 problems") as caught:
+        prepare_toy(folder, cache)
+    assert "P01.MR.B.npz is empty" in str(caught.value) and "P02.CT.A.npz is a broken link" in str(caught.value)
+    assert reads(folder) == 0
+    (folder / "P01.MR.B.npz").write_bytes(sound)
+    (folder / "P02.CT.A.npz").unlink()
+    for name in ("P00.CT.A", "P03.PET.B"):
+        write_volume(folder, *name.split(".")[:2], np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 3)), (1, 1, 4), name[-1])
+    with pytest.raises(UserError, match="2 problems") as caught:
+        prepare_toy(folder, cache)
+    assert str(caught.value).index("P00/CT") < str(caught.value).index("P03/PET")
+    assert reads(folder) == 11
+    for number, name in enumerate(("P00.CT.A", "P03.PET.B")):
+        image = np.random.default_rng(number).normal(size=(1, 8, 8, 3))
+        write_volume(folder, *name.split(".")[:2], image, np.zeros((8, 8, 3), np.uint8), (1, 1, 4), name[-1])
+    folder_of_store = prepare_toy(folder, cache)
+    assert len(load(folder_of_store).cases) == 11
+    assert leftovers(cache) == [folder_of_store.name]
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    """A link inside the folder is fine."""
+    folder = write_toy(tmp_path / "toy", full(2))
+    shutil.move(folder / "P00.CT.A.npz", tmp_path / "secret.npz")
+    (folder / "P00.CT.A.npz").symlink_to(tmp_path / "secret.npz")
+    with pytest.raises(UserError, match=r"P00\.CT\.A\.npz is a link out of .*toy, to .*secret\.npz; copy the file"):
+        prepare_toy(folder, tmp_path / "cache")
+    (folder / "P00.CT.A.npz").unlink()
+    (folder / "kept").mkdir()
+    shutil.move(tmp_path / "secret.npz", folder / "kept" / "a.npz")
+    (folder / "P00.CT.A.npz").symlink_to(folder / "kept" / "a.npz")
+    assert len(load(prepare_toy(folder, tmp_path / "cache")).cases) == 6
+
+
+# -- looking without writing ------------------------------------------------------------------------------------------
+
+
+def test_check_lists_every_problem_and_writes_nothing(tmp_path):
+    folder, cache = write_toy(tmp_path / "toy", full(3)), tmp_path / "cache"
+    assert check(Toy(folder), "v1", cache) == []
+    (folder / "P00.MR.A.npz").write_bytes(b"")
+    for patient, image in (("P01", np.zeros((1, 8, 8, 3))), ("P02", np.full((1, 8, 8, 3), np.nan))):
+        write_volume(folder, patient, "CT", image, np.zeros((8, 8, 3)), (1, 1, 4), "BA"[int(patient[-1]) % 2 == 0])
+    problems = check(Toy(folder), "v1", cache)
+    assert len(problems) == 3
+    for problem, words in zip(problems, ("P00.MR.A.npz is empty", "P01/CT", "192 voxels are NaN"), strict=True):
+        assert words in problem
+    assert not cache.exists()
+
+
+def test_check_notices_a_damaged_store(toy, tmp_path):
+    folder = prepare_toy(toy, tmp_path / "cache")
+    assert check(Toy(toy), "v1", tmp_path / "cache") == []
+    file = folder / "00003.label.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    (problem,) = check(Toy(toy), "v1", tmp_path / "cache")
+    assert "00003.label.npy does not match its checksum" in problem
 
 
 # -- the store --------------------------------------------------------------------------------------------------------
@@ -195,7 +281,7 @@ def test_a_flat_image_is_one_slice(tmp_path):
 
 def test_labels_are_bytes_whatever_a_plugin_yields(tmp_path):
     folder = tmp_path / "toy"
-    write_volume(folder, "P00", "CT", np.zeros((1, 8, 8, 2)), np.ones((8, 8, 2), np.int64), (1.0, 1.0, 4.0))
+    write_volume(folder, "P00", "CT", noise((1, 8, 8, 2)), np.ones((8, 8, 2), np.int64), (1.0, 1.0, 4.0))
     case = load(prepare_toy(folder, tmp_path / "cache")).cases[0]
     assert case.label.dtype == np.uint8 and (case.label == 1).all()
 
@@ -209,9 +295,9 @@ def test_the_second_time_nothing_is_read(toy, tmp_path):
 
 def test_another_file_code_or_grid_is_another_store(toy, tmp_path):
     cache = tmp_path / "cache"
-    folders = [prepare_toy(toy, cache), prepare_toy(toy, cache, "v2"), prepare(Toy(toy), "v1", cache, (2.0, 2.0, 4.0))]
+    folders = [prepare_toy(toy, cache), prepare_toy(toy, cache, "v2"), prepare_toy(toy, cache, spacing=(2.0, 2.0, 4.0))]
     before = load(folders[0])
-    write_volume(toy, "P00", "CT", np.ones((1, 8, 8, 3)), np.ones((8, 8, 3), np.uint8), (1.0, 1.0, 4.0))
+    write_volume(toy, "P00", "CT", noise(), np.ones((8, 8, 3), np.uint8), (1.0, 1.0, 4.0))
     folders.append(prepare_toy(toy, cache))
     (toy / "P03.MR.B.npz").unlink()
     folders.append(prepare_toy(toy, cache))
@@ -254,28 +340,60 @@ def test_a_pickled_case_carries_no_arrays(prepared):
     np.testing.assert_array_equal(received.label, label)
 
 
-def test_after_an_error_nothing_is_left_and_the_next_call_succeeds(toy, tmp_path):
+def test_after_an_error_the_next_call_goes_on(toy, tmp_path):
+    """The fifth case fails: the four before it are kept, and nothing that looks like a store."""
     cache = tmp_path / "cache"
     (toy / "fault").write_text("raise P01.MR")
     with pytest.raises(RuntimeError, match=r"P01\.MR"):
         prepare_toy(toy, cache)
-    assert reads(toy) == 5 and leftovers(cache) == []
+    assert all(name.endswith(".partial") for name in leftovers(cache))
     (toy / "fault").unlink()
-    assert len(load(prepare_toy(toy, cache)).cases) == 9
+    before = reads(toy)
+    folder = prepare_toy(toy, cache)
+    assert len(load(folder).cases) == 9 and leftovers(cache) == [folder.name]
+    assert reads(toy) - before < 9
 
 
-def test_after_a_kill_the_next_call_succeeds_and_sweeps_up(toy, tmp_path):
+def test_after_a_kill_the_next_call_goes_on_to_the_same_bytes(toy, tmp_path):
     cache = tmp_path / "cache"
     (toy / "fault").write_text("kill P01.MR")
     process = multiprocessing.get_context("spawn").Process(target=prepare_toy, args=(toy, cache))
     process.start()
     process.join()
-    assert process.exitcode == -9
-    assert list(cache.rglob("manifest.json")) == []
+    assert process.exitcode == -9 and reads(toy) == 5
+    assert all(name.endswith(".partial") for name in leftovers(cache))
     (toy / "fault").unlink()
     folder = prepare_toy(toy, cache)
-    assert len(load(folder).cases) == 9
+    assert reads(toy) == 10 and leftovers(cache) == [folder.name]
+    fresh = prepare_toy(toy, tmp_path / "fresh")
+    assert reads(toy) == 19
+    for file in fresh.iterdir():
+        assert (folder / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_what_an_interrupted_attempt_at_an_older_version_left_is_swept_up(toy, tmp_path):
+    cache = tmp_path / "cache"
+    (toy / "fault").write_text("raise P01.MR")
+    with pytest.raises(RuntimeError):
+        prepare_toy(toy, cache)
+    (toy / "fault").unlink()
+    write_volume(toy, "P00", "CT", noise(), np.ones((8, 8, 3), np.uint8), (1.0, 1.0, 4.0))
+    folder = prepare_toy(toy, cache)
     assert leftovers(cache) == [folder.name]
+
+
+def test_threads_change_nothing(toy, tmp_path):
+    one, many = prepare_toy(toy, tmp_path / "one"), prepare(Toy(toy), "v1", tmp_path / "many", workers=8)
+    for file in one.iterdir():
+        assert (many / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_progress_counts_the_cases(toy, tmp_path):
+    told = []
+    prepare(Toy(toy), "v1", tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 9) for done in range(10)]
+    prepare(Toy(toy), "v1", tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert len(told) == 10  # there already: nothing to tell
 
 
 def test_two_processes_at_once_make_one_store(tmp_path):
@@ -290,14 +408,71 @@ def test_two_processes_at_once_make_one_store(tmp_path):
 def test_the_content_is_the_same_in_another_process(prepared, toy, tmp_path):
     code = f"""
         from pathlib import Path
-        from fedbench.preparation import load
+        from fedbench.prepared import load
         from tests.toys import prepare_toy
         print(load(prepare_toy(Path({str(toy)!r}), Path({str(tmp_path / "other")!r}))).content)
     """
     assert in_another_process(code) == prepared.content
 
 
-def test_the_manifest_lists_the_checksums_of_the_sources(toy, tmp_path):
+def test_the_manifest_is_a_table_of_cases_with_checksums_of_their_sources(toy, tmp_path):
+    frame = pd.read_parquet(prepare_toy(toy, tmp_path / "cache") / "manifest.parquet").set_index("id")
+    row = frame.loc["P01/CT"]
+    assert (row["patient"], row["site"], row["modality"]) == ("P01", "B", "CT")
+    assert (row["spacing"].tolist(), row["shape"].tolist()) == ([1.0, 1.0, 4.0], [16, 16, 2])
+    assert row["voxels"].tolist() == [4 * 6 * 2, 4 * 6 * 2]
+    file = toy / "P01.CT.B.npz"
+    assert row["sources"].tolist() == [str(file)]
+    assert row["sources_sha256"].tolist() == [hashlib.sha256(file.read_bytes()).hexdigest()]
+
+
+@pytest.mark.parametrize("damage", ["dataset.json", "manifest.parquet", "00002.image.npy"])
+def test_a_store_that_is_not_whole_is_refused(toy, tmp_path, damage):
     folder = prepare_toy(toy, tmp_path / "cache")
-    sources = json.loads((folder / "manifest.json").read_text())["sources"]
-    assert set(sources) == {str(file) for file in toy.glob("*.npz")}
+    (folder / damage).unlink()
+    with pytest.raises(UserError, match="prepare"):
+        load(folder)
+
+
+def test_a_store_in_a_folder_of_the_users_choice(toy, tmp_path):
+    target = tmp_path / "stores" / "mine"
+    assert prepare(Toy(toy), "v1", tmp_path / "cache", target=target) == target
+    assert load(target).content == load(prepare_toy(toy, tmp_path / "cache")).content
+    with pytest.raises(UserError, match="exists already"):
+        prepare(Toy(toy), "v1", tmp_path / "cache", target=target)
+
+
+# -- colour -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coloured(tmp_path):
+    """A picture in colour, 3 red, and one in grey."""
+    red = np.stack([noise((8, 8)) + 3, np.zeros((8, 8)), np.zeros((8, 8))])
+    for patient, image in (("P00", red), ("P01", noise((1, 8, 8)))):
+        write_volume(tmp_path / "toy", patient, "CT", image, np.zeros((8, 8), np.uint8), (1.0, 1.0))
+    return tmp_path / "toy"
+
+
+@pytest.mark.parametrize(("colour", "channels"), [("auto", 3), ("rgb", 3), ("grey", 1)])
+def test_all_cases_have_the_same_channels(coloured, tmp_path, colour, channels):
+    dataset = load(prepare_toy(coloured, tmp_path / "cache", colour=colour))
+    assert dataset.channels == channels
+    assert [case.image.shape for case in dataset.cases] == [(1, channels, 8, 8)] * 2
+    grey = dataset.cases[1].image
+    assert all((grey[:, c] == grey[:, 0]).all() for c in range(channels))
+
+
+def test_grey_is_luminance(coloured, tmp_path):
+    """Red alone: a constant factor, which normalisation takes away again."""
+    grey = load(prepare_toy(coloured, tmp_path / "cache", colour="grey")).cases[0].image[0, 0]
+    red = (noise((8, 8)) + 3) * 0.299
+    red = np.clip(red, -100, 100)
+    np.testing.assert_allclose(grey, (red - red.mean()) / red.std(), atol=1e-4)
+
+
+def test_colours_are_normalised_together(coloured, tmp_path):
+    """Red stays brighter than green and blue, which are equal."""
+    image = load(prepare_toy(coloured, tmp_path / "cache")).cases[0].image[0]
+    assert image.mean() == pytest.approx(0, abs=1e-5) and image.std() == pytest.approx(1, abs=1e-5)
+    assert image[0].mean() > image[1].mean() + 1 and (image[1] == image[2]).all()

@@ -24,6 +24,7 @@ def write_run(root, run_id="toy.fedavg.s0.abc", seed=0, sealed=True):
     folder = root / run_id
     folder.mkdir(parents=True)
     identity = {"dataset": "toy", "algorithm": "fedavg", "seed": seed, "partition": "p" * 64}
+    identity["data"] = {"fold": None, "leave_out": None}
     facts = {"started": "2026-01-01", "ended": "2026-01-02", "seconds": 1.5, "steps": 3, "parameters": 100}
     write_json(folder / "run.json", {"identity": identity, "label": "fedavg"} | facts)
     rows = [

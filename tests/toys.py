@@ -13,11 +13,14 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedbench.config import DataConfig
 from fedbench.dataset import Case, Dataset, Intensity, Volume
-from fedbench.preparation import PreparedCase, PreparedDataset, prepare
+from fedbench.preparation import prepare
+from fedbench.prepared import PreparedCase, PreparedDataset
 
 MODALITIES = ("CT", "MR", "PET")
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,9 +120,9 @@ def write_toy(
     return folder
 
 
-def prepare_toy(folder: Path, cache: Path, code: str = "v1") -> Path:
-    """Prepare ``Toy(folder)``; a function so that another process can be asked to."""
-    return prepare(Toy(folder), code, cache)
+def prepare_toy(folder: Path, cache: Path, code: str = "v1", **data: Any) -> Path:
+    """Prepare ``Toy(folder)``, one case at a time; a function so that another process can be asked to."""
+    return prepare(Toy(folder), code, cache, DataConfig(**data), workers=1)
 
 
 def listing(have: Mapping[str, Iterable[str]], modalities: Sequence[str] = MODALITIES) -> PreparedDataset:

@@ -28,7 +28,7 @@ from fedbench.errors import UserError
 from fedbench.federation import ClientData, Federation, partition
 from fedbench.files import write_atomic
 from fedbench.inference import truth
-from fedbench.preparation import PreparedCase, PreparedDataset, load
+from fedbench.prepared import PreparedCase, PreparedDataset, load
 from fedbench.runner import show_slice
 from fedbench.suite import Cell
 
@@ -41,6 +41,7 @@ TINT = 0.22  # opacity of a predicted structure's inside
 INSIDE = 0.8  # level of a contour in a 0-1 mask: just inside the border, so that neighbours do not hide each other
 RESOLUTIONS = (150, 120, 90, 60)  # dots per inch; the first whose file is small enough
 MOST_BYTES = 2_000_000
+SLICES = "Shown: the slice with the most truth; the patient's right is on the left. "
 
 
 class View(NamedTuple):
@@ -59,7 +60,7 @@ class Drawing(NamedTuple):
 
 
 def draw_overlays(cells: Sequence[Cell], root: Path, dataset: str, target: Path, patients: int = 3) -> Path | None:
-    """Draw patients (rows) x algorithms (columns) for ``dataset`` and the first of its seeds, from the last round.
+    """Draw patients (rows) x algorithms (columns) for ``dataset`` and its first partition, from the last round.
 
     Args:
         root: the results folder; runs that are not finished get an empty panel.
@@ -72,7 +73,7 @@ def draw_overlays(cells: Sequence[Cell], root: Path, dataset: str, target: Path,
         UserError: the prepared data is no longer what the runs were planned on.
     """
     own = [cell for cell in cells if cell.identity["dataset"] == dataset]
-    own = [cell for cell in own if cell.identity["seed"] == own[0].identity["seed"]]
+    own = [cell for cell in own if cell.identity["partition"] == own[0].identity["partition"]]
     folders = {cell.label: root / cell.id for cell in own}
     finished = {label: folder for label, folder in folders.items() if _finished(folder)}
     if not finished:
@@ -82,7 +83,7 @@ def draw_overlays(cells: Sequence[Cell], root: Path, dataset: str, target: Path,
     for cell in own:
         if cell.identity["partition"] != federation.digest:
             raise UserError(f"run {cell.id}: the prepared data in {cell.prepared} changed since the run was planned.")
-    views = choose_views(federation, prepared.modalities, patients)
+    views = choose_views(federation, prepared.modalities, max(patients, len(prepared.modalities)))
     columns = {label: _read(finished[label], views) if label in finished else None for label in folders}
     with matplotlib.style.context("default"):
         png = _png(_figure(views, columns, prepared, own[0].identity["seed"]))
@@ -150,9 +151,9 @@ def _figure(
     width = LEFT + across * PANEL + (across - 1) * GAP + RIGHT
     titles = [_title(label, drawings) for label, drawings in columns.items()]
     head = 0.26 + LINE * max(len(lines) for _, lines in titles)
+    shown = "" if any(_is_picture(view.case) for view in views) else SLICES
     remark = textwrap.wrap(
-        f"{prepared.name}, seed {seed}, last round. Shown: the slice with the most truth. Dice: mean over classes of "
-        "the whole case. Patient's right is on the left.",
+        f"{prepared.name}, seed {seed}, last round. {shown}Dice: mean over classes of the whole case.",
         int((width - LEFT - RIGHT) * 72 / (0.55 * SMALL)),
     )
     entry = 0.45 + 0.6 * MEDIUM / 72 * max(len(name) for name in (*prepared.classes, "truth"))
@@ -191,8 +192,8 @@ def _title(label: str, drawings: list[Drawing] | None) -> tuple[str, list[str]]:
 def _draw_row(panels: Sequence[Axes], view: View, drawings: Sequence[Drawing | None]) -> None:
     case, client = view
     true = truth(case)
-    image = show_slice(np.moveaxis(case.image[:, 0], 0, -1), true) if true.ndim == 3 else case.image[0, 0]
     shown = show_slice(true, true)
+    image = np.stack([_channel(case, true, c) for c in range(case.image.shape[1])], axis=-1)
     panels[0].set_ylabel(f"{case.patient}, {case.modality}\nmodel of client {client.name}", fontsize=MEDIUM)
     for panel in panels:
         panel.set(xticks=[], yticks=[])
@@ -209,8 +210,19 @@ def _draw_row(panels: Sequence[Axes], view: View, drawings: Sequence[Drawing | N
             _write(panel, 0.03, 0.03, f"Dice {dice}", **ON_IMAGE)
         _tint(panel, drawing.labels, case)
         _outline(panel, drawing.labels, case, COLOURS, 1.1, INSIDE)
-    _write(panels[0], 0.03, 0.5, "R", va="center", **ON_IMAGE)
-    _write(panels[0], 0.5, 0.97, "A", ha="center", va="top", **ON_IMAGE)
+    if not _is_picture(case):
+        _write(panels[0], 0.03, 0.5, "R", va="center", **ON_IMAGE)
+        _write(panels[0], 0.5, 0.97, "A", ha="center", va="top", **ON_IMAGE)
+
+
+def _channel(case: PreparedCase, true: np.ndarray, channel: int) -> np.ndarray:
+    if _is_picture(case):
+        return case.image[0, channel]
+    return show_slice(np.moveaxis(case.image[:, channel], 0, -1), true)
+
+
+def _is_picture(case: PreparedCase) -> bool:
+    return len(case.shape) == 2
 
 
 ON_IMAGE: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2, foreground="black")]}
@@ -221,19 +233,26 @@ def _write(panel: Axes, x: float, y: float, text: str, **style: Any) -> None:
 
 
 def _extent(case: PreparedCase) -> tuple[float, float]:
-    """Width and height of a slice in mm."""
+    """Width and height of a slice in the case's unit."""
     return case.shape[0] * case.spacing[0], case.shape[1] * case.spacing[1]
 
 
 def _draw_image(panel: Axes, image: np.ndarray, case: PreparedCase) -> None:
-    """Draw ``(X, Y)`` in RAS order as radiologists look at it: anterior up, the patient's right on the left."""
+    """Draw ``(X, Y, channels)``: a slice as radiologists look at it, a picture as it is."""
     width, height = _extent(case)
     low, high = np.percentile(image, (0.5, 99.5))
+    scaled = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    colours = scaled if image.shape[-1] == 3 else np.repeat(scaled, 3, axis=-1)
     panel.imshow(
-        image.T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", extent=(0, width, 0, height),
-        interpolation="bilinear", aspect="auto",
-    )  # fmt: skip
-    panel.set(xlim=(width, 0), ylim=(0, height))
+        colours.swapaxes(0, 1), origin="lower", extent=(0, width, 0, height), interpolation="bilinear", aspect="auto"
+    )
+    _turn(panel, case)
+
+
+def _turn(panel: Axes, case: PreparedCase) -> None:
+    """Anterior up and the patient's right on the left; a picture is not mirrored."""
+    width, height = _extent(case)
+    panel.set(xlim=(0, width) if _is_picture(case) else (width, 0), ylim=(0, height))
 
 
 def _tint(panel: Axes, labels: np.ndarray, case: PreparedCase) -> None:
@@ -242,7 +261,7 @@ def _tint(panel: Axes, labels: np.ndarray, case: PreparedCase) -> None:
     index = np.where(labels > 0, (labels.astype(int) - 1) % len(COLOURS) + 1, 0)
     width, height = _extent(case)
     panel.imshow(palette[index.T], origin="lower", extent=(0, width, 0, height), interpolation="nearest", aspect="auto")
-    panel.set(xlim=(width, 0), ylim=(0, height))
+    _turn(panel, case)
 
 
 def _outline(

@@ -20,8 +20,8 @@ from scipy import stats
 from fedbench.errors import UserError
 from fedbench.store import Results
 
-RELATIONS = {"in": "in-modality", "cross": "cross-modality", "unseen": "unseen-modality"}
-METRICS = {"dice": "Dice", "hd95": "HD95 (mm)"}
+RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen-modality"}
+METRICS = {"dice": "Dice", "hd95": "HD95"}  # lengths are in mm, or in px: the column says which
 DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval; none of numbers above 100
 COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
 KINDS = ("global", "personal")  # listed first, in this order
@@ -35,11 +35,12 @@ LEGEND = (
 
 
 def summarise(
-    results: Results, dataset: str, selection: str = "last", order: Sequence[str] | None = None
+    results: Results, dataset: str, selection: str = "last", order: Sequence[str] | None = None, unseen: str = ""
 ) -> pd.DataFrame:
-    """Return one row per (setting, deployment) of ``dataset``.
+    """Return one row per (setting, deployment) of ``dataset``. Folds are pooled: a patient is tested in one of them.
 
     Args:
+        unseen: the runs that left this modality out; empty: the runs that left none out.
         selection: which models' scores, ``last`` or ``best-validation``.
         order: settings in the order of the rows; one without a finished run gets a row without numbers.
 
@@ -52,12 +53,13 @@ def summarise(
     Raises:
         UserError: nothing to summarise, or runs that cannot be compared.
     """
-    runs, cases, rounds = (_of_dataset(frame, dataset) for frame in results)
+    runs, cases, rounds = (_of_dataset(frame, dataset, unseen) for frame in results)
     if runs.empty:
-        raise UserError(f"no finished run of dataset '{dataset}' in these results.")
+        raise UserError(f"no finished run of dataset '{dataset}'{_without(unseen)} in these results.")
     cases = cases[cases["selection"] == selection]
     if cases.empty:
         raise UserError(f"dataset '{dataset}': no scores of selection '{selection}'; known: last, best-validation.")
+    unit = _one_unit(cases, dataset)
     _check_comparable(runs, dataset)
     relations = [r for r in RELATIONS if r in set(cases["relation"])]
     rows: list[dict[str, Any]] = []
@@ -67,14 +69,36 @@ def summarise(
         cost = _cost(own_runs, own_rounds)
         for deployment in sorted(own["deployment"].unique(), key=_kind_order) or [NO_RUN]:
             scores = own[own["deployment"] == deployment]
-            rows.append({"setting": setting, "deployment": deployment} | _score(scores, deployment, relations) | cost)
+            own_row = _score(scores, deployment, relations, unit)
+            rows.append({"setting": setting, "deployment": deployment} | own_row | cost)
     frame = pd.DataFrame(rows)
-    frame.attrs = {"dataset": dataset, "selection": selection, "notes": _notes(runs, frame)}
+    frame.attrs = {"dataset": dataset, "selection": selection, "unit": unit, "notes": _notes(runs, frame)}
     return frame
 
 
-def _of_dataset(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    return frame[frame["dataset"] == dataset] if "dataset" in frame else frame
+def conditions(runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the (dataset, modality left out) pairs that have runs: each gets a table of its own."""
+    return sorted(set(zip(runs["dataset"], runs["unseen"], strict=True)))
+
+
+def heading(dataset: str, unseen: str) -> str:
+    """Return how a condition is called: ``sts``, ``sts without PET``."""
+    return dataset + _without(unseen)
+
+
+def _of_dataset(frame: pd.DataFrame, dataset: str, unseen: str) -> pd.DataFrame:
+    return frame[(frame["dataset"] == dataset) & (frame["unseen"] == unseen)] if "dataset" in frame else frame
+
+
+def _without(unseen: str) -> str:
+    return f" without {unseen}" if unseen else ""
+
+
+def _one_unit(cases: pd.DataFrame, dataset: str) -> str:
+    units = sorted(set(cases["unit"]))
+    if len(units) > 1:
+        raise UserError(f"dataset '{dataset}': distances in {' and '.join(units)} cannot be averaged.")
+    return units[0]
 
 
 def _kind_order(kind: str) -> tuple[int, str]:
@@ -82,7 +106,7 @@ def _kind_order(kind: str) -> tuple[int, str]:
 
 
 def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
-    for seed, group in runs.groupby("seed"):
+    for (seed, _fold), group in runs.groupby(["seed", "fold"]):
         if len(set(group["partition"])) > 1:
             held = "; ".join(f"{str(d)[:12]}: {_list(g['setting'])}" for d, g in group.groupby("partition"))
             raise UserError(
@@ -97,12 +121,12 @@ def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
                 )
 
 
-def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str]) -> dict[str, Any]:
+def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str], unit: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for relation in relations:
         related = scores[scores["relation"] == relation]
         for metric in METRICS:
-            name = _column(relation, metric)
+            name = _column(relation, metric, unit)
             values = patient_means(related, metric)
             row[name] = values.mean() if len(values) else np.nan
             row[f"{name} low"], row[f"{name} high"] = interval(values)
@@ -111,8 +135,8 @@ def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str]) -> d
     return row | {"scores": len(distinct), "patients": scores["patient"].nunique()}
 
 
-def _column(relation: str, metric: str) -> str:
-    return f"{RELATIONS[relation]} {METRICS[metric]}"
+def _column(relation: str, metric: str, unit: str) -> str:
+    return f"{RELATIONS[relation]} {METRICS[metric]}" + (f" ({unit})" if metric == "hd95" else "")
 
 
 def patient_means(scores: pd.DataFrame, metric: str) -> np.ndarray:
@@ -161,9 +185,15 @@ def _cost(runs: pd.DataFrame, rounds: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _trials(runs: pd.DataFrame) -> set[str]:
+    """Seeds, each with its fold where there are folds."""
+    pairs = zip(runs["seed"], runs["fold"], strict=True)
+    return {f"{seed}" if fold < 0 else f"{seed} (fold {fold})" for seed, fold in pairs}
+
+
 def _notes(runs: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     notes = []
-    seeds = {setting: set(group["seed"]) for setting, group in runs.groupby("setting")}
+    seeds = {setting: _trials(group) for setting, group in runs.groupby("setting")}
     every = set().union(*seeds.values())
     for setting in dict.fromkeys(frame["setting"]):
         if setting not in seeds:
@@ -201,7 +231,7 @@ def render(frame: pd.DataFrame, title: str, console: Console) -> None:
     constant = {c: finished[c].iloc[0] for c in ("patients", "seeds") if len(set(finished[c])) == 1}
     heading += "\nmean [95% CI over patients]" + "".join(f"; {_count(n, c)}" for c, n in constant.items())
     text = text.drop(columns=list(constant))
-    scored = [c for c in text.columns if c.endswith(tuple(METRICS.values()))]
+    scored = [c for c in text.columns if c.startswith(tuple(RELATIONS.values()))]
     folded = text.copy()
     for column in scored:
         folded[column] = text[column].str.replace(" [", "\n[", regex=False)
@@ -242,7 +272,7 @@ def _text(frame: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, list[str]] = {"algorithm": list(frame["setting"]), "model": list(frame["deployment"])}
     for relation in RELATIONS:
         for metric, digits in DIGITS.items():
-            name = _column(relation, metric)
+            name = _column(relation, metric, frame.attrs["unit"])
             if name in frame:
                 triples = zip(frame[name], frame[f"{name} low"], frame[f"{name} high"], strict=True)
                 columns[name] = [_with_interval(*triple, digits) for triple in triples]

@@ -18,7 +18,7 @@ from fedbench.analysis.overlays import choose_views, draw_overlays
 from fedbench.analysis.summary import summarise
 from fedbench.errors import UserError
 from fedbench.federation import ClientData, Federation
-from fedbench.preparation import PreparedCase
+from fedbench.prepared import PreparedCase
 from fedbench.suite import make_suite
 
 DATASET = "phantom-heart"
@@ -139,8 +139,8 @@ def test_nothing_to_draw(runs, tmp_path):
 def test_changed_data_is_refused(runs, tmp_path):
     root, cells = runs
     prepared = next(path for path in (root / ".prepared").iterdir() if path.is_dir())
-    manifest = json.loads((prepared / "manifest.json").read_text())
-    (prepared / "manifest.json").write_text(json.dumps(manifest | {"content": "other"}))
+    facts = json.loads((prepared / "dataset.json").read_text())
+    (prepared / "dataset.json").write_text(json.dumps(facts | {"content": "other"}))
     moved = [type(cell)(cell.identity, cell.algorithm, str(prepared), cell.label) for cell in cells]
     with pytest.raises(UserError, match="changed since the run was planned"):
         draw_overlays(moved, root, DATASET, tmp_path / "o.png")
@@ -154,19 +154,33 @@ def test_large_pictures_are_drawn_with_fewer_dots(monkeypatch):
     assert len(overlays._png(figure)) < len(full)
 
 
-def test_patients_right_is_on_the_left_and_anterior_is_up():
-    image = np.zeros((8, 6), np.float32)
-    image[7, 5] = 1.0  # right (+x) and anterior (+y)
+def pixels(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``image`` as it is drawn, ``(rows, columns, RGB)`` from the top left."""
     drawn = Figure(figsize=(0.8, 0.6), dpi=100)
     panel = drawn.add_axes((0, 0, 1, 1))
     panel.set_axis_off()
-    overlays._draw_image(panel, image, case("A", "CT", shape=(8, 6)))
+    overlays._draw_image(panel, image, case("A", "CT", shape=shape))
     canvas = FigureCanvasAgg(drawn)
     canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., 0]
-    row, column = np.unravel_index(pixels.argmax(), pixels.shape)
-    assert row < pixels.shape[0] / 4
-    assert column < pixels.shape[1] / 4
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def test_patients_right_is_on_the_left_and_anterior_is_up():
+    """In a picture, X runs to the right instead."""
+    image = np.zeros((8, 6, 1), np.float32)
+    image[7, 5] = 1.0  # X and Y at their highest: of a patient right (+x) and anterior (+y)
+    for shape, left in (((8, 6, 3), True), ((8, 6), False)):
+        drawn = pixels(image, shape)[..., 0]
+        row, column = np.unravel_index(drawn.argmax(), drawn.shape)
+        assert row < drawn.shape[0] / 4
+        assert (column < drawn.shape[1] / 4) == left
+
+
+def test_colour_is_drawn_in_colour():
+    image = np.zeros((8, 6, 3), np.float32)
+    image[:4, :, 0], image[4:, :, 2] = 1.0, 1.0  # red on the left, blue on the right
+    drawn = pixels(image, (8, 6)).astype(int)
+    assert (drawn[:, 20, 0] > drawn[:, 20, 2] + 100).all() and (drawn[:, 60, 2] > drawn[:, 60, 0] + 100).all()
 
 
 def case(patient: str, modality: str, shape: tuple[int, ...] = (8, 8)) -> PreparedCase:

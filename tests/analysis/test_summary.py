@@ -21,7 +21,7 @@ NAN = float("nan")
 def run(setting="fedavg", seed=0, partition="p0", seconds=60.0, steps=10):
     return {
         "run_id": f"toy.{setting}.s{seed}", "dataset": "toy", "setting": setting, "seed": seed, "partition": partition,
-        "seconds": seconds, "steps": steps,
+        "seconds": seconds, "steps": steps, "fold": -1, "unseen": "",
     }  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def score(patient, dice, *, setting="fedavg", seed=0, client="CT", modality="CT"
         "dataset": "toy", "setting": setting, "seed": seed, "client": client, "deployment": deployment,
         "selection": "last", "relation": "in" if client == modality else "cross", "patient": patient,
         "case": f"{patient}/{modality}", "class": "organ", "dice": dice, "hd95": 10 * dice, "flag": "",
+        "unseen": "", "unit": "mm",
     } | other  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def traffic(setting="fedavg", seed=0, up=(100, 200), down=(10, 20), rounds=2):
     return [
         {
             "run_id": f"toy.{setting}.s{seed}", "dataset": "toy", "setting": setting, "seed": seed, "round": r,
-            "client": f"c{i}", "metric": metric, "value": float(sizes[i]),
+            "client": f"c{i}", "metric": metric, "value": float(sizes[i]), "unseen": "",
         }
         for r, i, (metric, sizes) in product(range(rounds), range(2), [("bytes up", up), ("bytes down", down)])
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from fedbench import planning
 from fedbench.compute import Compute
 from fedbench.evaluation import evaluate
-from fedbench.preparation import load
+from fedbench.prepared import load
 from fedbench.suite import make_suite
 from fedbench.training import Training
 

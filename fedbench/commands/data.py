@@ -1,0 +1,124 @@
+"""``prepare`` and ``partition show``: raw files into a store, and who would hold what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedbench.commands.options import (
+    OUT,
+    Out,
+    Size,
+    Spacing,
+    SuiteOptions,
+    console,
+    errors,
+    parse_numbers,
+    parse_size,
+    with_suite,
+)  # fmt: skip
+from fedbench.commands.running import interruptible
+from fedbench.errors import UserError
+
+partition = typer.Typer(no_args_is_help=True, help="Look at who holds what in a federation.")
+
+
+def prepare(
+    datasets: Annotated[list[str], typer.Argument(metavar="NAME=PATH", help="What to prepare, such as sts=PATH.")],
+    spacing: Spacing = None,
+    size: Size = None,
+    colour: Annotated[str, typer.Option(metavar="auto|grey|rgb", help="Channels a model sees.")] = "auto",
+    to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Put the store there (-d NAME=FOLDER uses it).")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; list every problem of the data.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Cases read at a time.")] = None,
+    out: Out = OUT,
+) -> None:
+    """Turn raw files into a preprocessed store: common grid, normalised, memory-mapped. `run` does it when needed.
+
+    Raw files are only read. What was interrupted goes on; a changed file is noticed and prepared anew.
+
+    Examples: `fedbench prepare sts=PATH --spacing 2,2,3 --size 96` · `fedbench prepare chaos=PATH --check`
+    """
+    from fedbench.planning import dataset_entry
+    from fedbench.preparation import prepare as make
+    from fedbench.progress import preparing
+    from fedbench.store import Store
+
+    if to is not None and len(datasets) > 1:
+        raise UserError("--to takes one dataset; prepare the others in commands of their own.")
+    data = _grid(spacing, size, colour)
+    cache = Store(out).prepared if not check else out / ".prepared"
+    entries = [dataset_entry(text) for text in datasets]
+    problems: list[str] = []
+    with interruptible(), preparing(console, "checking" if check else "preparing") as watch:
+        for dataset, code in entries:
+            if check:
+                problems += _check(dataset, code, cache, data, workers, watch)
+                continue
+            folder = make(dataset, code, cache, data, target=to, workers=workers, progress=watch(dataset.name))
+            console.print(f"{dataset.name}: prepared in {folder}", highlight=False, soft_wrap=True, markup=False)
+    if problems:
+        raise typer.Exit(2)
+
+
+def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None, watch: Any) -> list[str]:
+    from fedbench.preparation import check
+
+    problems = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
+    for problem in problems:
+        console.print(f"{dataset.name}: {problem}", highlight=False, soft_wrap=True, markup=False)
+    found = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
+    console.print(f"{dataset.name}: {found if problems else 'no problem found'}", highlight=False)
+    return problems
+
+
+def _grid(spacing: str | None, size: str | None, colour: str) -> Any:
+    from fedbench.suite import make_suite
+
+    if colour not in ("auto", "grey", "rgb"):
+        raise UserError(f"--colour {colour}: choose auto, grey or rgb.")
+    data = {
+        "spacing": parse_numbers(spacing, "--spacing") if spacing is not None else None,
+        "size": parse_size(size) if size is not None else None,
+        "colour": colour,
+    }
+    return make_suite({"algorithms": ("-",), "datasets": ("-",), "data": data}, where="prepare").data
+
+
+@partition.command("show")
+@with_suite
+def show(
+    options: SuiteOptions,
+    png: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Where the picture goes.")] = None,
+) -> None:
+    """Print and draw who holds what: patients, cases, slices and class volumes per client and split.
+
+    Examples: `fedbench partition show -d phantom-heart` · `fedbench partition show -d sts=PATH --clients-per-modality 2
+    --set data.size_skew=0.5 --seeds 0-2`
+    """
+    from fedbench.analysis.partitions import draw, holdings, render
+    from fedbench.federation import partition as deal
+    from fedbench.planning import prepared_of, variants
+    from fedbench.progress import preparing
+    from fedbench.store import Store
+
+    suite = options.read(needs_algorithm=False)
+    cache = Store(options.out).prepared
+    with interruptible(), preparing(console) as watch:
+        stores = [prepared_of(text, suite.data, cache, watch) for text in suite.datasets]
+    for prepared in stores:
+        for data in variants(suite.data, prepared):
+            for seed in suite.seeds:
+                federation = deal(prepared, data, seed)
+                frame = holdings(federation, prepared)
+                parts = [prepared.name, f"s{seed}"]
+                parts += [f"fold{data.fold}"] if data.fold is not None else []
+                parts += [f"no-{data.leave_out}"] if data.leave_out else []
+                render(frame, f"{' '.join(parts)}: partition {federation.digest[:12]}", console)
+                target = png or options.out / "figures" / "partitions" / f"{'.'.join(parts)}.png"
+                draw(frame, " ".join(parts), target)
+                console.print(f"picture: {target}", highlight=False, soft_wrap=True, markup=False)

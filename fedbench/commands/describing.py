@@ -1,0 +1,74 @@
+"""``show dataset`` and ``show algorithm``: what a plugin declares, in words."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from fedbench import registry
+from fedbench.commands.options import console
+from fedbench.dataset import Intensity
+
+FROM_FOLDER = "as its folder says"
+
+
+def describe_dataset(name: str) -> None:
+    """Print what the dataset ``name`` holds, its licence, citation, and where to get it."""
+    cls = registry.load("dataset", registry.find("dataset", name))
+    unit = cls.unit
+    modalities = getattr(cls, "modalities", ())
+    intensity: dict[str, Intensity] = getattr(cls, "intensity", {})
+    rows = {
+        "modalities": ", ".join(modalities) or FROM_FOLDER,
+        "classes": ", ".join(getattr(cls, "classes", ())) or FROM_FOLDER,
+        "scored": "; ".join(f"{region} = {_labels(cls, labels)}" for region, labels in cls.regions.items()),
+        "intensity": "; ".join(f"{m}: {_normalisation(intensity[m])}" for m in modalities if m in intensity),
+        "common grid": _by(getattr(cls, "spacing", ()), f" {unit}") or FROM_FOLDER,
+        "sample": _by(getattr(cls, "size", ()), " voxels") or FROM_FOLDER,
+        "complete": cls.expected,
+        "get it": cls.where,
+        "licence": cls.licence,
+        "cite": cls.citation,
+        "use": f"-d {name}=PATH" if cls.needs_path else f"-d {name}",
+    }
+    _print(name, cls, rows)
+
+
+def describe_algorithm(name: str) -> None:
+    """Print what the algorithm ``name`` does, its hyper-parameters and its source."""
+    cls = registry.load("algorithm", registry.find("algorithm", name))
+    module = inspect.getdoc(inspect.getmodule(cls)) or ""
+    _print(name, cls, {"file": module})
+
+
+def _print(name: str, cls: type[Any], rows: dict[str, str]) -> None:
+    console.print(Text(name, style="bold"))
+    console.print(Text(inspect.cleandoc(cls.__doc__ or "")), highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, text in rows.items():
+        if text:
+            table.add_row(key, Text(text))
+    for parameter, field in cls.Params.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        search = f"; search {extra['search']}" if extra.get("search") else ""
+        table.add_row(f"[{parameter}]", Text(f"default {field.default!r}{search}. {field.description or ''}".strip()))
+    console.print(table)
+
+
+def _labels(cls: type[Any], labels: tuple[int, ...]) -> str:
+    return " + ".join(cls.classes[label - 1] for label in labels)
+
+
+def _normalisation(intensity: Intensity) -> str:
+    if intensity.kind == "window":
+        return f"{intensity.low:g} to {intensity.high:g}"
+    return f"percentiles {intensity.low:g} to {intensity.high:g}"
+
+
+def _by(numbers: tuple[float, ...], unit: str) -> str:
+    return " x ".join(f"{n:g}" for n in numbers) + unit if numbers else ""

@@ -1,0 +1,189 @@
+"""Options that several commands share: which suite, with what changed, and where results are kept."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+
+from fedbench.errors import UserError
+
+if TYPE_CHECKING:
+    from fedbench.suite import Cell, Suite
+
+console = Console()
+errors = Console(stderr=True)
+
+OUT = Path("results/runs")
+Out = Annotated[Path, typer.Option(help="Where results are kept.")]
+Spacing = Annotated[str | None, typer.Option(metavar="MM,MM,MM", help="Common voxel size, such as 2,2,3 (px: 2,2).")]
+Size = Annotated[str | None, typer.Option(metavar="N|N,N", help="Voxels of a training sample, such as 96 or 96,64.")]
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """What a user says to choose the runs of a command."""
+
+    all_: Annotated[bool, typer.Option("--all", help="The default suite (the same as --suite default).")] = False
+    suite: Annotated[str | None, typer.Option("--suite", metavar="NAME|FILE.toml", help="A suite by name or file.")] = (
+        None
+    )
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-a", "--algorithm", metavar="NAME[param=value]", help="Algorithm; a name or file.py:Class. Repeatable."
+        ),
+    ] = None
+    dataset: Annotated[
+        list[str] | None, typer.Option("-d", "--dataset", metavar="NAME[=PATH]", help="Dataset. Repeatable.")
+    ] = None
+    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0-4 or 0,2,5.")] = None
+    rounds: Annotated[int | None, typer.Option(min=1, help="Communication rounds.")] = None
+    leave_out: Annotated[
+        str | None, typer.Option(metavar="MODALITY|each", help="Leave it out of training, score it; each: in turn.")
+    ] = None
+    folds: Annotated[int | None, typer.Option(min=2, help="Cross-validate over patients.")] = None
+    clients_per_modality: Annotated[int | None, typer.Option(min=1, help="Divide every modality among clients.")] = None
+    modality_mix: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of a modality that stays with its client.")
+    ] = None
+    spacing: Spacing = None
+    size: Size = None
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite, such as training.lr=1e-3. Repeatable."),
+    ] = None
+    gpus_per_run: Annotated[float, typer.Option(min=0, help="GPUs per run; a fraction packs several on one.")] = 0.0
+    out: Out = OUT
+
+    @property
+    def chosen(self) -> bool:
+        """Whether runs are named at all."""
+        return bool(self.all_ or self.suite or self.algorithm or self.dataset)
+
+    def read(self, needs_algorithm: bool = True) -> Suite:
+        """Return the suite with the options put in.
+
+        Args:
+            needs_algorithm: whether one must be named; a partition is the same for all of them.
+
+        Raises:
+            UserError: nothing is named, or a name or value is wrong.
+        """
+        from fedbench.suite import make_suite, read_suite
+
+        if self.all_ and self.suite:
+            raise UserError("--all and --suite exclude each other: --all is --suite default.")
+        overrides = self._overrides()
+        if self.all_:
+            base = read_suite("default")
+            joined = (*base.algorithms, *(a for a in self.algorithm or () if a not in base.algorithms))
+            return read_suite("default", overrides | {"algorithms": joined})
+        overrides["algorithms"] = tuple(self.algorithm) if self.algorithm else None
+        if self.suite:
+            return read_suite(self.suite, overrides)
+        if not needs_algorithm and self.dataset:
+            return make_suite({"algorithms": ("any",), "seeds": (0,)}, overrides)
+        if not self.algorithm or not self.dataset:
+            raise UserError(
+                "nothing to run: give --all, --suite NAME, or at least one -a ALGORITHM and one -d DATASET."
+            )
+        return make_suite({}, overrides)
+
+    def plan(self) -> tuple[Suite, list[Cell]]:
+        """Return the suite and its runs; data that is not prepared yet is prepared, with a progress bar."""
+        from fedbench import planning
+        from fedbench.progress import preparing
+        from fedbench.store import Store
+
+        suite = self.read()
+        with preparing(console) as watch:
+            cells = planning.plan(suite, Store(self.out).prepared, "cuda" if self.gpus_per_run > 0 else "cpu", watch)
+        return suite, cells
+
+    def _overrides(self) -> dict[str, Any]:
+        from fedbench.suite import parse_seeds
+
+        overrides: dict[str, Any] = dict(_assignment(text) for text in self.set_ or ())
+        return overrides | {
+            key: value
+            for key, value in {
+                "datasets": tuple(self.dataset) if self.dataset else None,
+                "seeds": parse_seeds(self.seeds) if self.seeds is not None else None,
+                "training.rounds": self.rounds,
+                "data.leave_out": self.leave_out,
+                "data.folds": self.folds,
+                "data.clients_per_modality": self.clients_per_modality,
+                "data.modality_mix": self.modality_mix,
+                "data.spacing": parse_numbers(self.spacing, "--spacing") if self.spacing is not None else None,
+                "data.size": parse_size(self.size) if self.size is not None else None,
+            }.items()
+            if value is not None
+        }
+
+
+def with_suite(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command(options: SuiteOptions, ...)`` the options of :class:`SuiteOptions` on the command line."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    hints, types = get_type_hints(SuiteOptions, include_extras=True), get_type_hints(command, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(SuiteOptions)
+    ]
+    particular = [p.replace(kind=keyword, annotation=types[p.name]) for p in own]
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> None:
+        options = SuiteOptions(**{f.name: values.pop(f.name) for f in fields(SuiteOptions)})
+        command(options, **values)
+
+    wrapper.__signature__ = inspect.Signature([*shared, *particular])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in (*shared, *particular)}
+    del wrapper.__wrapped__  # or its signature would be found first
+    return wrapper
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: write KEY=VALUE, such as training.lr=1e-3.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Read ``2,2,3``.
+
+    Raises:
+        UserError: not positive numbers separated by commas.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) <= 0 or max(numbers) == float("inf"):
+        raise UserError(f"{option} {text}: write positive numbers separated by commas, such as 2,2,3.")
+    return numbers
+
+
+def parse_size(text: str) -> tuple[int, ...]:
+    """Read ``96`` (a square) or ``96,64``."""
+    numbers = parse_numbers(text, "--size")
+    if any(n != int(n) for n in numbers):
+        raise UserError(f"--size {text}: voxels are whole numbers, such as 96 or 96,64.")
+    return tuple(int(n) for n in (numbers * 2 if len(numbers) == 1 else numbers))
+
+
+def must_exist(out: Path) -> None:
+    """Raise :class:`UserError` if there is no results folder ``out``."""
+    if not out.is_dir():
+        raise UserError(f"no results in {out}: no such folder; start with `fedbench run --all`.")

@@ -1,0 +1,135 @@
+"""``run`` and ``plan``: train and score the runs of a suite, or say what would be done."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from fedbench.commands.options import SuiteOptions, console, errors, with_suite
+from fedbench.errors import UserError
+
+if TYPE_CHECKING:
+    from fedbench.store import Store
+    from fedbench.suite import Cell, Suite
+
+
+@with_suite
+def run(
+    options: SuiteOptions,
+    workers: Annotated[int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process.")] = None,
+    address: Annotated[str | None, typer.Option(metavar="ray://...|auto", help="A running Ray cluster.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+) -> None:
+    """Run a suite; what is finished is not repeated, what was interrupted goes on.
+
+    Examples: `fedbench run --all` · `fedbench run -a fedavg -a 'fedprox[mu=0.1]' -d phantom-heart --seeds 0-4`
+    · `fedbench run --suite default -d sts=PATH --folds 5`
+    """
+    from fedbench import scheduler
+    from fedbench.console import display
+    from fedbench.runner import Options
+    from fedbench.store import Store
+
+    _check_gpu(options.gpus_per_run, address)
+    results = Store(options.out)
+    with interruptible():
+        chosen, cells = options.plan()
+    todo = [cell for cell in cells if results.status(cell.id) != "done"]
+    console.print(f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do; results in {options.out}")
+    failed = []
+    if todo:
+        count = scheduler.default_workers(chosen.training.threads) if workers is None else workers
+        resources = scheduler.Resources(count, chosen.training.threads, options.gpus_per_run, address)
+        with interruptible(), display(console, results, len(todo)) as view:
+            outcomes = scheduler.run_cells(todo, options.out, resources, Options(tensorboard=tensorboard), view)
+        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    _report(cells, chosen, results)
+    for outcome in failed:
+        errors.print(f"failed: {outcome.run_id}: {outcome.error}", style="red", highlight=False, markup=False)
+        errors.print(f"  traceback: {results.folder(outcome.run_id)}/traceback.txt", highlight=False, markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@with_suite
+def plan(options: SuiteOptions) -> None:
+    """Show the runs of a suite: which are done, what is left, the estimated time.
+
+    Example: `fedbench plan --suite default --seeds 0-4`
+    """
+    from fedbench import scheduler
+    from fedbench.console import clock
+    from fedbench.estimate import seconds_left
+    from fedbench.store import Store
+
+    results = Store(options.out)
+    with interruptible():
+        chosen, cells = options.plan()
+    states = {cell.id: state_of(results, cell.id) for cell in cells}
+    table = Table(box=None, pad_edge=False)
+    for column in ("dataset", "seed", "algorithm", "state", "run id"):
+        table.add_column(column, overflow="fold")
+    for cell in cells:
+        i = cell.identity
+        table.add_row(i["dataset"], str(i["seed"]), cell.label, states[cell.id], cell.id)
+    console.print(table)
+    left = [cell for cell in cells if states[cell.id] != "done"]
+    counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
+    console.print(f"{len(cells)} runs: {counts}")
+    if left:
+        workers = scheduler.default_workers(chosen.training.threads)
+        estimate, basis = seconds_left(left, options.out)
+        console.print(f"about {clock(estimate / workers)} with {workers} workers ({basis})")
+
+
+def state_of(results: Store, run_id: str) -> str:
+    """Return a run's state in the user's words."""
+    return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
+
+
+def _check_gpu(gpus_per_run: float, address: str | None) -> None:
+    if gpus_per_run > 0 and address is None:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(f"--gpus-per-run {gpus_per_run:g}: no GPU on this machine; drop the option to use the CPU.")
+
+
+def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
+    from fedbench.analysis.overlays import draw_overlays
+    from fedbench.analysis.summary import conditions, heading, render, summarise
+    from fedbench.store import load_results, read_json, write_json
+
+    finished = load_results(results.root, [cell.id for cell in cells])
+    if finished.runs.empty:
+        return
+    rule = suite.evaluation.selection
+    labels = list(dict.fromkeys(cell.label for cell in cells))
+    done = set(finished.runs["run_id"])
+    for name, unseen in conditions(finished.runs):
+        title = heading(name, unseen)
+        render(summarise(finished, name, rule, labels, unseen), f"{title} ({rule} round)", console)
+        target = results.root / "figures" / title.replace(" ", "-") / "overlays.png"
+        own = [c for c in cells if (c.identity["dataset"], c.identity["data"]["leave_out"] or "") == (name, unseen)]
+        shown = {"runs": [cell.id for cell in own if cell.id in done]}
+        if not target.exists() or read_json(target.with_suffix(".json")) != shown:  # drawing takes seconds
+            draw_overlays(own, results.root, name, target)
+            write_json(target.with_suffix(".json"), shown)
+        console.print(f"overlays: {target}", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C or SIGTERM: say how to go on, exit with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the farewell
+        errors.print("interrupted; everything so far is kept. The same command goes on from there.", highlight=False)
+        raise typer.Exit(130) from None

@@ -1,0 +1,114 @@
+"""What is wrong with a dataset's files: every problem at once, each a line that names the file and what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedbench.dataset import Case, Dataset, Volume
+from fedbench.errors import UserError
+
+SHOWN = 20  # problems in one message
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The cases that look sound from outside, and the problems of the others."""
+
+    cases: tuple[Case, ...]
+    problems: tuple[str, ...]
+
+
+def inventory(dataset: Dataset) -> Inventory:
+    """List the cases of ``dataset`` and look at their files from outside; no image is read.
+
+    Raises:
+        UserError: nothing can be listed.
+    """
+    cases: list[Case] = []
+    problems: list[str] = []
+    seen: dict[str, Case] = {}
+    for found in dataset.cases():
+        if isinstance(found, UserError):
+            problems.append(str(found))
+            continue
+        wrong = list(_problems(found, dataset))
+        if found.id in seen:
+            wrong.append(_twice(found, seen[found.id]))
+        seen.setdefault(found.id, found)
+        problems += wrong
+        if not wrong:
+            cases.append(found)
+    if not cases and not problems:
+        place = f" in {dataset.path}" if dataset.path else ""
+        raise UserError(f"dataset '{dataset.name}': no cases found{place}. {dataset.where}".strip())
+    return Inventory(tuple(cases), tuple(dict.fromkeys(problems)))
+
+
+def refuse(name: str, problems: Sequence[str]) -> None:
+    """Raise one :class:`UserError` for all ``problems``; nothing if there are none."""
+    if len(problems) == 1:
+        raise UserError(f"dataset '{name}': {problems[0]}")
+    if problems:
+        lines = "".join(f"\n  - {problem}" for problem in problems[:SHOWN])
+        more = f"\n  and {len(problems) - SHOWN} more; `fedbench prepare --check` lists all."
+        raise UserError(f"dataset '{name}': {len(problems)} problems:{lines}{more if len(problems) > SHOWN else ''}")
+
+
+def _problems(case: Case, dataset: Dataset) -> Iterator[str]:
+    if case.modality not in dataset.modalities:
+        yield f"case {case.id}: modality '{case.modality}' is not declared ({', '.join(dataset.modalities)})."
+    for path in case.sources:
+        if problem := _problem_of_file(path, dataset.path):
+            yield problem
+
+
+def _problem_of_file(path: Path, root: Path | None) -> str | None:
+    if not path.exists():
+        return (
+            f"{path} is missing; add it." if not path.is_symlink() else f"{path} is a broken link; restore its target."
+        )
+    if root is not None and not path.resolve().is_relative_to(root.resolve()):
+        return (
+            f"{path} is a link out of {root}, to {path.resolve()}; copy the file there, or give the folder it lies in."
+        )
+    if not path.is_file():
+        return f"{path} is not a file; put the file there."
+    if not os.access(path, os.R_OK):
+        return f"{path} cannot be read: no permission; change its mode or owner (chmod u+r)."
+    if path.stat().st_size == 0:
+        return f"{path} is empty (0 bytes); copy or download it again."
+    return None
+
+
+def _twice(case: Case, first: Case) -> str:
+    files = " and ".join(str(c.sources[0]) for c in (first, case) if c.sources)
+    return f"case {case.id} is there twice" + (f": {files}; remove one." if files else "; remove one.")
+
+
+def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int) -> None:
+    """Raise :class:`UserError` if what ``case`` read cannot be used."""
+    where = f"case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")
+    axes = volume.label.ndim
+    if volume.image.shape[1:] != volume.label.shape:
+        raise UserError(f"{where}: image {volume.image.shape[1:]} and mask {volume.label.shape} differ in shape.")
+    if axes not in (2, 3) or len(volume.spacing) != axes or axes_of_grid < axes:
+        raise UserError(
+            f"{where}: {axes} axes, spacing {volume.spacing}, a grid of {axes_of_grid} axes; give one number per axis."
+        )
+    if len(volume.image) not in (1, 3):
+        raise UserError(f"{where}: {len(volume.image)} channels; an image has 1 (grey) or 3 (RGB).")
+    bad = int(np.count_nonzero(~np.isfinite(volume.image)))
+    if bad:
+        raise UserError(f"{where}: {bad} voxels are NaN or infinite; repair or remove the image.")
+    if volume.image.min() == volume.image.max():
+        raise UserError(
+            f"{where}: every voxel is {volume.image.flat[0]:g}, so there is no image; remove or replace it."
+        )
+    unexpected = sorted(set(np.unique(volume.label).tolist()) - set(range(len(dataset.classes) + 1)))
+    if unexpected:
+        raise UserError(f"{where}: unexpected labels {unexpected}; allowed are 0..{len(dataset.classes)}.")

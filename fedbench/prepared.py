@@ -1,0 +1,150 @@
+"""A prepared store, as runs read it: arrays that can be memory-mapped, a manifest, and the digest of its content.
+
+Layout: per case ``<number>.image.npy`` float32 ``(Z, C, X, Y)`` and ``<number>.label.npy`` uint8 ``(Z, X, Y)`` (a 2-D
+image has Z = 1; slices come first so that one slice is one contiguous read); ``manifest.parquet``, a row per case with
+the checksums of its files; ``dataset.json``, what holds for all cases. It is written last: with it a store is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedbench.errors import UserError
+from fedbench.files import sha256
+
+FORMAT = 4
+MANIFEST = "manifest.parquet"
+FACTS = "dataset.json"
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case of a prepared store.
+
+    Attributes:
+        spacing: size of a voxel in ``unit``, one number per spatial axis (X, Y[, Z]).
+        shape: voxels per spatial axis.
+        content: sha256 of both arrays.
+        stem: where the arrays lie, without ``.image.npy``.
+        channels: what :attr:`image` has; a grey image among colour images shows its one channel three times.
+        voxels: how many voxels each class has, by label from 1.
+    """
+
+    id: str
+    patient: str
+    modality: str
+    site: str
+    spacing: tuple[float, ...]
+    shape: tuple[int, ...]
+    content: str
+    stem: str
+    unit: str = "mm"
+    channels: int = 1
+    voxels: tuple[int, ...] = ()
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """float32 ``(Z, C, X, Y)``, read-only, memory-mapped."""
+        stored = np.load(f"{self.stem}.image.npy", mmap_mode="r", allow_pickle=False)
+        return np.broadcast_to(stored, (len(stored), self.channels, *stored.shape[2:])) if self.channels == 3 else stored
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        """uint8 ``(Z, X, Y)``, read-only, memory-mapped."""
+        return np.load(f"{self.stem}.label.npy", mmap_mode="r", allow_pickle=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("image", "label")}
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """All cases of one dataset on a common grid, with a digest of their content and of what was declared."""
+
+    name: str
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    size: tuple[int, ...]
+    mirror_axes: tuple[int, ...]
+    regions: dict[str, tuple[int, ...]]
+    channels: int
+    cases: tuple[PreparedCase, ...]
+    content: str
+    unit: str = "mm"
+
+
+def is_store(folder: Path) -> bool:
+    """Say whether ``folder`` is a complete prepared store."""
+    return (folder / FACTS).is_file() and (folder / MANIFEST).is_file()
+
+
+def load(folder: Path) -> PreparedDataset:
+    """Open a prepared store; no array is read.
+
+    Raises:
+        UserError: it is damaged, of another version of fedbench, or lacks arrays.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        records = read_manifest(folder)
+        if facts["format"] != FORMAT:
+            raise UserError(f"{folder}: prepared by another version of fedbench; prepare the data again.")
+        shared = {"unit": facts["unit"], "channels": facts["channels"]}
+        cases = tuple(_case(folder, record, shared) for record in records)
+        return PreparedDataset(
+            name=facts["name"],
+            modalities=tuple(facts["modalities"]),
+            classes=tuple(facts["classes"]),
+            size=tuple(facts["size"]),
+            mirror_axes=tuple(facts["mirror_axes"]),
+            regions={name: tuple(labels) for name, labels in facts["regions"].items()},
+            channels=facts["channels"],
+            cases=cases,
+            content=facts["content"],
+            unit=facts["unit"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{folder}: not a whole prepared store ({reason}); delete it and prepare again.") from None
+
+
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """Return the manifest's rows; lists are lists."""
+    frame = pd.read_parquet(folder / MANIFEST)
+    rows = frame.to_dict("records")
+    return [{str(k): v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
+
+
+def _case(folder: Path, record: dict[str, Any], shared: dict[str, Any]) -> PreparedCase:
+    stem = folder / record["stem"]
+    for part in ("image", "label"):
+        if not stem.with_name(f"{stem.name}.{part}.npy").is_file():
+            raise UserError(f"{stem}.{part}.npy is missing; delete {folder} and prepare the data again.")
+    fields: dict[str, Any] = {name: tuple(record[name]) for name in ("spacing", "shape", "voxels")}
+    fields |= {name: record[name] for name in ("id", "patient", "modality", "site", "content")}
+    return PreparedCase(stem=str(stem), **fields, **shared)
+
+
+def damage(folder: Path) -> list[str]:
+    """Return what is wrong with a store's arrays: every file whose checksum is not the manifest's. Reads everything."""
+    problems = []
+    for record in read_manifest(folder):
+        for part in ("image", "label"):
+            file = folder / f"{record['stem']}.{part}.npy"
+            if not file.is_file():
+                problems.append(f"{file} is missing; delete {folder} and prepare the data again.")
+            elif sha256(file) != record[f"{part}_sha256"]:
+                problems.append(f"{file} does not match its checksum; delete {folder} and prepare the data again.")
+    return problems
+
+
+def describe(case: PreparedCase) -> dict[str, object]:
+    """Return the fields of a case that identify it in a digest (not where it lies)."""
+    return {k: v for k, v in asdict(case).items() if k != "stem"}
