@@ -135,8 +135,8 @@ def locate(path: Path) -> Path:
 
 
 def safe(name: str) -> str:
-    """Return ``name`` in ASCII letters and digits, a dash for whatever lies between; empty if nothing is left."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    """Return ``name`` in ASCII letters and digits, with a dash for whatever lies between; empty if none is left."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))  # é becomes e
     return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")
 
 

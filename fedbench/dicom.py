@@ -74,7 +74,7 @@ def read_series(files: Sequence[Path | str]) -> Series:
     for other in slices[1:]:
         _require_alike(other, slices[0])
     normal = np.cross(*slices[0].axes)
-    slices.sort(key=lambda slice: float(slice.position[2]))
+    slices.sort(key=lambda slice: float(slice.position @ normal))
     first = slices[0]
     affine = np.eye(4)
     affine[:3] = np.column_stack([*(first.axes * first.spacing[::-1, None]), _step(slices, normal), first.position])

@@ -28,6 +28,7 @@ def holdings(federation: Federation, prepared: PreparedDataset) -> pd.DataFrame:
     """Return one row per client, split and modality; the test patients are listed under the client ``(test)``.
 
     Columns: client, split, modality, patients, cases, slices, and per class its volume (3-D: ml; 2-D: unit squared).
+    ``attrs["patients"]`` counts the patients of a client and split, each once.
     """
     held: list[tuple[str, str, Sequence[PreparedCase]]] = []
     for client in federation.clients:
@@ -40,7 +41,8 @@ def holdings(federation: Federation, prepared: PreparedDataset) -> pd.DataFrame:
         for modality in sorted({case.modality for case in cases})
     ]
     frame = pd.DataFrame(rows)
-    frame.attrs = {"classes": prepared.classes, "volume": volume_unit(prepared)}
+    patients = {(name, split): len({case.patient for case in cases}) for name, split, cases in held}
+    frame.attrs = {"classes": prepared.classes, "volume": volume_unit(prepared), "patients": patients}
     return frame
 
 
@@ -101,7 +103,7 @@ def _figure(frame: pd.DataFrame, title: str) -> Figure:
             colour = COLOURS[modalities.index(str(modality)) % len(COLOURS)]
             counts.barh(y, n, left=left, color=colour, edgecolor="white", hatch=HATCHES[split], height=0.85)
             left += n
-        patients = own["patients"].max() if split == "test" else own["patients"].sum()
+        patients = frame.attrs["patients"][client, split]
         counts.text(left, y, f" {left:g} cases, {patients} patients", va="center", fontsize=7)
         volumes = own[classes].sum()
         left = 0.0

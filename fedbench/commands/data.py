@@ -14,7 +14,6 @@ from fedbench.commands.options import (
     Spacing,
     SuiteOptions,
     console,
-    errors,
     parse_numbers,
     parse_size,
     with_suite,

@@ -40,13 +40,13 @@ def describe_dataset(name: str) -> None:
 def describe_algorithm(name: str) -> None:
     """Print what the algorithm ``name`` does, its hyper-parameters and its source."""
     cls = registry.load("algorithm", registry.find("algorithm", name))
-    module = inspect.getdoc(inspect.getmodule(cls)) or ""
-    _print(name, cls, {"file": module})
+    module = inspect.getmodule(cls)
+    _print(name, cls, {"source": _paragraphs(module.__doc__ or "") if module else ""})
 
 
 def _print(name: str, cls: type[Any], rows: dict[str, str]) -> None:
     console.print(Text(name, style="bold"))
-    console.print(Text(inspect.cleandoc(cls.__doc__ or "")), highlight=False)
+    console.print(Text(_paragraphs(cls.__doc__ or "") + "\n"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -56,8 +56,16 @@ def _print(name: str, cls: type[Any], rows: dict[str, str]) -> None:
     for parameter, field in cls.Params.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         search = f"; search {extra['search']}" if extra.get("search") else ""
-        table.add_row(f"[{parameter}]", Text(f"default {field.default!r}{search}. {field.description or ''}".strip()))
+        table.add_row(
+            Text(f"[{parameter}]"), Text(f"default {field.default!r}{search}. {field.description or ''}".strip())
+        )
     console.print(table)
+
+
+def _paragraphs(doc: str) -> str:
+    """Join the lines of each paragraph, which the console breaks as wide as it is."""
+    paragraphs = inspect.cleandoc(doc).replace("``", "").split("\n\n")
+    return "\n\n".join(p if "\n " in p or p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
 def _labels(cls: type[Any], labels: tuple[int, ...]) -> str:
