@@ -187,6 +187,6 @@ def _by_name(path: Path) -> list[str | int]:
 
 def _locate(path: Path) -> Path:
     """Return the folder of CT and MR, where it is not ``path`` itself: below it, or above if CT or MR was given."""
-    below = (path, path / "Train_Sets", )
+    below = (path, path / "Train_Sets", path / "CHAOS_Train_Sets" / "Train_Sets")
     found = next((folder for folder in below if any((folder / scanner).is_dir() for scanner in SCANNERS)), path)
     return path.parent if found == path and path.name in SCANNERS else found

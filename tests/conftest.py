@@ -1,9 +1,13 @@
-"""Fixtures for tests that need data but no phantoms."""
+"""Fixtures: small data without phantoms, and the command line."""
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import pytest
 
+from fedbench import cli
 from fedbench.prepared import PreparedDataset, load
 from tests.toys import full, prepare_toy, write_toy
 
@@ -18,3 +22,20 @@ def toy(tmp_path):
 def prepared(toy, tmp_path) -> PreparedDataset:
     """The toy dataset, prepared."""
     return load(prepare_toy(toy, tmp_path / "cache"))
+
+
+@pytest.fixture
+def fedbench(tmp_path, monkeypatch, capsys):
+    """Call the command line in this process; returns (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str):
+        monkeypatch.setattr(sys, "argv", ["fedbench", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, handler)

@@ -13,9 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fedbench import cli, load_results
+from fedbench import load_results
 from fedbench.store import Store
 from tests import plugins
+from tests.toys import refused
 
 TINY_SUITE = """
 algorithms = ["fedavg"]
@@ -35,32 +36,6 @@ def tiny(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(TINY_SUITE)
     return str(path)
-
-
-@pytest.fixture
-def fedbench(tmp_path, monkeypatch, capsys):
-    """Call the command line in this process; returns (exit status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str):
-        monkeypatch.setattr(sys, "argv", ["fedbench", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    handler = signal.getsignal(signal.SIGTERM)
-    yield call
-    signal.signal(signal.SIGTERM, handler)
-
-
-def refused(result, *words: str) -> None:
-    status, _, err = result
-    assert status == 2
-    assert "Traceback" not in err
-    assert err.count("error:") == 1
-    for word in words:
-        assert word in err, err
 
 
 def test_run_twice_then_look_at_it(fedbench, tiny):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Toy(Dataset):
-    """Files ``PATIENT.MODALITY.SITE.npz``; a file ``fault`` ("raise ID" or "kill ID") breaks the reading of a case."""
+    """Files ``PATIENT.MODALITY.SITE.npz``; a file ``fault`` ("raise ID" or "kill ID") breaks the reading of a case.
+
+    A file ``slow`` makes reading slow.
+    """
 
     name = "toy"
     modalities = MODALITIES
@@ -64,6 +68,8 @@ class ToyBackwards(Toy):
 def _read(file: Path) -> Volume:
     with open(file.parent / "reads.log", "a") as log:
         log.write(f"{file.name}\n")
+    if (file.parent / "slow").exists():
+        time.sleep(0.05)
     fault = file.parent / "fault"
     if fault.exists():
         action, _, name = fault.read_text().partition(" ")
@@ -166,3 +172,13 @@ def in_another_process(code: str, hash_seed: int = 0, path: Path | None = None) 
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    """A command answered with one message that holds ``words``, and exit status 2."""
+    status, _, err = result
+    assert status == 2
+    assert "Traceback" not in err
+    assert err.count("error:") == 1
+    for word in words:
+        assert word in err, err
