@@ -103,13 +103,11 @@ class NnUnet(Dataset):
         self.classes, self.regions = about.classes, about.regions
         self.intensity = {m: window if name.strip().upper() == "CT" else others for m, name in names.items()}
         self.spacing, self.size = grid(case.sources[0] for case in self._cases if isinstance(case, Case))
-        vars(self).update(  # what other data sets know for the whole class
-            name=name_of(self.path),
-            unit="px" if about.ending == ".png" else "mm",
-            licence=about.texts.get("licence") or about.texts.get("license") or self.licence,
-            citation=about.texts.get("reference", self.citation),
-            where=about.texts.get("description", self.where),
-        )
+        self.name = name_of(self.path)
+        self.unit = "px" if about.ending == ".png" else "mm"
+        self.licence = about.texts.get("licence") or about.texts.get("license") or self.licence
+        self.citation = about.texts.get("reference", self.citation)
+        self.where = about.texts.get("description", self.where)
 
     def cases(self) -> list[Case | UserError]:
         """List every case in each of its modalities, by name; a :class:`UserError` for what is missing or unclear."""

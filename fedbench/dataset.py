@@ -87,20 +87,20 @@ class Dataset:
     these attributes on ``self`` in ``__init__``.
     """
 
-    name: ClassVar[str]
+    name: str
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
     regions: Mapping[str, tuple[int, ...]] = {}  # what is scored: name -> labels; empty: every class
     intensity: Mapping[str, Intensity]  # by modality
     spacing: tuple[float, ...]  # common grid of all modalities, in ``unit``
-    unit: ClassVar[Literal["mm", "px"]] = "mm"  # px: pictures of which nobody knows how large a pixel is
+    unit: Literal["mm", "px"] = "mm"  # px: pictures of which nobody knows how large a pixel is
     size: tuple[int, ...]  # in-plane size of a 2-D training sample, voxels of the common grid
     mirror_axes: tuple[int, ...] = ()  # in-plane axes (0 = X, 1 = Y) along which a mirrored image is plausible
     needs_path: ClassVar[bool] = True
-    licence: ClassVar[str] = ""
-    citation: ClassVar[str] = ""
-    where: ClassVar[str] = ""  # where a user gets it, in words
-    expected: ClassVar[str] = ""  # what a complete copy holds, in words
+    licence: str = ""
+    citation: str = ""
+    where: str = ""  # where a user gets it, in words
+    expected: str = ""  # what a complete copy holds, in words
 
     class Params(Parameters):
         """Parameters of the dataset; none by default."""

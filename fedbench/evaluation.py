@@ -12,7 +12,7 @@ from torch import nn
 from fedbench.algorithm import MODEL, Deployment
 from fedbench.compute import Compute
 from fedbench.config import EvaluationConfig
-from fedbench.federation import ClientData, Federation
+from fedbench.federation import ClientData, Federation, relation
 from fedbench.inference import predict, truth
 from fedbench.metrics import ClassScore, score_case
 from fedbench.models import SegmentationNetwork
@@ -60,15 +60,6 @@ def validation_dice(
         flat = np.concatenate(values)
         scores[client.name] = float(np.nanmean(flat)) if np.isfinite(flat).any() else 0.0
     return scores
-
-
-def relation(client: ClientData, modality: str, unseen: str | None) -> str:
-    """``in``: its main modality; ``minor``: one it has less of; ``cross``: only others have it; ``unseen``: nobody."""
-    if modality == unseen:
-        return "unseen"
-    if modality == client.modality:
-        return "in"
-    return "minor" if modality in client.modalities else "cross"
 
 
 def evaluate(

@@ -76,6 +76,15 @@ def pooled(clients: Sequence[ClientData]) -> ClientData:
     )
 
 
+def relation(client: ClientData, modality: str, unseen: str | None) -> str:
+    """``in``: its main modality; ``minor``: one it has less of; ``cross``: only others have it; ``unseen``: nobody."""
+    if modality == unseen:
+        return "unseen"
+    if modality == client.modality:
+        return "in"
+    return "minor" if modality in client.modalities else "cross"
+
+
 def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federation:
     """Split the patients of ``dataset`` and deal those for training and validation to clients, as ``config`` says.
 
@@ -144,10 +153,10 @@ def _deal(
             continue
         order, draw = (dataset, "divide", part, seed, modality), (dataset, "dirichlet", seed, modality)
         if len(hand) < config.clients_per_modality:
-            kind = "training" if part == "train" else "validation"
+            kind, k = "training" if part == "train" else "validation", config.clients_per_modality
             raise UserError(
-                f"modality '{modality}' has {len(hand)} {kind} patients for {config.clients_per_modality} clients; make "
-                "fewer clients per modality, or change [data] test_fraction/val_fraction."
+                f"modality '{modality}' has {len(hand)} {kind} patients for {k} clients; make fewer clients per "
+                "modality, or change [data] test_fraction/val_fraction."
             )
         for number, own in enumerate(divide(patients, hand, modality, config, order, draw), start=1):
             hands[f"{modality}-{number}"] = (modality, own)

@@ -106,14 +106,18 @@ def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: P
         UserError: the mask holds other values; the message names ``path``.
     """
     table = _table(labels)
-    values, where = np.unique(mask, return_inverse=True)
+    values = np.unique(np.concatenate([np.unique(plane) for plane in mask]))  # by plane: a sort of all costs seconds
     if (values != np.rint(values)).any():
         odd = _some(values[values != np.rint(values)])
         raise UserError(f"{path}: a mask holds whole numbers, this one also {odd}; was it interpolated?")
     unknown = [value for value in map(int, values) if value not in table]
     if unknown:
         raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
-    return np.array([table[int(value)] for value in values], dtype=np.uint8)[where].reshape(mask.shape)
+    label = np.zeros(mask.shape, np.uint8)
+    for value in map(int, values):
+        if table[value]:
+            label[mask == value] = table[value]
+    return label
 
 
 def _content(path: Path) -> bytes:

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from fedbench.config import DataConfig
 from fedbench.dealing import dirichlet, main_modality
 from fedbench.errors import UserError
-from fedbench.evaluation import relation
-from fedbench.federation import Federation, partition
+from fedbench.federation import Federation, partition, relation
 from fedbench.prepared import PreparedDataset
 from tests.test_splitting import sited
 from tests.toys import MODALITIES, full, in_another_process, listing

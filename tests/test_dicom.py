@@ -235,7 +235,8 @@ def test_odd_headers_are_read_in_silence(stack):
     for path in stack:
         content = path.read_bytes()
         path.write_bytes(content.replace(SERIES.encode(), b"x" * len(SERIES)))  # no valid UID
-    code = "import sys; from fedbench.dicom import read_series; print(read_series(sys.argv[1:]).array.shape)"
+    code = "import logging, sys; from fedbench.dicom import read_series; logging.basicConfig(); "
+    code += "print(read_series(sys.argv[1:]).array.shape)"
     done = subprocess.run([sys.executable, "-c", code, *map(str, stack)], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == ["(4, 3, 3)", ""] and done.stderr == ""
 

@@ -34,8 +34,8 @@ from fedbench.suite import Cell
 
 COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#0072B2")  # Okabe and Ito, no black
 PANEL = 1.75  # inches
-LEFT, RIGHT, GAP = 0.5, 0.06, 0.05  # inches: margins, and the space between panels
-LINE = 0.125  # inches: a line of small print
+MARGIN, RIGHT, GAP = 0.16, 0.06, 0.05  # inches: at the left beside the names of the rows, at the right, between panels
+LINE, ROW_LINE = 0.125, 0.155  # inches: a line of small print, and of a row's name
 SMALL, MEDIUM, LARGE = 6.5, 8.0, 9.0  # points
 TINT = 0.22  # opacity of a predicted structure's inside
 INSIDE = 0.8  # level of a contour in a 0-1 mask: just inside the border, so that neighbours do not hide each other
@@ -147,17 +147,19 @@ def _figure(
     views: Sequence[View], columns: dict[str, list[Drawing] | None], prepared: PreparedDataset, seed: int
 ) -> Figure:
     heights = [PANEL * _extent(view.case)[1] / _extent(view.case)[0] for view in views]
+    names = [_row_name(view, height) for view, height in zip(views, heights, strict=True)]
+    left = MARGIN + ROW_LINE * max(len(name.splitlines()) for name in names)
     across = len(columns) + 1
-    width = LEFT + across * PANEL + (across - 1) * GAP + RIGHT
+    width = left + across * PANEL + (across - 1) * GAP + RIGHT
     titles = [_title(label, drawings) for label, drawings in columns.items()]
     head = 0.26 + LINE * max(len(lines) for _, lines in titles)
     shown = "" if any(_is_picture(view.case) for view in views) else SLICES
     remark = textwrap.wrap(
         f"{prepared.name}, seed {seed}, last round. {shown}Dice: mean over classes of the whole case.",
-        int((width - LEFT - RIGHT) * 72 / (0.55 * SMALL)),
+        int((width - left - RIGHT) * 72 / (0.55 * SMALL)),
     )
     entry = 0.45 + 0.6 * MEDIUM / 72 * max(len(name) for name in (*prepared.classes, "truth"))
-    legend_columns = max(1, int((width - LEFT) / entry))
+    legend_columns = max(1, int((width - left) / entry))
     legend_height = 0.17 * -(-(len(prepared.classes) + 1) // legend_columns)
     foot = 0.14 + legend_height + LINE * len(remark)
     height = head + sum(heights) + (len(views) - 1) * GAP + foot
@@ -166,19 +168,20 @@ def _figure(
     for row, view in enumerate(views):
         top -= heights[row]
         panels = [
-            figure.add_axes(((LEFT + i * (PANEL + GAP)) / width, top / height, PANEL / width, heights[row] / height))
+            figure.add_axes(((left + i * (PANEL + GAP)) / width, top / height, PANEL / width, heights[row] / height))
             for i in range(across)
         ]
         top -= GAP
+        panels[0].set_ylabel(names[row], fontsize=MEDIUM)
         _draw_row(panels, view, [None if drawings is None else drawings[row] for drawings in columns.values()])
     for i, (name, lines) in enumerate([("image and truth", []), *titles]):
-        middle = (LEFT + i * (PANEL + GAP) + PANEL / 2) / width
+        middle = (left + i * (PANEL + GAP) + PANEL / 2) / width
         figure.text(middle, 1 - 0.05 / height, name, fontsize=LARGE, ha="center", va="top")
         for j, line in enumerate(lines):
             y = 1 - (0.22 + LINE * j) / height
             figure.text(middle, y, line, fontsize=SMALL, color="0.3", ha="center", va="top")
-    _legend(figure, prepared.classes, legend_columns, (LEFT / width, (foot - 0.06) / height))
-    figure.text(LEFT / width, 0.05 / height, "\n".join(remark), fontsize=SMALL, color="0.3", va="bottom")
+    _legend(figure, prepared.classes, legend_columns, (left / width, (foot - 0.06) / height))
+    figure.text(left / width, 0.05 / height, "\n".join(remark), fontsize=SMALL, color="0.3", va="bottom")
     return figure
 
 
@@ -189,12 +192,17 @@ def _title(label: str, drawings: list[Drawing] | None) -> tuple[str, list[str]]:
     return name, lines + ([f"{drawings[0].kind} model"] if drawings else [])
 
 
+def _row_name(view: View, height: float) -> str:
+    """Return what stands beside a row of ``height`` inches, broken into lines that fit."""
+    room = int(height * 72 / (0.55 * MEDIUM))
+    texts = (f"{view.case.patient}, {view.case.modality}", f"model of client {view.client.name}")
+    return "\n".join(line for text in texts for line in textwrap.wrap(text, room))
+
+
 def _draw_row(panels: Sequence[Axes], view: View, drawings: Sequence[Drawing | None]) -> None:
-    case, client = view
-    true = truth(case)
+    case, true = view.case, truth(view.case)
     shown = show_slice(true, true)
     image = np.stack([_channel(case, true, c) for c in range(case.image.shape[1])], axis=-1)
-    panels[0].set_ylabel(f"{case.patient}, {case.modality}\nmodel of client {client.name}", fontsize=MEDIUM)
     for panel in panels:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
