@@ -53,7 +53,9 @@ class PreparedCase:
     def image(self) -> np.ndarray:
         """float32 ``(Z, C, X, Y)``, read-only, memory-mapped."""
         stored = np.load(f"{self.stem}.image.npy", mmap_mode="r", allow_pickle=False)
-        return np.broadcast_to(stored, (len(stored), self.channels, *stored.shape[2:])) if self.channels == 3 else stored
+        return (
+            np.broadcast_to(stored, (len(stored), self.channels, *stored.shape[2:])) if self.channels == 3 else stored
+        )
 
     @cached_property
     def label(self) -> np.ndarray:
