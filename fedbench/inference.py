@@ -14,6 +14,7 @@ from fedbench.models import SegmentationNetwork
 from fedbench.prepared import PreparedCase
 
 SLICES_AT_ONCE = 32
+SLICES_FOR_FEATURES = 8
 
 
 def _padded(images: Tensor, divisor: int) -> Tensor:
@@ -46,6 +47,31 @@ def predict(model: SegmentationNetwork, case: PreparedCase, compute: Compute, pa
             labels = labels.to(torch.uint8).cpu()
     prediction = labels.numpy()
     return prediction[..., 0] if len(case.shape) == 2 else prediction
+
+
+@torch.inference_mode()
+def pooled_features(
+    model: SegmentationNetwork, case: PreparedCase, compute: Compute, patch: tuple[int, ...]
+) -> np.ndarray:
+    """Return bottleneck maps averaged over space, float32 ``(S, C')``: of up to 8 slices, or of the centre patch.
+
+    Args:
+        model: put into eval mode by this call.
+        patch: of a 3-D model.
+    """
+    model.eval()
+    depth = len(case.image)
+    if model.spatial_dims == 2:
+        shown = np.unique(np.linspace(0, depth - 1, min(depth, SLICES_FOR_FEATURES)).round().astype(int))
+        images = torch.from_numpy(np.array(case.image[shown]))
+    else:
+        volume = np.moveaxis(np.asarray(case.image), 0, -1)  # (C, X, Y, Z)
+        corners = [max(0, (n - w) // 2) for n, w in zip(volume.shape[1:], patch, strict=True)]
+        window = tuple(slice(corner, corner + w) for corner, w in zip(corners, patch, strict=True))
+        images = torch.from_numpy(np.array(volume[:, *window]))[None]
+    with compute.autocast():
+        maps = model.encode(compute.images(_padded(images, model.divisor)))[0]
+    return maps.float().flatten(2).mean(2).cpu().numpy()
 
 
 def truth(case: PreparedCase) -> np.ndarray:

@@ -24,12 +24,12 @@ from fedbench.algorithm import Deployment
 from fedbench.compute import Compute
 from fedbench.errors import UserError
 from fedbench.evaluation import evaluate
-from fedbench.files import write_atomic
-from fedbench.inference import truth
+from fedbench.inference import pooled_features, truth
 from fedbench.prepared import PreparedCase, load
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.training import Task, Training
+from fedbench.views import array_key, cut, keep_views, save_arrays
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
@@ -125,7 +125,8 @@ def _run(cell: Cell, results: Store, folder: Path, options: Options, report: Rep
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
     seconds = earlier + time.perf_counter() - begun
-    store.write_json(folder / store.RUN, _provenance(cell, task, training, started, seconds))
+    views = keep_views(results.root, task.federation)
+    store.write_json(folder / store.RUN, _provenance(cell, task, training, started, seconds) | {"views": views})
     (folder / store.PROGRESS).unlink(missing_ok=True)
     store.seal(folder)
 
@@ -148,11 +149,15 @@ def _resume(training: Training, results: Store, run_id: str) -> float:
 def _score(
     cell: Cell, task: Task, training: Training, compute: Compute, regions: Mapping[str, Sequence[int]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Score the last round's and the best validation round's models, and keep one predicted slice per case."""
-    contours: dict[str, np.ndarray] = {}
+    """Score the last round's and the best validation round's models; keep slices and features of the last round's."""
+    predictions: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
+    model: Any = training.networks["model"]
 
     def keep(deployment: Deployment, case: PreparedCase, prediction: np.ndarray) -> None:
-        contours[f"{deployment.kind}|{deployment.client or ''}|{case.id}"] = show_slice(prediction, truth(case))
+        key = array_key(deployment.kind, deployment.client, case.id)
+        predictions[key] = cut(prediction, truth(case))
+        features[key] = pooled_features(model, case, compute, task.size)
 
     config = planning.evaluation_of(cell)
     last = training.deployments()
@@ -162,20 +167,9 @@ def _score(
         rows += [row | {"selection": "best-validation"} for row in rows]
     else:
         rows += evaluate(task, regions, config, training.networks, best.deployments, "best-validation", compute)
-    write_atomic(folder / store.CONTOURS, lambda part: _savez(part, contours))
+    save_arrays(folder / store.PREDICTIONS, predictions)
+    save_arrays(folder / store.FEATURES, features)
     return rows
-
-
-def show_slice(prediction: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Return the prediction's slice in which the truth is largest (the slice that figures show)."""
-    if true.ndim == 2:
-        return prediction
-    return prediction[..., int(np.count_nonzero(true, axis=(0, 1)).argmax())]
-
-
-def _savez(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with open(path, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 # -- what the outside sees -----------------------------------------------------------------------------------------

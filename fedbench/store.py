@@ -1,8 +1,9 @@
 """Results on disk: one folder per run id, written atomically, sealed by checksums.
 
 ``run.json`` provenance · ``cases.parquet`` one row per client's model, case and class · ``rounds.parquet`` one row per
-round, client and metric · ``checkpoint.safetensors`` final training state · ``contours.npz`` one predicted slice per
-case for figures · ``done`` the checksums of the others, written last. A folder without ``done`` is unfinished.
+round, client and metric · ``checkpoint.safetensors`` final training state · ``predictions.npz`` a few predicted slices
+per case and ``features.npz`` bottleneck features, both for figures (:mod:`fedbench.views`) · ``done`` the checksums of
+the others, written last. A folder without ``done`` is unfinished.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ RUN = "run.json"
 CASES = "cases.parquet"
 ROUNDS = "rounds.parquet"
 CHECKPOINT = "checkpoint.safetensors"
-CONTOURS = "contours.npz"
+PREDICTIONS = "predictions.npz"
+FEATURES = "features.npz"
 PROGRESS = "progress.json"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 DONE = "done"
-SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, CONTOURS)
+SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
 
 Status = Literal["done", "failed", "interrupted", "absent"]
 

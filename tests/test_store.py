@@ -34,7 +34,8 @@ def write_run(root, run_id="toy.fedavg.s0.abc", seed=0, sealed=True):
     write_parquet(folder / "cases.parquet", rows)
     write_parquet(folder / "rounds.parquet", [{"round": 0, "client": "CT", "metric": "segmentation", "value": 0.7}])
     (folder / "checkpoint.safetensors").write_bytes(b"tensors")
-    (folder / "contours.npz").write_bytes(b"slices")
+    (folder / "predictions.npz").write_bytes(b"slices")
+    (folder / "features.npz").write_bytes(b"features")
     if sealed:
         seal(folder)
     return folder

@@ -10,35 +10,42 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from fedbench import store
+from fedbench.analysis.panels import (
+    COLOURS,
+    MEDIUM,
+    ON_IMAGE,
+    draw_image,
+    extent,
+    outline,
+    outline_truth,
+    tint,
+    write,
+    write_directions,
+)  # fmt: skip
 from fedbench.config import DataConfig
 from fedbench.errors import UserError
 from fedbench.federation import ClientData, Federation, partition
 from fedbench.files import write_atomic
-from fedbench.inference import truth
 from fedbench.prepared import PreparedCase, PreparedDataset, load
-from fedbench.runner import show_slice
 from fedbench.suite import Cell
+from fedbench.views import CaseView, read_key, view_of
 
-COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#0072B2")  # Okabe and Ito, no black
 PANEL = 1.75  # inches
 MARGIN, RIGHT, GAP = 0.16, 0.06, 0.05  # inches: at the left beside the names of the rows, at the right, between panels
 LINE, ROW_LINE = 0.125, 0.155  # inches: a line of small print, and of a row's name
-SMALL, MEDIUM, LARGE = 6.5, 8.0, 9.0  # points
-TINT = 0.22  # opacity of a predicted structure's inside
-INSIDE = 0.8  # level of a contour in a 0-1 mask: just inside the border, so that neighbours do not hide each other
+SMALL, LARGE = 6.5, 9.0  # points
 RESOLUTIONS = (150, 120, 90, 60)  # dots per inch; the first whose file is small enough
 MOST_BYTES = 2_000_000
 SLICES = "Shown: the slice with the most truth; the patient's right is on the left. "
@@ -52,7 +59,7 @@ class View(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """What one run predicted on one case: the shown slice, and the Dice of the whole case, mean over classes."""
+    """What one run predicted on one case: the shown slices, and the Dice of the whole case, mean over classes."""
 
     kind: str
     labels: np.ndarray
@@ -88,10 +95,10 @@ def draw_overlays(cells: Sequence[Cell], root: Path, dataset: str, target: Path,
     with matplotlib.style.context("default"):
         png = _png(_figure(views, columns, prepared, own[0].identity["seed"]))
 
-    def write(part: Path) -> None:
+    def save(part: Path) -> None:
         part.write_bytes(png)
 
-    write_atomic(target, write)
+    write_atomic(target, save)
     return target
 
 
@@ -120,7 +127,7 @@ def _read(folder: Path, views: Sequence[View]) -> list[Drawing]:
     cases = pd.read_parquet(folder / store.CASES, columns=["client", "deployment", "selection", "case", "dice"])
     cases = cases[cases["selection"] == "last"]
     drawings = []
-    with np.load(folder / store.CONTOURS, allow_pickle=False) as contours:
+    with np.load(folder / store.PREDICTIONS, allow_pickle=False) as contours:
         for case, client in views:
             kind, key = _key_of_deployed(contours.files, client.name, case.id)
             scores = cases[
@@ -132,7 +139,7 @@ def _read(folder: Path, views: Sequence[View]) -> list[Drawing]:
 
 def _key_of_deployed(keys: Sequence[str], client: str, case: str) -> tuple[str, str]:
     """Find the model that ``client`` uses: its own where it has one, otherwise the first that everybody has."""
-    parts = [(key, *key.split("|", 2)) for key in keys]
+    parts = [(key, *read_key(key)) for key in keys]
     for owner in (client, ""):
         for key, kind, of_client, of_case in parts:
             if of_client == owner and of_case == case:
@@ -146,16 +153,17 @@ def _key_of_deployed(keys: Sequence[str], client: str, case: str) -> tuple[str, 
 def _figure(
     views: Sequence[View], columns: dict[str, list[Drawing] | None], prepared: PreparedDataset, seed: int
 ) -> Figure:
-    heights = [PANEL * _extent(view.case)[1] / _extent(view.case)[0] for view in views]
+    shown = [view_of(view.case) for view in views]
+    heights = [PANEL * extent(view)[1] / extent(view)[0] for view in shown]
     names = [_row_name(view, height) for view, height in zip(views, heights, strict=True)]
     left = MARGIN + ROW_LINE * max(len(name.splitlines()) for name in names)
     across = len(columns) + 1
     width = left + across * PANEL + (across - 1) * GAP + RIGHT
     titles = [_title(label, drawings) for label, drawings in columns.items()]
     head = 0.26 + LINE * max(len(lines) for _, lines in titles)
-    shown = "" if any(_is_picture(view.case) for view in views) else SLICES
+    slices = "" if any(view.picture for view in shown) else SLICES
     remark = textwrap.wrap(
-        f"{prepared.name}, seed {seed}, last round. {shown}Dice: mean over classes of the whole case.",
+        f"{prepared.name}, seed {seed}, last round. {slices}Dice: mean over classes of the whole case.",
         int((width - left - RIGHT) * 72 / (0.55 * SMALL)),
     )
     entry = 0.45 + 0.6 * MEDIUM / 72 * max(len(name) for name in (*prepared.classes, "truth"))
@@ -165,7 +173,7 @@ def _figure(
     height = head + sum(heights) + (len(views) - 1) * GAP + foot
     figure = Figure(figsize=(width, height), facecolor="white")
     top = height - head
-    for row, view in enumerate(views):
+    for row in range(len(views)):
         top -= heights[row]
         panels = [
             figure.add_axes(((left + i * (PANEL + GAP)) / width, top / height, PANEL / width, heights[row] / height))
@@ -173,7 +181,7 @@ def _figure(
         ]
         top -= GAP
         panels[0].set_ylabel(names[row], fontsize=MEDIUM)
-        _draw_row(panels, view, [None if drawings is None else drawings[row] for drawings in columns.values()])
+        _draw_row(panels, shown[row], [None if drawings is None else drawings[row] for drawings in columns.values()])
     for i, (name, lines) in enumerate([("image and truth", []), *titles]):
         middle = (left + i * (PANEL + GAP) + PANEL / 2) / width
         figure.text(middle, 1 - 0.05 / height, name, fontsize=LARGE, ha="center", va="top")
@@ -199,89 +207,22 @@ def _row_name(view: View, height: float) -> str:
     return "\n".join(line for text in texts for line in textwrap.wrap(text, room))
 
 
-def _draw_row(panels: Sequence[Axes], view: View, drawings: Sequence[Drawing | None]) -> None:
-    case, true = view.case, truth(view.case)
-    shown = show_slice(true, true)
-    image = np.stack([_channel(case, true, c) for c in range(case.image.shape[1])], axis=-1)
-    for panel in panels:
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
-    for panel, drawing in zip(panels, (Drawing("", shown, np.nan), *drawings), strict=True):
+def _draw_row(panels: Sequence[Axes], view: CaseView, drawings: Sequence[Drawing | None]) -> None:
+    shown = view.truth[view.best]
+    for panel, drawing in zip(panels, (Drawing("", view.truth, np.nan), *drawings), strict=True):
         if drawing is None:
-            panel.set_facecolor("0.93")
-            _write(panel, 0.5, 0.5, "not finished", color="0.4", ha="center", va="center")
+            panel.set(xticks=[], yticks=[], facecolor="0.93")
+            panel.spines[:].set_visible(False)
+            write(panel, 0.5, 0.5, "not finished", color="0.4", ha="center", va="center")
             continue
-        _draw_image(panel, image, case)
+        draw_image(panel, view)
         if panel is not panels[0]:
-            _outline(panel, shown, case, ("white",), 0.7, 0.5)
+            outline_truth(panel, shown, view)
             dice = "–" if np.isnan(drawing.dice) else f"{drawing.dice:.2f}"
-            _write(panel, 0.03, 0.03, f"Dice {dice}", **ON_IMAGE)
-        _tint(panel, drawing.labels, case)
-        _outline(panel, drawing.labels, case, COLOURS, 1.1, INSIDE)
-    if not _is_picture(case):
-        _write(panels[0], 0.03, 0.5, "R", va="center", **ON_IMAGE)
-        _write(panels[0], 0.5, 0.97, "A", ha="center", va="top", **ON_IMAGE)
-
-
-def _channel(case: PreparedCase, true: np.ndarray, channel: int) -> np.ndarray:
-    if _is_picture(case):
-        return case.image[0, channel]
-    return show_slice(np.moveaxis(case.image[:, channel], 0, -1), true)
-
-
-def _is_picture(case: PreparedCase) -> bool:
-    return len(case.shape) == 2
-
-
-ON_IMAGE: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2, foreground="black")]}
-
-
-def _write(panel: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    panel.text(x, y, text, transform=panel.transAxes, fontsize=MEDIUM, **style)
-
-
-def _extent(case: PreparedCase) -> tuple[float, float]:
-    """Width and height of a slice in the case's unit."""
-    return case.shape[0] * case.spacing[0], case.shape[1] * case.spacing[1]
-
-
-def _draw_image(panel: Axes, image: np.ndarray, case: PreparedCase) -> None:
-    """Draw ``(X, Y, channels)``: a slice as radiologists look at it, a picture as it is."""
-    width, height = _extent(case)
-    low, high = np.percentile(image, (0.5, 99.5))
-    scaled = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
-    colours = scaled if image.shape[-1] == 3 else np.repeat(scaled, 3, axis=-1)
-    panel.imshow(
-        colours.swapaxes(0, 1), origin="lower", extent=(0, width, 0, height), interpolation="bilinear", aspect="auto"
-    )
-    _turn(panel, case)
-
-
-def _turn(panel: Axes, case: PreparedCase) -> None:
-    """Anterior up and the patient's right on the left; a picture is not mirrored."""
-    width, height = _extent(case)
-    panel.set(xlim=(0, width) if _is_picture(case) else (width, 0), ylim=(0, height))
-
-
-def _tint(panel: Axes, labels: np.ndarray, case: PreparedCase) -> None:
-    """Colour the inside of every label lightly, which tells it from the outside."""
-    palette = np.array([(0, 0, 0, 0), *((*to_rgb(colour), TINT) for colour in COLOURS)])
-    index = np.where(labels > 0, (labels.astype(int) - 1) % len(COLOURS) + 1, 0)
-    width, height = _extent(case)
-    panel.imshow(palette[index.T], origin="lower", extent=(0, width, 0, height), interpolation="nearest", aspect="auto")
-    _turn(panel, case)
-
-
-def _outline(
-    panel: Axes, labels: np.ndarray, case: PreparedCase, colours: Sequence[str], width: float, level: float
-) -> None:
-    """Draw the border of every label; masks are padded so that one at the image's edge is closed there."""
-    x, y = ((np.arange(-1, n + 1) + 0.5) * mm for n, mm in zip(case.shape[:2], case.spacing[:2], strict=True))
-    for label in np.unique(labels[labels > 0]).tolist():
-        mask = np.pad(labels == label, 1).astype(float)
-        colour = colours[(label - 1) % len(colours)]
-        lines = panel.contour(x, y, mask.T, levels=[level], colors=[colour], linewidths=width)
-        lines.set_path_effects([withStroke(linewidth=width + 0.7, foreground="black", alpha=0.5)])
+            write(panel, 0.03, 0.03, f"Dice {dice}", **ON_IMAGE)
+        tint(panel, drawing.labels[view.best], view)
+        outline(panel, drawing.labels[view.best], view)
+    write_directions(panels[0], view)
 
 
 def _legend(figure: Figure, classes: Sequence[str], columns: int, corner: tuple[float, float]) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from fedbench.analysis.overlays import COLOURS
+from fedbench.analysis.panels import COLOURS
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
 from fedbench.prepared import PreparedCase, PreparedDataset

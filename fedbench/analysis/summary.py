@@ -1,6 +1,6 @@
 """The table at the end of ``run``: one row per algorithm and kind of deployed model, means with confidence intervals.
 
-The unit is the patient: scores are averaged over seeds first, then within the patient; the interval is a bootstrap over
+The unit is the patient: scores are averaged within the patient and over the seeds; the interval is a bootstrap over
 patients (BCa, Efron, JASA 1987). Empty-versus-empty scores are left out of the means and counted instead.
 """
 
@@ -140,9 +140,12 @@ def _column(relation: str, metric: str, unit: str) -> str:
 
 
 def patient_means(scores: pd.DataFrame, metric: str) -> np.ndarray:
-    """Return one mean per patient (sorted by name): over seeds first, then over the patient's cases and classes."""
-    over_seeds = scores.groupby(["patient", "case", "class", "client"])[metric].mean()
-    return over_seeds.groupby("patient").mean().dropna().to_numpy()
+    """Return one mean per patient (sorted by name): of each seed over the patient's scores, then over the seeds.
+
+    With complete results the order does not matter but for false alarms: one in one of five seeds counts a fifth.
+    """
+    of_seeds = scores.groupby(["patient", "seed"])[metric].mean()
+    return of_seeds.groupby("patient").mean().dropna().to_numpy()
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -117,7 +116,7 @@ def test_a_run_that_is_not_finished_is_an_empty_panel(runs, tmp_path, texts, dam
     elif damage == "unfinished":
         (folder / store.DONE).unlink()
     else:
-        (folder / store.CONTOURS).write_bytes(b"x")
+        (folder / store.PREDICTIONS).write_bytes(b"x")
     target = draw_overlays(cells, root, DATASET, tmp_path / "o.png", patients=2)
     assert target is not None
     with Image.open(target) as image:
@@ -152,35 +151,6 @@ def test_large_pictures_are_drawn_with_fewer_dots(monkeypatch):
     full = overlays._png(figure)
     monkeypatch.setattr(overlays, "MOST_BYTES", len(full) - 1)
     assert len(overlays._png(figure)) < len(full)
-
-
-def pixels(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``image`` as it is drawn, ``(rows, columns, RGB)`` from the top left."""
-    drawn = Figure(figsize=(0.8, 0.6), dpi=100)
-    panel = drawn.add_axes((0, 0, 1, 1))
-    panel.set_axis_off()
-    overlays._draw_image(panel, image, case("A", "CT", shape=shape))
-    canvas = FigureCanvasAgg(drawn)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
-def test_patients_right_is_on_the_left_and_anterior_is_up():
-    """In a picture, X runs to the right instead."""
-    image = np.zeros((8, 6, 1), np.float32)
-    image[7, 5] = 1.0  # X and Y at their highest: of a patient right (+x) and anterior (+y)
-    for shape, left in (((8, 6, 3), True), ((8, 6), False)):
-        drawn = pixels(image, shape)[..., 0]
-        row, column = np.unravel_index(drawn.argmax(), drawn.shape)
-        assert row < drawn.shape[0] / 4
-        assert (column < drawn.shape[1] / 4) == left
-
-
-def test_colour_is_drawn_in_colour():
-    image = np.zeros((8, 6, 3), np.float32)
-    image[:4, :, 0], image[4:, :, 2] = 1.0, 1.0  # red on the left, blue on the right
-    drawn = pixels(image, (8, 6)).astype(int)
-    assert (drawn[:, 20, 0] > drawn[:, 20, 2] + 100).all() and (drawn[:, 60, 2] > drawn[:, 60, 0] + 100).all()
 
 
 def case(patient: str, modality: str, shape: tuple[int, ...] = (8, 8)) -> PreparedCase:

@@ -57,10 +57,11 @@ def both_modalities(patient, **other):
 
 
 def test_seeds_are_averaged_before_the_patient_and_patients_before_the_mean():
-    # Patient A: case CT has two seeds (0.2, 0.4) -> 0.3, case PET one seed 0.9; the patient is (0.3 + 0.9) / 2 = 0.6.
-    # Patient B: 0.1 and 0.1 -> 0.1. Mean over patients 0.35; over all rows it would be 0.34, over cases 0.43.
+    # Patient A, two cases: 0.2 and 0.8 with seed 0 -> 0.5, 0.4 and 1.0 with seed 1 -> 0.7; the patient is 0.6.
+    # Patient B, one case: 0.1 and 0.1 -> 0.1. Mean over patients 0.35; over all rows it would be 0.433.
     cases = [
-        score("A", 0.2, seed=0), score("A", 0.4, seed=1), score("A", 0.9, seed=0, case="A/CT-2"),
+        score("A", 0.2, seed=0), score("A", 0.4, seed=1),
+        score("A", 0.8, seed=0, case="A/CT-2"), score("A", 1.0, seed=1, case="A/CT-2"),
         score("B", 0.1, seed=0), score("B", 0.1, seed=1),
     ]  # fmt: skip
     row = summarise(results([run(seed=0), run(seed=1)], cases), "toy").loc[0]

@@ -1,0 +1,190 @@
+"""Does the protocol keep its promises? Measured on simulated scores: false positives, coverage, power.
+
+In an A/A comparison no algorithm differs from another, so a test at 0.05 should find a difference in one of twenty.
+Three situations: the trained models are given and only patients vary (what tests over patients are about); runs differ
+by luck as well (what a claim about *algorithms* is about); one algorithm is better. Beside them the analysis that takes
+slices for samples: neighbouring slices of a patient agree, so it counts the same evidence many times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fedbench.analysis.intervals import RESAMPLES, Intervals, bootstrap_means, bootstrap_patients_and_seeds, stream
+from fedbench.analysis.protocol import ALPHA, declared_pairs
+from fedbench.analysis.scores import over_cells, over_seeds
+from fedbench.analysis.simulation import Design, Simulated, simulate, slices
+from fedbench.analysis.statistics import friedman, holm, median_interval, wilcoxon
+from fedbench.analysis.variance import over_runs
+
+CONFIDENCE = 0.99  # of a rate's interval; high, because many rates are judged at once
+VALUES_AT_ONCE = 2_000_000  # bounds the memory
+GIVEN, LUCK, BETTER = "A/A, models given", "A/A, runs differ by luck", "one algorithm better"
+AXES = (0, 2, 2, 0)  # of the simulations in the fields of Scores
+FOCUS = 2  # algorithms compared with all others, as the two variants of the method under study are
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of all simulations, as the protocol sees them.
+
+    Attributes:
+        values: ``(simulations, patients, algorithms)``.
+        cube: ``(patients, seeds, simulations)``, differences of algorithm 1 to algorithm 0.
+        single: as ``cube``, the scores of algorithm 0.
+        slice_p: of Wilcoxon's test on slices, algorithm 1 against 0, ``(simulations,)``.
+    """
+
+    values: np.ndarray
+    cube: np.ndarray
+    single: np.ndarray
+    slice_p: np.ndarray
+
+    @property
+    def differences(self) -> np.ndarray:
+        """Of algorithm 1 to algorithm 0, ``(patients, simulations)``."""
+        return (self.values[..., 1] - self.values[..., 0]).T
+
+
+def calibrate(
+    simulations: int = 1000,
+    patients: int = 100,
+    algorithms: int = 8,
+    seeds: int = 5,
+    difference: float = 0.02,
+    run_luck: float = 0.005,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """Measure the error rates of the protocol's own functions; the same arguments give the same numbers.
+
+    Args:
+        algorithms: at least four.
+        seeds: at least two.
+        difference: by which one algorithm is better, in Dice, for the power.
+        run_luck: standard deviation between trainings of one algorithm, in Dice.
+        resamples: of each bootstrap.
+
+    Returns:
+        one row per check: ``situation``, ``check``, ``kind`` (``false positives``, ``coverage``, ``power``),
+        ``promised`` rate (NaN for power), ``n`` simulations, measured ``rate`` with its 99% Clopper-Pearson interval
+        ``low`` and ``high``, and ``verdict``: ``kept``, ``broken``, ``kept, conservative``, or ``""`` for power.
+    """
+    design = Design(patients=patients, algorithms=algorithms, seeds=seeds)
+    given = _score(design, simulations, GIVEN)
+    luck = _score(replace(design, run_luck=run_luck), simulations, LUCK)
+    better = _score(replace(design, difference=difference), simulations, BETTER)
+    rows = [
+        *_tests(GIVEN, given),
+        _row(GIVEN, "Wilcoxon, slices as samples", "false positives", given.slice_p < ALPHA),
+        *_intervals(GIVEN, given, resamples),
+        *_tests(LUCK, luck),
+        *_over_runs(LUCK, luck, resamples),
+        _row(BETTER, f"Wilcoxon with Holm, +{difference:g} Dice", "power", _holm(better)[:, 0] < ALPHA),
+        _row(BETTER, f"patients and runs, +{difference:g} Dice", "power", over_runs(better.cube).p < ALPHA),
+    ]
+    return pd.DataFrame(rows)
+
+
+def _score(design: Design, simulations: int, name: str) -> Scores:
+    parts = list(_parts(design, simulations, name))
+    return Scores(*(np.concatenate(part, axis=axis) for part, axis in zip(zip(*parts, strict=True), AXES, strict=True)))
+
+
+def _parts(design: Design, simulations: int, name: str) -> Iterator[tuple[np.ndarray, ...]]:
+    random = stream("calibration", name)
+    size = design.algorithms * design.seeds * design.patients * design.cases * design.classes
+    step = max(1, VALUES_AT_ONCE // size)
+    for start in range(0, simulations, step):
+        drawn = simulate(design, min(step, simulations - start), random)
+        by_seed = over_cells(drawn.cells, design.starts)  # (simulations, algorithms, seeds, patients)
+        values, cube = over_seeds(by_seed).swapaxes(1, 2), by_seed[:, :2].T.transpose(0, 1, 3, 2)
+        naive = _slices_as_samples(design, drawn, random) if name == GIVEN else np.empty(0)
+        yield values, cube[..., 1] - cube[..., 0], cube[..., 0], naive
+
+
+def _slices_as_samples(design: Design, drawn: Simulated, random: np.random.RandomState) -> np.ndarray:
+    """The analysis to avoid: Wilcoxon's test over all slices of all patients, one seed."""
+    cells = drawn.cells[:, :2, 0]
+    both = slices(cells, design.slices, random).reshape(*cells.shape[:2], -1)
+    differences = both[:, 1] - both[:, 0]
+    return np.array([wilcoxon(d[~np.isnan(d), None]).p[0] for d in differences])
+
+
+def _holm(scores: Scores) -> np.ndarray:
+    """Return corrected p-values over the declared family, ``(simulations, pairs)``; first algorithm 1 against 0."""
+    k = scores.values.shape[-1]
+    names = [f"focus {i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
+    pairs = [(names.index(a), names.index(b)) for a, b in declared_pairs(names, names[0], "focus")]
+    p = [wilcoxon((scores.values[..., a] - scores.values[..., b]).T).p for a, b in pairs]
+    return holm(np.stack(p, axis=-1))
+
+
+def _tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
+    found = {
+        "Friedman (Iman-Davenport)": friedman(scores.values).p < ALPHA,
+        "Wilcoxon, one pair": wilcoxon(scores.differences).p < ALPHA,
+        "Wilcoxon with Holm, any of the family": (_holm(scores) < ALPHA).any(axis=1),
+        "patients and runs (quasi-F), one pair": over_runs(scores.cube).p < ALPHA,
+    }
+    return [_row(situation, check, "false positives", hit) for check, hit in found.items()]
+
+
+def _intervals(situation: str, scores: Scores, resamples: int) -> list[dict[str, Any]]:
+    own = scores.values[..., 0].T
+    truth = float(scores.values.mean())  # of very many patients; no algorithm differs
+    median = median_interval(scores.differences)
+    found = {
+        "mean (BCa over patients)": _covers(bootstrap_means(own, resamples=resamples), truth),
+        "mean difference (BCa over patients)": _covers(bootstrap_means(scores.differences, resamples=resamples), 0.0),
+        "median difference (order statistics)": (median.low <= 0) & (median.high >= 0),
+    }
+    return [_row(situation, check, "coverage", hit) for check, hit in found.items()]
+
+
+def _over_runs(situation: str, scores: Scores, resamples: int) -> list[dict[str, Any]]:
+    truth = float(scores.values.mean())
+    found = {
+        "mean (patients and seeds)": (scores.single, truth),
+        "mean difference (patients and seeds)": (scores.cube, 0.0),
+    }
+    rows = [
+        _row(situation, check, "coverage", _covers(bootstrap_patients_and_seeds(cube, resamples=resamples), value))
+        for check, (cube, value) in found.items()
+    ]
+    patients_only = _covers(bootstrap_means(scores.differences, resamples=resamples), 0.0)
+    exact = over_runs(scores.cube)
+    return [
+        _row(situation, "mean difference (BCa over patients)", "coverage", patients_only),
+        *rows,
+        _row(situation, "mean difference (quasi-F)", "coverage", (exact.low <= 0) & (exact.high >= 0)),
+    ]
+
+
+def _covers(interval: Intervals, truth: float) -> np.ndarray:
+    return (interval.low <= truth) & (interval.high >= truth)
+
+
+def _row(situation: str, check: str, kind: str, found: Any) -> dict[str, Any]:
+    hits = np.asarray(found, dtype=bool)
+    ends = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(CONFIDENCE, method="exact")
+    promised = {"false positives": ALPHA, "coverage": 1 - ALPHA, "power": np.nan}[kind]
+    above, below = ends.low > promised, ends.high < promised
+    verdict = {"false positives": (above, below), "coverage": (below, above), "power": (False, False)}[kind]
+    text = "broken" if verdict[0] else "kept, conservative" if verdict[1] else "kept"
+    return {
+        "situation": situation,
+        "check": check,
+        "kind": kind,
+        "promised": promised,
+        "n": len(hits),
+        "rate": float(hits.mean()),
+        "low": float(ends.low),
+        "high": float(ends.high),
+        "verdict": "" if kind == "power" else text,
+    }

@@ -1,0 +1,253 @@
+"""What tables, figures, report and paper are made from: finished runs of a results folder, or published tables.
+
+A published folder (``fedbench publish``) holds ``manifest.json`` (checksums), ``runs.parquet``, ``cases.parquet``,
+``rounds.parquet``, ``features.parquet``, and per condition ``views.<name>.npz`` and ``predictions.<name>.npz`` for the
+cases that figures show. Both sources give the same :class:`Evidence`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedbench import store
+from fedbench.errors import UserError
+from fedbench.files import sha256
+from fedbench.suite import safe
+from fedbench.views import FOLDER, CaseView, load_views, read_key
+
+MANIFEST = "manifest.json"
+TABLES = ("runs", "cases", "rounds", "features")
+FORMAT = "fedbench published results 1"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one table is about: a dataset, and the modality left out of training (``""`` for none)."""
+
+    dataset: str
+    unseen: str = ""
+
+    @property
+    def title(self) -> str:
+        """``sts``, or ``sts without PET``."""
+        return self.dataset + (f" without {self.unseen}" if self.unseen else "")
+
+    @property
+    def name(self) -> str:
+        """As in a file name."""
+        return safe(self.title)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Tidy frames over all runs, and the slices and features of some.
+
+    Attributes:
+        runs: one row per run: run_id, dataset, unseen, setting, algorithm, seed, fold, partition, seconds, steps,
+            parameters, started, ended, views, peak_memory_bytes, best_round, identity (JSON), provenance (JSON).
+        cases: one row per client's model, case and class (:func:`fedbench.evaluation.evaluate`), with the run's keys.
+        rounds: one row per round, client and metric, with the run's keys.
+        source: where it was read from.
+    """
+
+    runs: pd.DataFrame
+    cases: pd.DataFrame
+    rounds: pd.DataFrame
+    source: Path
+    _views: Callable[[Condition], Mapping[str, CaseView]] = field(repr=False)
+    _predictions: Callable[[str], Mapping[str, np.ndarray]] = field(repr=False)
+    _features: Callable[[str], Mapping[str, np.ndarray]] = field(repr=False)
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """Every condition that has runs, by name."""
+        return [Condition(*pair) for pair in sorted(set(zip(self.runs["dataset"], self.runs["unseen"], strict=True)))]
+
+    @cached_property
+    def settings(self) -> list[str]:
+        """The algorithms as written: the reference points ``local`` and ``centralised`` first, then by name."""
+        ends = {"local": 0, "centralised": 1}
+        return sorted(self.runs["setting"].unique(), key=lambda s: (ends.get(s, 2), s))
+
+    def of(self, condition: Condition) -> store.Results:
+        """Return the frames of one condition."""
+        frames = (self.runs, self.cases, self.rounds)
+        return store.Results(
+            *(f[(f["dataset"] == condition.dataset) & (f["unseen"] == condition.unseen)] for f in frames)
+        )
+
+    def shown_run(self, condition: Condition, setting: str) -> str | None:
+        """Return the run whose pictures figures show: the first seed and fold of all settings together."""
+        runs = self.of(condition).runs
+        if runs.empty:
+            return None
+        first = runs.sort_values(["seed", "fold"]).iloc[0]
+        own = runs[(runs["setting"] == setting) & (runs["seed"] == first["seed"]) & (runs["fold"] == first["fold"])]
+        return None if own.empty else str(own["run_id"].iloc[0])
+
+    def views(self, condition: Condition) -> Mapping[str, CaseView]:
+        """Return image and truth of the test cases of the first seed (published: of some), by case."""
+        return self._views(condition)
+
+    def predictions(self, run_id: str) -> Mapping[str, np.ndarray]:
+        """Return predicted slices uint8 ``(S, X, Y)`` by :func:`fedbench.views.array_key`; empty if not kept."""
+        return self._predictions(run_id)
+
+    def features(self, run_id: str) -> Mapping[str, np.ndarray]:
+        """Return pooled bottleneck features float32 ``(S, C')`` by key; empty if not kept."""
+        return self._features(run_id)
+
+    def prediction(self, run_id: str, client: str, case: str) -> tuple[str, np.ndarray] | None:
+        """Return (deployment, slices) of the model ``client`` uses: its own where it has one, else the shared one."""
+        kept = self.predictions(run_id)
+        for owner in (client, ""):
+            for key, labels in kept.items():
+                kind, of_client, of_case = read_key(key)
+                if of_client == owner and of_case == case:
+                    return kind, labels
+        return None
+
+
+def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
+    """Read a results folder (``results/runs``) or a published one (``results/published/NAME``).
+
+    Args:
+        run_ids: only these runs of a results folder; None takes all.
+
+    Raises:
+        UserError: no such folder, no finished run, or a file that does not match its checksum.
+    """
+    if not path.is_dir():
+        raise UserError(f"no results in {path}: no such folder; start with `fedbench run --all`.")
+    found = _published(path) if (path / MANIFEST).is_file() else _of_store(path, run_ids)
+    if found.runs.empty:
+        raise UserError(f"no finished run in {path}; start with `fedbench run --all`.")
+    return found
+
+
+# -- a results folder ----------------------------------------------------------------------------------------------
+
+
+def _of_store(root: Path, run_ids: Iterable[str] | None) -> Evidence:
+    results = store.load_results(root, None if run_ids is None else list(run_ids))
+    runs = results.runs
+    if not runs.empty:
+        runs = runs.join(pd.DataFrame([_provenance(root / run_id) for run_id in runs["run_id"]], index=runs.index))
+
+    @cache
+    def views(condition: Condition) -> Mapping[str, CaseView]:
+        own = runs[(runs["dataset"] == condition.dataset) & (runs["unseen"] == condition.unseen)]
+        file = root / FOLDER / f"{own.sort_values(['seed', 'fold'])['views'].iloc[0]}.npz" if len(own) else root
+        return load_views(file) if file.is_file() else {}
+
+    return Evidence(
+        runs, results.cases, results.rounds, root, views,
+        cache(lambda run_id: _arrays(root / run_id / store.PREDICTIONS)),
+        cache(lambda run_id: _arrays(root / run_id / store.FEATURES)),
+    )  # fmt: skip
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    run = json.loads((folder / store.RUN).read_text(encoding="utf-8"))
+    keys = ("versions", "git", "hardware", "samples", "partition")
+    return {
+        "views": run["views"],
+        "peak_memory_bytes": run["peak_memory_bytes"],
+        "best_round": run["best_validation_round"],
+        "identity": json.dumps(run["identity"], sort_keys=True),
+        "provenance": json.dumps({key: run[key] for key in keys}, sort_keys=True),
+    }
+
+
+def _arrays(file: Path) -> Mapping[str, np.ndarray]:
+    if not file.is_file():
+        return {}
+    with np.load(file, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+# -- a published folder --------------------------------------------------------------------------------------------
+
+
+def _published(folder: Path) -> Evidence:
+    read_manifest(folder)
+    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    runs = frames["runs"]
+    owners = map(Condition, runs["dataset"].astype(str), runs["unseen"].astype(str))
+    condition_of = dict(zip(runs["run_id"], owners, strict=True))
+
+    @cache
+    def kept(prefix: str, condition: Condition) -> Mapping[str, np.ndarray]:
+        return _arrays(folder / f"{prefix}.{condition.name}.npz")
+
+    def predictions(run_id: str) -> Mapping[str, np.ndarray]:
+        arrays = kept("predictions", condition_of[run_id])
+        own = f"{run_id}|"
+        return {key.removeprefix(own): value for key, value in arrays.items() if key.startswith(own)}
+
+    def features(run_id: str) -> Mapping[str, np.ndarray]:
+        own = frames["features"][frames["features"]["run_id"] == run_id]
+        return {str(key): np.stack(list(rows["values"])) for key, rows in own.groupby("key", sort=False)}
+
+    def views(condition: Condition) -> Mapping[str, CaseView]:
+        file = folder / f"views.{condition.name}.npz"
+        return load_views(file) if file.is_file() else {}
+
+    return Evidence(
+        frames["runs"], frames["cases"], frames["rounds"], folder, cache(views), cache(predictions), cache(features)
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a published folder, every file checked against it.
+
+    Raises:
+        UserError: it is not a published folder, or a file is missing or does not match its checksum.
+    """
+    manifest = store.read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{folder / MANIFEST} is not the manifest of published results; publish them again.")
+    for name, checksum in manifest["sha256"].items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing; take the published folder again, or publish again.")
+        if sha256(folder / name) != checksum:
+            raise UserError(f"{folder / name} does not match its checksum: it was edited or damaged; publish again.")
+    return manifest
+
+
+def published_folders(root: Path) -> list[Path]:
+    """Return the published folders under ``root`` (``results/published``), by name."""
+    return sorted(path.parent for path in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+
+
+def merge(parts: Sequence[Evidence]) -> Evidence:
+    """Return several sources as one; their conditions must differ.
+
+    Raises:
+        UserError: two sources hold the same condition.
+    """
+    owners: dict[Condition, Evidence] = {}
+    for part in parts:
+        for condition in part.conditions:
+            if condition in owners:
+                both = f"{owners[condition].source} and {part.source}"
+                raise UserError(f"{both} both hold runs of {condition.title}; give one of them.")
+            owners[condition] = part
+    of_run = {run_id: part for part in parts for run_id in part.runs["run_id"]}
+    runs, cases, rounds = (
+        pd.concat([getattr(p, name) for p in parts], ignore_index=True) for name in ("runs", "cases", "rounds")
+    )
+    return Evidence(
+        runs, cases, rounds, parts[0].source.parent,
+        lambda condition: owners[condition].views(condition),
+        lambda run_id: of_run[run_id].predictions(run_id),
+        lambda run_id: of_run[run_id].features(run_id),
+    )  # fmt: skip

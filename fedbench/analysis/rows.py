@@ -1,0 +1,173 @@
+"""Which rows of the store are compared with each other, and whether they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedbench.errors import UserError
+
+METRICS = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95"}
+DISTANCES = ("hd95",)  # lower is better, in the dataset's unit of length
+DEFAULTS: dict[str, Any] = {"fold": -1, "unseen": "", "unit": "mm"}  # of columns that older results lack
+CELL = ["patient", "case", "class", "client"]
+NEEDED = ("run_id", "dataset", "setting", "seed", "partition", "deployment", "selection", "relation", "flag", *CELL)
+NO_TRUTH = ("both-empty", "false-alarm")
+LONE = ("missed", "false-alarm")  # exactly one mask is empty
+SHOWN = 5  # names listed in a message
+DAMAGED = "The file was changed or damaged: repeat the run, or take the published table again."
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What is compared.
+
+    Attributes:
+        relation: of the client to the scored modality: ``in``, ``cross``, ``unseen`` or ``minor``.
+        metric: ``dice``, ``nsd`` or ``hd95``.
+        unseen: the modality left out of training, ``""`` for none. Different conditions are never mixed.
+    """
+
+    relation: str = "cross"
+    metric: str = "dice"
+    unseen: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise UserError(f"unknown metric '{self.metric}'; known: {', '.join(METRICS)}.")
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value is a better one."""
+        return self.metric not in DISTANCES
+
+    @property
+    def name(self) -> str:
+        """As in a table: ``cross-modality Dice``."""
+        without = f", {self.unseen} left out" if self.unseen else ""
+        return f"{self.relation}-modality {METRICS[self.metric]}{without}"
+
+
+def labels(cases: pd.DataFrame) -> pd.Series:
+    """Return the identity of each row's algorithm: its setting, and its deployment where the setting has several."""
+    kinds = cases.groupby(["setting", "deployment"], observed=True).size().index.to_frame(index=False).astype(str)
+    several = kinds["setting"].map(kinds["setting"].value_counts()) > 1
+    kinds["label"] = kinds["setting"].where(~several, kinds["setting"] + " (" + kinds["deployment"] + ")")
+    named = cases[["setting", "deployment"]].astype(str).merge(kinds, how="left", on=["setting", "deployment"])
+    return named["label"].set_axis(cases.index)
+
+
+def of_dataset(cases: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return the rows of ``dataset`` with a column ``label`` and those of ``DEFAULTS``.
+
+    Labels look at all datasets of ``cases``, so that an algorithm has one name in all of them.
+
+    Raises:
+        UserError: no rows, no such dataset, a column is missing.
+    """
+    if cases.empty:
+        raise UserError("no scores: these results hold no finished run.")
+    if lacking := [c for c in NEEDED if c not in cases]:
+        raise UserError(f"the table of cases has no column {listed(lacking)}; it was not written by fedbench.")
+    here = cases["dataset"] == dataset
+    if not here.any():
+        raise UserError(f"no scores of dataset '{dataset}'; there are: {listed(sorted(cases['dataset'].unique()))}.")
+    rows = cases[here].assign(label=labels(cases)[here])
+    for column in NEEDED:
+        if isinstance(rows[column].dtype, pd.CategoricalDtype):  # whose order need not be that of the names
+            rows[column] = rows[column].astype(rows[column].cat.categories.dtype)
+    for column, default in DEFAULTS.items():
+        rows[column] = rows[column].fillna(default) if column in rows else default
+    return rows
+
+
+def of_endpoint(rows: pd.DataFrame, endpoint: Endpoint, selection: str) -> tuple[pd.DataFrame, Endpoint]:
+    """Return the rows of an endpoint; the endpoint says which modality was left out where that need not be asked.
+
+    Raises:
+        UserError: no such rows; several modalities were left out and none is named.
+    """
+    where = f"dataset '{rows['dataset'].iloc[0]}'"
+    if endpoint.metric not in rows:
+        raise UserError(f"the table of cases has no column {endpoint.metric}; it was not written by fedbench.")
+    for column, wanted in (("selection", selection), ("relation", endpoint.relation)):
+        there = sorted(rows[column].unique())
+        if wanted not in there:
+            raise UserError(f"{where}: no scores of {column} '{wanted}'; there are: {listed(there)}.")
+        rows = rows[rows[column] == wanted]
+    conditions = sorted(rows["unseen"].unique())
+    if endpoint.relation == "unseen" and not endpoint.unseen and len(conditions) == 1:
+        endpoint = replace(endpoint, unseen=conditions[0])
+    if endpoint.unseen not in conditions:
+        raise UserError(
+            f"{where}: no {endpoint.relation}-modality scores with {endpoint.unseen or 'nothing'} left out, but with "
+            f"{listed(c or 'nothing' for c in conditions)}. Name one: Endpoint(..., unseen=...)."
+        )
+    return rows[rows["unseen"] == endpoint.unseen], endpoint
+
+
+def check_comparable(rows: pd.DataFrame, where: str) -> None:
+    """Refuse rows of different partitions, of repeated runs, in different units, with and without folds."""
+    folds = set(rows["fold"].unique())
+    if -1 in folds and len(folds) > 1:
+        raise UserError(f"{where}: runs with and without folds are mixed. Keep one kind: load_results(..., run_ids).")
+    if len(units := sorted(rows["unit"].unique())) > 1:
+        raise UserError(f"{where}: distances in {listed(units)} are mixed. Keep one: load_results(..., run_ids).")
+    runs = rows[["run_id", "label", "seed", "fold", "partition"]].drop_duplicates()
+    for (seed, fold), group in runs.groupby(["seed", "fold"]):
+        at = f"{where}, seed {seed}" + ("" if fold == -1 else f", fold {fold}")
+        if len(group["partition"].unique()) > 1:
+            held = "; ".join(f"{str(d)[:12]}: {listed(g['label'])}" for d, g in group.groupby("partition"))
+            raise UserError(
+                f"{at}: the partitions differ ({held}), so the runs cannot be compared. "
+                "Analyse them apart: another results folder, or load_results(..., run_ids)."
+            )
+        for label, same in group.groupby("label"):
+            if len(same) > 1:
+                raise UserError(
+                    f"{at}: '{label}' ran more than once, with another budget or source ({listed(same['run_id'])}). "
+                    "Keep one: another results folder, or load_results(..., run_ids)."
+                )
+
+
+def check_values(rows: pd.DataFrame, metric: str) -> None:
+    """Refuse what :mod:`fedbench.metrics` cannot have measured, naming run and column."""
+    for column in CELL:
+        if (nameless := rows[column].isna()).any():
+            raise UserError(f"run {rows.loc[nameless, 'run_id'].iloc[0]}, column '{column}': has gaps. {DAMAGED}")
+    if not pd.api.types.is_numeric_dtype(rows[metric]):
+        raise UserError(f"run {rows['run_id'].iloc[0]}, column '{metric}': does not hold numbers. {DAMAGED}")
+    values, flags = rows[metric].to_numpy(dtype=float), rows["flag"].fillna("")
+    empty, lone = (flags == "both-empty").to_numpy(), flags.isin(LONE).to_numpy()
+    distance = metric in DISTANCES
+    impossible = np.isinf(values) | (values < 0) | (values > (np.inf if distance else 1.0))
+    problems = [
+        ("flag", "an unknown flag", ~(empty | lone | (flags == "").to_numpy())),
+        (metric, "no number, without the flag 'both-empty'", np.isnan(values) & ~empty),
+        (metric, "a number, with the flag 'both-empty'", ~np.isnan(values) & empty),
+        (metric, "an impossible value", impossible),
+        (metric, "a value that its flag excludes", lone & (values != 0) & (not distance)),
+    ]
+    for column, problem, found in problems:
+        if found.any():
+            row = rows[found].iloc[0]
+            raise UserError(
+                f"run {row['run_id']}, column '{column}': {problem} ({row[metric]}, flag '{row['flag']}'; "
+                f"case {row['case']}, class {row['class']}). {DAMAGED}"
+            )
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return the first few distinct names as text, and how many more there are."""
+    every = list(dict.fromkeys(str(n) for n in names))
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(every[:SHOWN]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """``2, "patient"`` -> ``2 patients``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

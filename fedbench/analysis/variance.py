@@ -1,0 +1,135 @@
+"""How much of a score is the patient, how much the luck of a training run.
+
+Patients and seeds are crossed: every seed's model is tested on the same patients, with one mean per cell. Components by
+the method of moments from the two-way table of mean squares without replication (Searle, Casella & McCulloch, "Variance
+Components", 1992, section 4.3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fedbench.analysis.intervals import DIGITS, LEVEL
+from fedbench.analysis.scores import ScoreMatrix
+
+PARTS = ("patient", "seed", "residual")
+ONE_SEED = "one seed: seed and residual cannot be told apart"
+
+
+class MeanSquares(NamedTuple):
+    """Mean squares of two-way tables, ``(columns,)`` each, in squared units of the scores."""
+
+    mean: np.ndarray
+    patient: np.ndarray
+    seed: np.ndarray
+    residual: np.ndarray
+
+
+class OverRuns(NamedTuple):
+    """Results of :func:`over_runs`, one per column; ``low`` and ``high`` bound the mean, in the unit of the scores."""
+
+    p: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def mean_squares(cube: np.ndarray) -> MeanSquares:
+    """Return the analysis of variance of ``cube`` (patients, seeds, columns), at least 2 x 2 and without NaN."""
+    patients, seeds, _ = cube.shape
+    mean = cube.mean(axis=(0, 1))
+    by_patient, by_seed = cube.mean(axis=1), cube.mean(axis=0)
+    rest = cube - by_patient[:, None] - by_seed[None] + mean
+    return MeanSquares(
+        mean,
+        seeds * np.sum((by_patient - mean) ** 2, axis=0) / (patients - 1),
+        patients * np.sum((by_seed - mean) ** 2, axis=0) / (seeds - 1),
+        np.sum(rest**2, axis=(0, 1)) / ((patients - 1) * (seeds - 1)),
+    )
+
+
+def components(cube: np.ndarray) -> np.ndarray:
+    """Return the variance components, ``(3, columns)``: patient, seed and residual; an estimate may be negative."""
+    patients, seeds, _ = cube.shape
+    squares = mean_squares(cube)
+    patient = (squares.patient - squares.residual) / seeds
+    return np.stack([patient, (squares.seed - squares.residual) / patients, squares.residual])
+
+
+def over_runs(cube: np.ndarray, level: float = LEVEL) -> OverRuns:
+    """Test the mean of paired differences over patients *and* training runs, both taken as random.
+
+    A test over patients is about the models that were trained: the same algorithm trained twice gives two models, and
+    with enough patients they differ significantly. This one is about training anew. The quasi-F ratio of Clark ("The
+    language-as-fixed-effect fallacy", J. Verbal Learning and Verbal Behavior 12:335-359, 1973) as a t: the variance of
+    the mean is (MS_patient + MS_seed - MS_residual) / (patients x seeds), not taken below what either mean square alone
+    gives, with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2:110-114, 1946).
+
+    Args:
+        cube: differences, ``(patients, seeds, columns)``; a patient with a NaN in any column is left out.
+
+    Returns:
+        NaN with one seed or fewer than two patients.
+    """
+    cube = _complete(cube)
+    patients, seeds, columns = cube.shape
+    if min(patients, seeds) < 2:
+        return OverRuns(*np.full((3, columns), np.nan))
+    squares = mean_squares(cube.round(DIGITS))
+    alone = np.maximum(squares.patient, squares.seed)
+    both = squares.patient + squares.seed - squares.residual
+    parts = np.stack([squares.patient, squares.seed, squares.residual])
+    freedom = np.array([patients - 1, seeds - 1, (patients - 1) * (seeds - 1)])[:, None]
+    total = np.maximum(both, alone)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        jointly = total**2 / np.sum(parts**2 / freedom, axis=0)
+        df = np.where(both >= alone, jointly, np.where(squares.seed >= squares.patient, seeds - 1, patients - 1))
+        error = np.sqrt(total / (patients * seeds))
+        p = np.where(squares.mean.round(DIGITS) == 0, 1.0, 2 * stats.t.sf(np.abs(squares.mean) / error, df))
+    half = np.where(total > 0, stats.t.ppf((1 + level) / 2, np.where(total > 0, df, 1)) * error, 0.0)
+    return OverRuns(p, squares.mean - half, squares.mean + half)
+
+
+def variance_split(matrix: ScoreMatrix, reference: str) -> pd.DataFrame:
+    """Split the variance of each algorithm's scores, and of its differences to ``reference``, into its sources.
+
+    The residual holds the interaction of patient and seed and what is left. The patients' share of a difference is
+    small where a patient is hard for both algorithms alike; the seeds' share is luck that more patients do not mend.
+
+    Returns:
+        one row per algorithm and ``of`` (``score``, ``difference``): ``patient``, ``seed``, ``residual`` (standard
+        deviations, in the unit of the scores), the shares of the variance in percent (``patient_share`` ...), note.
+        Negative estimates are set to 0 and noted; NaN with one seed.
+    """
+    cube = matrix.cube
+    at = matrix.algorithms.index(reference)
+    differences = cube - cube[:, :, [at]]
+    tables = []
+    for of, scores in (("score", cube), ("difference", differences)):
+        table = _split(_complete(scores))
+        table.insert(0, "algorithm", matrix.algorithms)
+        table.insert(1, "of", of)
+        tables.append(table if of == "score" else table.drop(index=at))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _complete(cube: np.ndarray) -> np.ndarray:
+    return cube[~np.isnan(cube).any(axis=(1, 2))]
+
+
+def _split(cube: np.ndarray) -> pd.DataFrame:
+    patients, seeds, columns = cube.shape
+    if min(patients, seeds) < 2:
+        empty = pd.DataFrame(np.nan, range(columns), [*PARTS, *(f"{part}_share" for part in PARTS)])
+        return empty.assign(note=ONE_SEED if seeds < 2 else "fewer than two patients were tested with every seed")
+    found = components(cube)
+    kept = np.maximum(found, 0.0)
+    total = kept.sum(axis=0)
+    shares = 100 * np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
+    table = pd.DataFrame(np.sqrt(kept).T, columns=list(PARTS))
+    table[[f"{part}_share" for part in PARTS]] = shares.T
+    negative = [[part for part, value in zip(PARTS, column, strict=True) if value < 0] for column in found.T]
+    return table.assign(note=[f"negative estimate set to 0: {', '.join(parts)}" if parts else "" for parts in negative])

@@ -1,0 +1,118 @@
+"""The protocol keeps its error rates on simulated scores; the analysis that takes slices for samples does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, calibrate
+from fedbench.analysis.intervals import stream
+from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.scores import over_cells, over_seeds, score_matrix
+from fedbench.analysis.simulation import Design, simulate, slices, to_rows
+
+SIMULATIONS = 300
+
+
+@pytest.fixture(scope="module")
+def rates():
+    """Rate by (situation, check)."""
+    frame = calibrate(SIMULATIONS, patients=60, algorithms=5, seeds=3, difference=0.03, run_luck=0.015, resamples=999)
+    return frame.set_index(["situation", "check"])
+
+
+TESTS = (
+    "Friedman (Iman-Davenport)",
+    "Wilcoxon, one pair",
+    "Wilcoxon with Holm, any of the family",
+    "patients and runs (quasi-F), one pair",
+)
+
+
+@pytest.mark.parametrize("check", TESTS)
+def test_false_positives_are_as_rare_as_promised(rates, check):
+    row = rates.loc[(GIVEN, check)]
+    assert row["promised"] == 0.05
+    assert row["rate"] <= 0.09  # 0.05 and more than three standard errors
+    assert row["verdict"].startswith("kept")
+
+
+def test_slices_as_samples_find_differences_where_there_are_none(rates):
+    row = rates.loc[(GIVEN, "Wilcoxon, slices as samples")]
+    assert row["low"] > 0.2
+    assert row["verdict"] == "broken"
+
+
+@pytest.mark.parametrize("check", ["mean difference (BCa over patients)", "median difference (order statistics)"])
+def test_intervals_cover_what_they_promise(rates, check):
+    assert rates.loc[(GIVEN, check), "rate"] >= 0.9
+
+
+def test_tests_over_patients_do_not_see_the_luck_of_runs_and_those_over_runs_do(rates):
+    assert rates.loc[(LUCK, "Wilcoxon, one pair"), "low"] > 0.2
+    assert rates.loc[(LUCK, "Friedman (Iman-Davenport)"), "verdict"] == "broken"
+    assert rates.loc[(LUCK, "patients and runs (quasi-F), one pair"), "rate"] <= 0.1
+    assert rates.loc[(LUCK, "mean difference (quasi-F)"), "rate"] >= 0.9
+    narrow, wide = (f"mean difference ({over})" for over in ("BCa over patients", "patients and seeds"))
+    assert rates.loc[(LUCK, narrow), "rate"] < rates.loc[(LUCK, wide), "rate"] - 0.1
+
+
+def test_power(rates):
+    row = rates.loc[(BETTER, "Wilcoxon with Holm, +0.03 Dice")]
+    assert row["rate"] > 0.7
+    assert (row["kind"], row["verdict"]) == ("power", "")
+
+
+def test_the_table_is_tidy(rates):
+    assert (rates["n"] == SIMULATIONS).all()
+    assert ((rates["low"] <= rates["rate"]) & (rates["rate"] <= rates["high"])).all()
+    assert set(rates["verdict"]) <= {"", "kept", "kept, conservative", "broken"}
+    assert rates.index.is_unique
+
+
+def test_the_same_arguments_give_the_same_numbers():
+    one, other = (calibrate(5, patients=10, algorithms=4, seeds=2, resamples=50) for _ in range(2))
+    assert one.equals(other)
+
+
+# -- simulated scores ----------------------------------------------------------------------------------------------
+
+DESIGN = Design(patients=40, algorithms=3, seeds=2)
+
+
+def test_simulated_scores_have_what_real_ones_have():
+    scores = simulate(DESIGN, 20, stream("test")).scores
+    known = scores[~np.isnan(scores)]
+    assert 0 <= known.min() < known.max() == 1
+    assert 0.05 < np.isnan(scores).mean() < 0.15  # absent and silent
+    assert not np.isnan(scores[..., 0]).any()  # class 0 is always there
+    by_patient = over_seeds(over_cells(simulate(DESIGN, 20, stream("test")).cells, DESIGN.starts))
+    ties = by_patient[:, 0] == by_patient[:, 1]
+    assert 0.01 < ties.mean() < 0.1  # the hopeless
+    assert np.corrcoef(by_patient[:, 0].ravel(), by_patient[:, 1].ravel())[0, 1] > 0.8
+
+
+def test_a_difference_and_luck_are_where_they_should_be():
+    plain, better = (simulate(Design(difference=d), 4, stream("test")).scores for d in (0, 0.1))
+    assert np.nanmean(better[:, 1]) - np.nanmean(plain[:, 1]) == pytest.approx(0.08, abs=0.02)  # less what is 0 or 1
+    assert np.nanmean(better[:, 0]) == np.nanmean(plain[:, 0])
+    lucky = np.nanmean(simulate(Design(run_luck=0.1), 4, stream("test")).scores, axis=(3, 4, 5))
+    usual = np.nanmean(plain, axis=(3, 4, 5))
+    assert lucky.std(axis=2).mean() > 5 * usual.std(axis=2).mean()
+
+
+def test_simulated_rows_give_the_same_patient_scores_as_the_arrays():
+    drawn = simulate(DESIGN, 1, stream("test"))
+    found = score_matrix(to_rows(drawn), "simulated", Endpoint())
+    by_seed = over_cells(drawn.cells, DESIGN.starts)[0]
+    assert found.values.to_numpy() == pytest.approx(over_seeds(by_seed).T)
+    assert found.cube == pytest.approx(by_seed.T)
+    assert found.counts["false-alarm"].sum() == (drawn.absent & (drawn.scores == 0)).sum()
+
+
+def test_slices_scatter_about_their_case():
+    cases = np.array([0.5, np.nan])
+    found = slices(cases, 2000, stream("test"))
+    assert found.shape == (2, 2000)
+    assert found[0].mean() == pytest.approx(0.5, abs=0.01)
+    assert np.isnan(found[1]).all()

@@ -1,0 +1,140 @@
+"""The two-way table worked by hand, and against statsmodels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+
+from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.scores import score_matrix
+from fedbench.analysis.variance import components, mean_squares, over_runs, variance_split
+from tests.analysis.score_rows import random_table, table
+
+
+def crossed(patients=40, seeds=5, patient=0.0, seed=0.0, noise=0.1, columns=1, random=0):
+    stream = np.random.default_rng(random)
+    cube = noise * stream.normal(size=(patients, seeds, columns))
+    cube += patient * stream.normal(size=(patients, 1, columns)) + seed * stream.normal(size=(1, seeds, columns))
+    return cube
+
+
+def test_components_by_hand():
+    """Patients (rows) and seeds: (1, 3), (5, 7), (6, 14). Mean 6; patients 2, 6, 10; seeds 4, 8.
+
+    MS patient = 2 (16 + 0 + 16) / 2 = 32; MS seed = 3 (4 + 4) / 1 = 24; what is left is 1, 1, -2 and its negative:
+    MS residual = 12 / 2 = 6. So patient (32 - 6) / 2 = 13, seed (24 - 6) / 3 = 6, residual 6.
+    """
+    cube = np.array([[1.0, 3], [5, 7], [6, 14]])[..., None]
+    squares = mean_squares(cube)
+    assert [float(s[0]) for s in squares] == [6, 32, 24, 6]
+    assert components(cube)[:, 0].tolist() == [13, 6, 6]
+
+
+def test_mean_squares_agree_with_statsmodels():
+    cube = crossed(patient=0.2, seed=0.1)[..., 0]
+    long = pd.DataFrame(cube).melt(ignore_index=False).reset_index()
+    anova = anova_lm(ols("value ~ C(index) + C(variable)", long).fit(), typ=2)
+    expected = (anova["sum_sq"] / anova["df"])[["C(index)", "C(variable)", "Residual"]]
+    assert np.concatenate(mean_squares(cube[..., None])[1:]) == pytest.approx(expected.to_numpy())
+
+
+def test_components_are_recovered():
+    found = components(crossed(300, 200, patient=0.2, seed=0.1, noise=0.05))[:, 0]
+    assert np.sqrt(found) == pytest.approx([0.2, 0.1, 0.05], rel=0.15)
+
+
+def test_split_of_scores_and_differences():
+    """``other`` is fedavg plus 0.1 with seed 0 and plus 0.3 with seed 1: all the variance of its difference is seed.
+
+    The seeds' effects are 0.1 and -0.1, of which the unbiased variance is 0.02.
+    """
+    base = {0: [0.1, 0.5, 0.3], 1: [0.2, 0.4, 0.3]}
+    cases = pd.concat(
+        [
+            table({"fedavg": base[seed], "other": np.add(base[seed], plus)}, [seed])
+            for seed, plus in ((0, 0.1), (1, 0.3))
+        ]
+    )
+    found = variance_split(score_matrix(cases, "toy", Endpoint()), "fedavg")
+    assert found[["algorithm", "of"]].to_numpy().tolist() == [
+        ["fedavg", "score"], ["other", "score"], ["other", "difference"],
+    ]  # fmt: skip
+    last = found.iloc[2]
+    assert last[["patient_share", "seed_share", "residual_share"]].tolist() == pytest.approx([0, 100, 0])
+    assert last["seed"] == pytest.approx(np.sqrt(0.02))
+    shares = found[["patient_share", "seed_share", "residual_share"]].sum(axis=1)
+    assert shares.to_numpy() == pytest.approx(np.full(3, 100))
+
+
+def test_negative_estimates_are_set_to_0_and_noted():
+    """Patients (0, 1), (1, 0): no effect of either; MS patient = MS seed = 0, MS residual = 1, so both are -1/2."""
+    cases = pd.concat(
+        [
+            table({"fedavg": [0.0, 1.0], "other": [0.5, 0.6]}, [0]),
+            table({"fedavg": [1.0, 0.0], "other": [0.5, 0.6]}, [1]),
+        ]
+    )
+    found = variance_split(score_matrix(cases, "toy", Endpoint()), "fedavg").iloc[0]
+    assert (found["patient"], found["seed"], found["residual"]) == (0, 0, pytest.approx(1))
+    assert found["note"] == "negative estimate set to 0: patient, seed"
+
+
+def test_one_seed_cannot_be_split():
+    found = variance_split(score_matrix(random_table(["fedavg", "other"], 5), "toy", Endpoint()), "fedavg")
+    assert found["seed_share"].isna().all()
+    assert set(found["note"]) == {"one seed: seed and residual cannot be told apart"}
+
+
+def test_no_variance_at_all():
+    cases = table({"fedavg": [0.5, 0.5], "other": [0.5, 0.5]}, seeds=[0, 1])
+    found = variance_split(score_matrix(cases, "toy", Endpoint()), "fedavg")
+    assert (found[["patient", "seed", "residual", "seed_share"]] == 0).all(axis=None)
+
+
+# -- over runs -----------------------------------------------------------------------------------------------------
+
+
+def test_over_runs_by_hand():
+    """As above: t = 6 / sqrt((32 + 24 - 6) / 6), with 50^2 / (32^2 / 2 + 24^2 / 1 + 6^2 / 2) degrees of freedom."""
+    found = over_runs(np.array([[1.0, 3], [5, 7], [6, 14]])[..., None])
+    error, df = np.sqrt(50 / 6), 2500 / (512 + 576 + 18)
+    assert found.p[0] == pytest.approx(2 * stats.t.sf(6 / error, df))
+    half = stats.t.ppf(0.975, df) * error
+    assert (found.low[0], found.high[0]) == pytest.approx((6 - half, 6 + half))
+
+
+def test_over_runs_is_a_t_test_over_patients_where_only_they_differ():
+    """No effect of seeds and no noise: MS seed = MS residual = 0."""
+    patients = np.random.default_rng(0).normal(0.5, 1, 12)
+    found = over_runs(np.tile(patients[:, None, None], (1, 4, 1)))
+    assert found.p[0] == pytest.approx(stats.ttest_1samp(patients, 0).pvalue)
+
+
+def test_over_runs_is_a_t_test_over_seeds_where_only_they_differ():
+    seeds = np.random.default_rng(0).normal(0.5, 1, 5)
+    found = over_runs(np.tile(seeds[None, :, None], (30, 1, 1)))
+    assert found.p[0] == pytest.approx(stats.ttest_1samp(seeds, 0).pvalue)
+
+
+@pytest.mark.parametrize("seed", [0.0, 0.05, 0.2])
+def test_over_runs_keeps_its_error_rate_whatever_the_luck_of_runs(seed):
+    found = over_runs(crossed(columns=2000, patient=0.1, seed=seed))
+    assert np.mean(found.p < 0.05) < 0.075
+    assert np.mean((found.low <= 0) & (found.high >= 0)) > 0.925
+
+
+@pytest.mark.filterwarnings("error")
+def test_over_runs_without_differences_or_seeds():
+    found = over_runs(np.zeros((5, 3, 1)))
+    assert (found.p[0], found.low[0], found.high[0]) == (1, 0, 0)
+    assert np.isnan(over_runs(crossed(seeds=1)).p).all()
+
+
+def test_patients_with_gaps_are_left_out():
+    cube = crossed(10, 3)
+    gaps = np.concatenate([cube, np.full((1, 3, 1), np.nan)])
+    assert over_runs(gaps).p == pytest.approx(over_runs(cube).p)
