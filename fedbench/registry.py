@@ -262,7 +262,9 @@ RESULT_MODULES = (
     "algorithm", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "inference", "metrics",
     "models", "prepared", "splitting", "streams", "training",
 )  # fmt: skip
-PREPARING_MODULES = ("dataset", "dicom", "folders", "imaging", "pictures", "preparation", "resampling")
+PREPARING_MODULES = (
+    "dataset", "dicom", "folders", "imaging", "mapping", "names", "pictures", "preparation", "resampling",
+)  # fmt: skip
 
 
 @cache

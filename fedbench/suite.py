@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
 from fedbench.errors import UserError, nearest
+from fedbench.names import safe
 from fedbench.parameters import Parameters
 
 
@@ -60,11 +60,6 @@ class Cell:
         fold = "" if i["data"]["fold"] is None else f".fold{i['data']['fold']}"
         unseen = "" if i["data"]["leave_out"] is None else f".no-{safe(i['data']['leave_out'])}"
         return f"{i['dataset']}.{i['algorithm']}.s{i['seed']}{fold}{unseen}.{digest(i)[:12]}"
-
-
-def safe(text: str) -> str:
-    """Return ``text`` as it may stand in a file name: letters, digits, dashes."""
-    return re.sub(r"[^A-Za-z0-9-]+", "-", text)
 
 
 def builtin_suites() -> dict[str, Path]:

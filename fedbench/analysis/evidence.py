@@ -20,7 +20,7 @@ import pandas as pd
 from fedbench import store
 from fedbench.errors import UserError
 from fedbench.files import sha256
-from fedbench.suite import safe
+from fedbench.names import safe
 from fedbench.views import FOLDER, CaseView, load_views, read_key
 
 MANIFEST = "manifest.json"
