@@ -213,6 +213,11 @@ def test_data_changes_the_id(place, tmp_path):
     assert not {cell.id for cell in plan(make_suite(other), tmp_path / "cache")} & set(ids(place))
 
 
+def test_adding_an_algorithm_changes_no_other_run(place):
+    more = (*values(place)["algorithms"], "fedprox[mu=0.3]")
+    assert set(ids(place)) < set(ids(place, algorithms=more))
+
+
 def test_the_same_run_twice_is_refused(place):
     with pytest.raises(UserError, match="same run"):
         ids(place, algorithms=("fedprox", "fedprox[mu=0.01]"))
@@ -226,3 +231,17 @@ def test_all_algorithms_of_a_seed_share_a_partition(place):
 
 def test_an_id_is_a_plain_folder_name(place):
     assert all(re.fullmatch(r"toy\.[a-z0-9-]+\.s0\.[0-9a-f]{12}", run_id) for run_id in ids(place))
+
+
+def test_an_id_names_fold_and_unseen_modality(place):
+    cells = plan(make_suite(copy.deepcopy(values(place)), {"data.leave_out": "each"}), place / "cache")
+    assert {cell.id.split(".")[3] for cell in cells} == {"no-CT", "no-MR", "no-PET"}
+    cells = plan(make_suite(copy.deepcopy(values(place)), {"data.folds": 4}), place / "cache")
+    assert {cell.id.split(".")[3] for cell in cells} == {"fold0", "fold1", "fold2", "fold3"}
+
+
+def test_two_datasets_of_one_name_are_refused(place, tmp_path):
+    other = copy.deepcopy(values(place))
+    other["datasets"] = (*other["datasets"], f"{ROOT}/tests/toys.py:ToyBackwards={place}/toy")
+    with pytest.raises(UserError, match="two datasets of the suite are named 'toy'"):
+        plan(make_suite(other), place / "cache")
