@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from fedbench.commands import data, looking, running
+from fedbench.commands import data, looking, running, verifying
 from fedbench.commands.options import errors
 from fedbench.errors import UserError
 
@@ -25,6 +25,8 @@ app.command("list")(looking.list_)
 app.command()(looking.show)
 app.command()(looking.summary)
 app.command()(data.prepare)
+app.command()(verifying.verify)
+app.command()(verifying.diff)
 app.add_typer(data.partition, name="partition")
 
 

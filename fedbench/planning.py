@@ -187,6 +187,11 @@ def prepared_of(text: str, config: DataConfig, cache: Path, watch: Watch = _sile
     return prepare_entry(_entry("dataset", text), config, cache, watch)[0]
 
 
+def prepared_folder_of(text: str, config: DataConfig, cache: Path, watch: Watch = _silent) -> Path:
+    """Return the folder of the prepared dataset that ``text`` names, preparing it if it is not there."""
+    return prepare_entry(_entry("dataset", text), config, cache, watch)[1]
+
+
 def dataset_entry(text: str) -> tuple[Dataset, str]:
     """Return the dataset that ``text`` (``sts=PATH``) names, and the digest of what prepares it."""
     entry = _entry("dataset", text)

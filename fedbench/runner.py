@@ -248,6 +248,7 @@ def _provenance(cell: Cell, task: Task, training: Training, started: float, seco
     return {
         "run_id": cell.id,
         "label": cell.label,
+        "spec": cell.algorithm,
         "identity": cell.identity,
         "partition": {
             "clients": {c.name: {"train": [x.id for x in c.train], "val": [x.id for x in c.val]}

@@ -1,0 +1,151 @@
+"""``verify`` and ``diff``: does a run give the same bits again, and what tells two runs apart."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from fedbench.commands.options import OUT, Out, console, must_exist
+from fedbench.commands.running import interruptible
+from fedbench.errors import UserError
+
+
+def verify(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or the beginning of one.")],
+    source: Annotated[
+        Path, typer.Option("--from", metavar="FOLDER", help="A results folder, or a published one.")
+    ] = OUT,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--dataset", metavar="NAME[=PATH]", help="Its data, where it is not prepared in FOLDER."),
+    ] = None,
+) -> None:
+    """Execute stored runs again and compare: scores, curves, weights, slices and features, bit by bit.
+
+    Exit status 0 if all are the same, 1 if not. Bits are promised on the CPU and with the same versions.
+
+    Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0 --from results/published/study
+    -d sts=PATH`
+    """
+    from fedbench.analysis.evidence import MANIFEST
+
+    must_exist(source)
+    published = (source / MANIFEST).is_file()
+    different = 0
+    with interruptible(), tempfile.TemporaryDirectory(prefix="fedbench-verify-") as scratch:
+        for run in runs:
+            record = _published(source, run, Path(scratch)) if published else _stored(source, run)
+            different += bool(_verify(record, source, Path(scratch), dataset or []))
+    if different:
+        raise typer.Exit(1)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or the beginning of one.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another.")],
+    out: Out = OUT,
+) -> None:
+    """Say what differs between two runs: configuration, data, code, versions, machine, results.
+
+    Example: `fedbench diff phantom-heart.fedavg.s0 phantom-heart.fedavg.s1`
+    """
+    import pandas as pd
+
+    from fedbench.comparison import differences, differing_bits, mean_scores
+    from fedbench.store import CASES
+
+    must_exist(out)
+    (one, folder), (other, other_folder) = _stored(out, first), _stored(out, second)
+    console.print(f"first:  {one['run_id']}\nsecond: {other['run_id']}", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("differs", "first", "second"):
+        table.add_column(column, overflow="fold")
+    for found in differences(one, other):
+        table.add_row(found.what, found.first, found.second)
+    console.print(table if table.row_count else "configuration, data, code, versions and machine are the same")
+    bits = differing_bits(folder, other_folder)
+    for line in bits:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not bits:
+        console.print("results: the same bits")
+        return
+    means = mean_scores(*(pd.read_parquet(path / CASES) for path in (folder, other_folder)))
+    table = Table(box=None, pad_edge=False, title="means of the last round", title_justify="left")
+    for column in means.columns:
+        table.add_column(str(column), justify="left" if means[column].dtype == object else "right")
+    for row in means.itertuples(index=False):
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
+
+
+Record = tuple[dict[str, Any], Path]  # the content of run.json, and the folder with what else is kept of the run
+
+
+def _stored(out: Path, run: str) -> Record:
+    from fedbench.store import RUN, Store
+
+    results = Store(out)
+    finished = [name for name in results.run_ids() if name.startswith(run) and results.status(name) == "done"]
+    name = _one(finished, run, out)
+    return json.loads((out / name / RUN).read_text(encoding="utf-8")), out / name
+
+
+def _published(source: Path, run: str, scratch: Path) -> Record:
+    """Write the published tables of one run into a folder like a run's."""
+    from fedbench.analysis.evidence import read_evidence
+    from fedbench.store import CASES, ROUNDS
+
+    evidence = read_evidence(source)
+    name = _one([str(r) for r in evidence.runs["run_id"] if str(r).startswith(run)], run, source)
+    row = evidence.runs[evidence.runs["run_id"] == name].iloc[0]
+    folder = scratch / "published" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame, file in ((evidence.cases, CASES), (evidence.rounds, ROUNDS)):
+        frame[frame["run_id"] == name].to_parquet(folder / file, index=False)
+    return {"run_id": name, "identity": json.loads(row["identity"]), "label": row["setting"]}, folder
+
+
+def _one(found: list[str], run: str, where: Path) -> str:
+    if run in found:
+        return run
+    if len(found) != 1:
+        hint = f"it fits {len(found)} runs: {', '.join(found[:5])}" if found else "see `fedbench status`"
+        raise UserError(f"no single finished run '{run}' in {where}; {hint}.")
+    return found[0]
+
+
+def _verify(record: Record, source: Path, scratch: Path, datasets: list[str]) -> list[str]:
+    from fedbench.comparison import prepared_folder, repeat
+    from fedbench.config import DataConfig
+    from fedbench.planning import prepared_folder_of
+    from fedbench.progress import preparing
+    from fedbench.suite import Cell
+
+    run, folder = record
+    identity = run["identity"]
+    content = identity["dataset_content"]
+    prepared = prepared_folder(content, source / ".prepared")
+    if prepared is None:
+        with preparing(console) as watch:
+            for text in datasets:
+                prepared_folder_of(text, DataConfig(**identity["data"]), scratch, watch)
+        prepared = prepared_folder(content, scratch)
+    if prepared is None:
+        raise UserError(
+            f"{run['run_id']}: its data ({identity['dataset']}, content {content[:12]}) is not prepared in {source}; "
+            f"give it: -d {identity['dataset']}=PATH."
+        )
+    cell = Cell(identity, str(run.get("spec", run["label"])), str(prepared), str(run["label"]))
+    if cell.id != run["run_id"]:
+        raise UserError(f"{run['run_id']}: what determined this run was edited; it cannot be verified.")
+    found = repeat(cell, folder)
+    for line in found:
+        console.print(f"{cell.id}: {line}", highlight=False, markup=False, soft_wrap=True)
+    if not found:
+        console.print(f"{cell.id}: the same bits", highlight=False, soft_wrap=True)
+    return found

@@ -1,0 +1,172 @@
+"""Two runs compared: what differs in configuration, data, code, versions and results, and whether bits are the same."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedbench import checkpoint, registry, store
+from fedbench.errors import UserError
+from fedbench.prepared import FACTS, is_store
+from fedbench.runner import Options, execute
+from fedbench.suite import Cell
+
+TIMED = ("seconds", "validation seconds")  # metrics of rounds that are never the same twice
+SHOWN = 6
+MISSING = "absent"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs: where, and its value in both runs."""
+
+    what: str
+    first: str
+    second: str
+
+
+# -- bits ----------------------------------------------------------------------------------------------------------
+
+
+def differing_bits(first: Path, second: Path) -> list[str]:
+    """Return what differs between two run folders in scores, training curves, weights, slices and features.
+
+    Times are not compared. A file that is in one folder only is not compared either (published runs have fewer).
+    """
+    found: list[str] = []
+    comparisons: dict[str, Callable[[Path, Path], Iterator[str]]] = {
+        store.CASES: lambda a, b: _frames("scores", pd.read_parquet(a), pd.read_parquet(b)),
+        store.ROUNDS: lambda a, b: _frames("training curves", _untimed(a), _untimed(b)),
+        store.CHECKPOINT: lambda a, b: _arrays("weights", _weights(a), _weights(b)),
+        store.PREDICTIONS: lambda a, b: _arrays("predicted slices", _npz(a), _npz(b)),
+        store.FEATURES: lambda a, b: _arrays("features", _npz(a), _npz(b)),
+    }
+    for name, compare in comparisons.items():
+        if (first / name).is_file() and (second / name).is_file():
+            found += compare(first / name, second / name)
+    return found
+
+
+def _untimed(file: Path) -> pd.DataFrame:
+    rounds = pd.read_parquet(file)
+    return rounds[~rounds["metric"].isin(TIMED)].reset_index(drop=True)
+
+
+def _frames(what: str, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
+    if len(first) != len(second):
+        yield f"{what}: {len(first)} rows against {len(second)}"
+        return
+    columns = [column for column in first.columns if column in second.columns]
+    names = [column for column in columns if not pd.api.types.is_float_dtype(first[column])]
+    first, second = (frame.sort_values(names, ignore_index=True, kind="stable") for frame in (first, second))
+    for column in columns:
+        a, b = first[column], second[column]
+        same = (a == b) | (a.isna() & b.isna())
+        if not same.all():
+            apart = f", at most {np.nanmax(np.abs(a - b)):.3g} apart" if pd.api.types.is_numeric_dtype(a) else ""
+            yield f"{what}: {(~same).sum()} of {len(same)} values of '{column}' differ{apart}"
+
+
+def _arrays(what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterator[str]:
+    if only := sorted(first.keys() ^ second.keys()):
+        yield f"{what}: {len(only)} are in one of the runs only, such as {only[0]}"
+    apart = {name: _apart(first[name], second[name]) for name in first.keys() & second.keys()}
+    different = sorted(name for name, distance in apart.items() if distance != 0)
+    if different:
+        worst, count = max(apart[name] for name in different), f"{len(different)} of {len(apart)}"
+        yield f"{what}: {count} arrays differ, at most {worst:.3g} apart, such as {different[0]}"
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest distance; 0 only if all bytes are the same, infinite if the shapes are not."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return float("inf")
+    if a.tobytes() == b.tobytes():
+        return 0.0
+    return max(float(np.nanmax(np.abs(a.astype(np.float64) - b.astype(np.float64)))), np.finfo(float).tiny)
+
+
+def _weights(file: Path) -> dict[str, np.ndarray]:
+    tensors, _ = checkpoint.load(file)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _npz(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+# -- again ---------------------------------------------------------------------------------------------------------
+
+
+def repeat(cell: Cell, recorded: Path) -> list[str]:
+    """Execute ``cell`` anew in a temporary folder and return what differs from the ``recorded`` run's folder.
+
+    Raises:
+        UserError: the run cannot be repeated here: another version of fedbench or of the plugin, other data, or it
+            fails now.
+    """
+    made_by, here = cell.identity["harness"], registry.harness_digest()
+    if made_by != here:
+        raise UserError(
+            f"{cell.id} was made by another version of fedbench ({made_by[:12]}, this is {here[:12]}); `fedbench show` "
+            "names its commit: check that out to repeat it."
+        )
+    with tempfile.TemporaryDirectory(prefix="fedbench-verify-") as folder:
+        outcome = execute(cell, Path(folder), Options())
+        if outcome.status != "done":
+            raise UserError(f"{cell.id} fails now: {outcome.error}")
+        return differing_bits(recorded, Path(folder) / cell.id)
+
+
+def prepared_folder(content: str, cache: Path) -> Path | None:
+    """Return the prepared store under ``cache`` whose content has this digest."""
+    for folder in sorted(cache.iterdir()) if cache.is_dir() else []:
+        if is_store(folder) and (store.read_json(folder / FACTS) or {}).get("content") == content:
+            return folder
+    return None
+
+
+# -- what differs --------------------------------------------------------------------------------------------------
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """Compare two ``run.json``: the identity key by key, then versions, commit and machine."""
+    found = []
+    for section in ("identity", "versions", "git", "hardware"):
+        a, b = (dict(_flat(run.get(section) or {})) for run in (first, second))
+        for key in sorted(a.keys() | b.keys()):
+            if a.get(key, MISSING) != b.get(key, MISSING):
+                name = key if section == "identity" else f"{section}.{key}"
+                found.append(Difference(name, _text(a.get(key, MISSING)), _text(b.get(key, MISSING))))
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text  # a digest
+
+
+def mean_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return mean Dice, HD95 and NSD of two runs' last round by deployment and relation, side by side."""
+    keys = ["deployment", "relation"]
+    means = [
+        frame[frame["selection"] == "last"].groupby(keys)[["dice", "hd95", "nsd"]].mean().add_suffix(f" {which}")
+        for frame, which in ((first, "first"), (second, "second"))
+    ]
+    return means[0].join(means[1], how="outer").reset_index()

@@ -1,0 +1,89 @@
+"""``verify`` and ``diff``: the same bits again, and everything that can differ is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fedbench.store import Store, load_results, seal
+from tests.commands.test_data import TINY, TOY
+from tests.toys import full, refused, write_toy
+
+RUNS = Path("results/runs")
+
+
+@pytest.fixture
+def ran(fedbench, tmp_path):
+    """FedAvg and FedProx on 24 toy patients."""
+    data = write_toy(tmp_path / "toy", full(24))
+    arguments = ("run", "-a", "fedavg", "-a", "fedprox", "-d", f"{TOY}={data}", *TINY)
+    assert fedbench(*arguments)[0] == 0
+    return {row.setting: row.run_id for row in load_results(RUNS).runs.itertuples()}
+
+
+def test_a_run_gives_the_same_bits_again(fedbench, ran):
+    before = {file: file.read_bytes() for file in (RUNS / ran["fedavg"]).iterdir()}
+    status, out, _ = fedbench("verify", "toy.fedavg", ran["fedprox"])
+    assert status == 0 and out.count("the same bits") == 2
+    assert {file: file.read_bytes() for file in (RUNS / ran["fedavg"]).iterdir()} == before
+
+
+def test_an_edited_score_is_noticed(fedbench, ran):
+    """Sealed again as a forger would, so that only repeating the run can tell."""
+    folder = RUNS / ran["fedavg"]
+    cases = pd.read_parquet(folder / "cases.parquet")
+    cases.loc[0, "dice"] += 0.01
+    cases.to_parquet(folder / "cases.parquet", index=False)
+    seal(folder)
+    status, out, _ = fedbench("verify", "toy.fedavg")
+    flat = " ".join(out.split())
+    assert status == 1 and "scores: 1 of" in flat and "'dice' differ, at most 0.01 apart" in flat
+
+
+def test_an_edited_identity_is_noticed(fedbench, ran):
+    folder = RUNS / ran["fedavg"]
+    run = json.loads((folder / "run.json").read_text())
+    run["identity"]["training"]["lr"] = 0.5
+    (folder / "run.json").write_text(json.dumps(run))
+    seal(folder)
+    refused(fedbench("verify", "toy.fedavg"), "what determined this run was edited")
+
+
+def test_another_version_of_fedbench_cannot_verify(fedbench, ran):
+    folder = RUNS / ran["fedavg"]
+    run = json.loads((folder / "run.json").read_text())
+    run["identity"]["harness"] = "0" * 64
+    (folder / "run.json").write_text(json.dumps(run))
+    seal(folder)
+    refused(fedbench("verify", "toy.fedavg"), "edited")
+
+
+def test_data_that_is_gone_can_be_given(fedbench, ran, tmp_path):
+    (prepared,) = [path for path in (RUNS / ".prepared").iterdir() if path.is_dir()]
+    prepared.rename(tmp_path / "elsewhere")
+    refused(fedbench("verify", "toy.fedavg"), "is not prepared", "-d toy=PATH")
+    assert fedbench("verify", "toy.fedavg", "-d", f"{TOY}={tmp_path / 'toy'}")[0] == 0
+
+
+def test_diff_names_what_differs(fedbench, ran):
+    status, out, _ = fedbench("diff", "toy.fedavg", "toy.fedprox")
+    flat = " ".join(out.split())
+    assert status == 0
+    assert "algorithm fedavg fedprox" in flat and "algorithm_params.mu absent 0.01" in flat
+    assert "weights:" in out and "scores:" in out and "means of the last round" in out
+    assert "harness" not in out  # the same in both
+
+
+def test_diff_of_a_run_with_itself(fedbench, ran):
+    _, out, _ = fedbench("diff", "toy.fedavg", "toy.fedavg")
+    assert "are the same" in out and "results: the same bits" in out
+
+
+def test_names_that_fit_no_run_or_several(fedbench, ran):
+    refused(fedbench("verify", "toy.nothing"), "no single finished run 'toy.nothing'")
+    refused(fedbench("verify", "toy."), "it fits 2 runs")
+    refused(fedbench("diff", "toy.fedavg", "x", "--out", "nowhere"), "no such folder")
+    assert Store(RUNS).status(ran["fedavg"]) == "done"
