@@ -22,8 +22,16 @@ class Compute:
 
     @classmethod
     def start(cls, config: TrainingConfig, device: str) -> Compute:
-        """Fix the thread count (it changes the last bits of sums) and deterministic kernels, for this process."""
+        """Fix, for this process, the thread count (it changes the last bits of sums) and deterministic kernels.
+
+        What else an earlier run's plugin may have set in this process is put back, or it would change this run.
+        """
         torch.set_num_threads(config.threads)
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        torch.set_grad_enabled(True)
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         return cls(torch.device(device), config.precision == "bf16", config.channels_last)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -31,6 +32,7 @@ PROGRESS = "progress.json"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 DONE = "done"
+RUN_ID = re.compile(r"[^.].*\.s\d+\..+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
 
 Status = Literal["done", "failed", "interrupted", "absent"]
@@ -106,8 +108,8 @@ class Store:
         return target
 
     def run_ids(self) -> list[str]:
-        """All runs that have a folder."""
-        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        """All runs that have a folder; other folders (figures, tables) are passed over."""
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and RUN_ID.fullmatch(p.name))
 
     def progress(self, run_id: str) -> dict[str, Any] | None:
         """Return what the running process last said, or None."""

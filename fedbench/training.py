@@ -168,7 +168,7 @@ class Training:
             samples=state.samples,
             networks=self.networks,
             received=received,
-            memory=dict(state.memory),
+            memory=self.compute.state(state.memory),
             round=round,
             rounds=task.training.rounds,
             generator=_generator("algorithm", algorithm.name, task.seed, state.name, round),

@@ -62,6 +62,77 @@ class Slow(FedAvg):
         time.sleep(0.1)
 '''
 
+HANGING = '''
+"""Never comes back from its first step."""
+import time
+from fedbench.algorithms.fedavg import FedAvg
+
+class Hanging(FedAvg):
+    """Hangs."""
+    name = "hanging"
+
+    def local_step(self, step):
+        time.sleep(10_000)
+'''
+
+SELFISH = '''
+"""Changes what belongs to all: random states and settings of torch."""
+import random
+import numpy as np
+import torch
+from fedbench.algorithms.fedavg import FedAvg
+
+class Selfish(FedAvg):
+    """Changes global state."""
+    name = "selfish"
+
+    def end_round(self, client):
+        random.seed(1); np.random.seed(1); torch.manual_seed(1)
+        torch.set_num_threads(3)
+        torch.set_flush_denormal(True)
+        torch.set_default_dtype(torch.float64)
+'''
+
+NOISY = '''
+"""Prints a megabyte."""
+import sys
+from fedbench.algorithms.fedavg import FedAvg
+
+class Noisy(FedAvg):
+    """Prints."""
+    name = "noisy"
+
+    def end_round(self, client):
+        print("x" * 100_000)
+        print("y" * 100_000, file=sys.stderr)
+'''
+
+LEAKING = '''
+"""Leaves threads behind."""
+import threading, time
+from fedbench.algorithms.fedavg import FedAvg
+
+class Leaking(FedAvg):
+    """Leaks threads."""
+    name = "leaking"
+
+    def begin_round(self, client):
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+'''
+
+HUNGRY = '''
+"""Asks for more memory than there is."""
+import torch
+from fedbench.algorithms.fedavg import FedAvg
+
+class Hungry(FedAvg):
+    """Eats memory."""
+    name = "hungry"
+
+    def begin_round(self, client):
+        torch.empty(2**50, dtype=torch.uint8)
+'''
+
 
 def write(folder: Path, name: str, source: str) -> str:
     """Write a plugin file and return how a user names it."""

@@ -16,6 +16,7 @@ from fedbench import load_results
 from fedbench.errors import UserError
 from fedbench.store import SEALED, Store, broken, read_json, seal, write_json, write_parquet
 
+RUN, GOOD = "toy.fedavg.s0.abc", "toy.fedavg.s1.def"
 spawn = multiprocessing.get_context("spawn")
 
 
@@ -46,31 +47,32 @@ def write_run(root, run_id="toy.fedavg.s0.abc", seed=0, sealed=True):
 
 def test_the_life_of_a_run(tmp_path):
     store = Store(tmp_path / "new" / "results")
-    assert store.status("r") == "absent" and store.run_ids() == []
-    folder = store.folder("r")
+    assert store.status(RUN) == "absent" and store.run_ids() == []
+    folder = store.folder(RUN)
     folder.mkdir()
-    assert store.status("r") == "absent"
+    assert store.status(RUN) == "absent"
     (folder / "checkpoint.safetensors").write_bytes(b"half way")
-    assert store.status("r") == "interrupted"
+    assert store.status(RUN) == "interrupted"
     write_json(folder / "failure.json", {"error": "boom"})
-    assert store.status("r") == "failed"
+    assert store.status(RUN) == "failed"
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-    write_run(store.root, "r", sealed=False)
-    assert store.status("r") == "interrupted"
+    write_run(store.root, RUN, sealed=False)
+    assert store.status(RUN) == "interrupted"
     seal(folder)
-    assert store.status("r") == "done"
-    assert store.run_ids() == ["r"]
+    assert store.status(RUN) == "done"
+    (store.root / "figures").mkdir()
+    assert store.run_ids() == [RUN]
 
 
 def test_progress_is_what_was_last_said_or_nothing(tmp_path):
     store = Store(tmp_path)
-    assert store.progress("r") is None
-    write_json(tmp_path / "r" / "progress.json", {"round": 2})
-    assert store.progress("r") == {"round": 2}
-    (tmp_path / "r" / "progress.json").write_text('{"rou')
-    assert store.progress("r") is None and read_json(tmp_path / "none.json") is None
+    assert store.progress(RUN) is None
+    write_json(tmp_path / RUN / "progress.json", {"round": 2})
+    assert store.progress(RUN) == {"round": 2}
+    (tmp_path / RUN / "progress.json").write_text('{"rou')
+    assert store.progress(RUN) is None and read_json(tmp_path / "none.json") is None
 
 
 def flip(path):
@@ -84,33 +86,33 @@ def flip(path):
     ("damage", "reason"), [(flip, "{} does not match its checksum"), (lambda path: path.unlink(), "{} is missing")]
 )
 def test_a_damaged_run_is_moved_aside_with_the_reason_and_counts_as_absent(tmp_path, name, damage, reason):
-    store, folder = Store(tmp_path), write_run(tmp_path, "r")
-    good = write_run(tmp_path, "good")
+    store, folder = Store(tmp_path), write_run(tmp_path, RUN)
+    good = write_run(tmp_path, GOOD)
     damage(folder / name)
     left = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert store.status("r") == "absent" and not folder.exists()
+    assert store.status(RUN) == "absent" and not folder.exists()
     aside, why = sorted((tmp_path / ".quarantine").iterdir())
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == left
     assert aside.name.startswith("r.") and why.name == f"{aside.name}.reason.txt"
     assert why.read_text().strip() == reason.format(name)
-    assert store.run_ids() == ["good"] and store.status("good") == "done" and good.exists()
+    assert store.run_ids() == [GOOD] and store.status(GOOD) == "done" and good.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"sha256": 3}', '{"sha256": {}}', "\x00" * 40])
 def test_an_unreadable_seal_is_no_seal(tmp_path, content):
-    store, folder = Store(tmp_path), write_run(tmp_path, "r")
+    store, folder = Store(tmp_path), write_run(tmp_path, RUN)
     (folder / "done").write_text(content)
     assert broken(folder)
-    assert store.status("r") == "absent"
-    assert len(list((tmp_path / ".quarantine").glob("r.*/done"))) == 1
+    assert store.status(RUN) == "absent"
+    assert len(list((tmp_path / ".quarantine").glob(f"{RUN}.*/done"))) == 1
 
 
 def test_a_run_can_be_damaged_twice(tmp_path):
     store = Store(tmp_path)
     for _ in range(2):
-        flip(write_run(tmp_path, "r") / "run.json")
-        assert store.status("r") == "absent"
-    assert len(list((tmp_path / ".quarantine").glob("r.*.reason.txt"))) == 2
+        flip(write_run(tmp_path, RUN) / "run.json")
+        assert store.status(RUN) == "absent"
+    assert len(list((tmp_path / ".quarantine").glob(f"{RUN}.*.reason.txt"))) == 2
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
@@ -169,27 +171,27 @@ def test_rows_keep_their_types(tmp_path):
 
 
 def _hold(root, pipe) -> None:
-    with Store(root).lock("r") as free:
+    with Store(root).lock(RUN) as free:
         pipe.send(free)
         pipe.recv()
 
 
 def test_a_run_belongs_to_one_living_process(tmp_path):
     store = Store(tmp_path)
-    assert not store.running("r")
+    assert not store.running(RUN)
     here, there = spawn.Pipe()
     holder = spawn.Process(target=_hold, args=(tmp_path, there))
     holder.start()
     assert here.recv()
-    assert store.running("r") and not store.running("other")
-    with store.lock("r") as free:
+    assert store.running(RUN) and not store.running("other")
+    with store.lock(RUN) as free:
         assert not free
     with store.lock("other") as free:
         assert free
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    assert not store.running("r")
-    with store.lock("r") as free:
+    assert not store.running(RUN)
+    with store.lock(RUN) as free:
         assert free
 
 

@@ -25,6 +25,9 @@ def run(
     workers: Annotated[int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process.")] = None,
     address: Annotated[str | None, typer.Option(metavar="ray://...|auto", help="A running Ray cluster.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")
+    ] = 2.0,
 ) -> None:
     """Run a suite; what is finished is not repeated, what was interrupted goes on.
 
@@ -47,7 +50,8 @@ def run(
         count = scheduler.default_workers(chosen.training.threads) if workers is None else workers
         resources = scheduler.Resources(count, chosen.training.threads, options.gpus_per_run, address)
         with interruptible(), display(console, results, len(todo)) as view:
-            outcomes = scheduler.run_cells(todo, options.out, resources, Options(tensorboard=tensorboard), view)
+            how = Options(tensorboard, checkpoint_seconds)
+            outcomes = scheduler.run_cells(todo, options.out, resources, how, view)
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     _report(cells, chosen, results)
     for outcome in failed:

@@ -7,12 +7,16 @@ import torch
 from torch.optim import Adam
 
 from fedbench.algorithms.centralised import Centralised
+from fedbench.algorithms.ditto import Ditto
+from fedbench.algorithms.fedadam import FedAdam
 from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedda import FedDACyclic, FedDAJoint
 from fedbench.algorithms.fedprox import FedProx
 from fedbench.algorithms.local import Local
 from fedbench.algorithms.moon import MOON
+from fedbench.algorithms.scaffold import Scaffold
+from fedbench.algorithms.silobn import SiloBN
 from fedbench.federation import with_clients
 from fedbench.training import learning_rate
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
@@ -27,6 +31,10 @@ ALL = {
     "moon-decoder": lambda: MOON(feature="decoder"),
     "fedda-cyclic": FedDACyclic,
     "fedda-joint": FedDAJoint,
+    "scaffold": Scaffold,
+    "fedadam": FedAdam,
+    "ditto": Ditto,
+    "silobn": SiloBN,
     "fedda-cyclic-features": lambda: FedDACyclic(exchange="features", bank=3),
     "fedda-joint-features": lambda: FedDAJoint(exchange="features", bank=3),
 }

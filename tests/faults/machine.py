@@ -1,0 +1,115 @@
+"""A small matrix of runs driven by real processes, and what must hold after anything that happened to them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedbench.store import DONE, Store, load_results
+from tests.commands.test_data import TOY
+from tests.toys import full, write_toy
+
+QUICK = (
+    "--set",
+    "model.name=unet",
+    "--set",
+    "model.channels=[4,8]",
+    "--set",
+    "training.precision=fp32",
+    "--seeds",
+    "0",
+)
+
+
+def make(tmp_path: Path, *algorithms: str, rounds: int = 12, workers: int = 0) -> list[str]:
+    """Return the command of a matrix on 24 toy patients; the data is written if it is not there."""
+    data = tmp_path / "toy"
+    if not data.exists():
+        write_toy(data, full(24))
+    names = [part for name in algorithms or ("fedavg", "fedprox", "moon") for part in ("-a", name)]
+    return [
+        sys.executable, "-m", "fedbench", "run", *names, "-d", f"{TOY}={data}", "--rounds", str(rounds), *QUICK,
+        "--workers", str(workers), "--checkpoint-seconds", "0", "--out", str(tmp_path / "runs"),
+    ]  # fmt: skip
+
+
+def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start a driver in a process group of its own."""
+    return subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+def finish(command: Sequence[str], folder: Path) -> tuple[int, str, str]:
+    """Run a command to its end: (exit status, standard output, standard error)."""
+    process = start(command, folder)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def wait_for(root: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait until a file is there, or the process has ended."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and not list(root.glob(pattern)):
+        assert time.monotonic() < deadline, f"{pattern} never came"
+        time.sleep(0.02)
+
+
+def bits(root: Path) -> dict[str, str]:
+    """Return run id -> digest of scores and predictions of every finished run; each is whole."""
+    results = Store(root)
+    found = {}
+    for run_id in results.run_ids():
+        folder = results.folder(run_id)
+        if (folder / DONE).exists():
+            assert results.status(run_id) == "done", run_id
+            content = [(folder / name).read_bytes() for name in ("cases.parquet", "predictions.npz", "features.npz")]
+            found[run_id] = hashlib.sha256(b"".join(content)).hexdigest()
+    return found
+
+
+def nothing_half_written(root: Path) -> None:
+    """No temporary file is left where a reader looks, and the finished runs can be read."""
+    load_results(root)
+    assert not [file for folder in root.iterdir() if (folder / DONE).exists() for file in folder.glob("*.part")]
+
+
+def descendants(pid: int) -> set[int]:
+    """All living descendants of a process."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    found, todo = set(), [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.add(child)
+            todo.append(child)
+    return found
+
+
+def all_gone(pids: set[int], seconds: float = 15) -> bool:
+    """Wait until none of the processes is alive."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

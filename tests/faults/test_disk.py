@@ -1,0 +1,71 @@
+"""Disks that are full, read-only or taken away, and files that are damaged: one message, nothing finished is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.faults.machine import bits, finish, make, nothing_half_written, start, wait_for
+
+
+@contextlib.contextmanager
+def small_disk(folder, size: str):
+    """A tmpfs of ``size`` mounted at ``folder``; skipped where mounting is not allowed."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"a full disk is NOT tested: mounting a small one is not allowed here ({done.stderr.decode()})")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk(tmp_path):
+    """Room for some runs; the others fail with the reason, and go on once there is room."""
+    command = make(tmp_path)
+    with small_disk(tmp_path / "runs", "900k"):
+        status, out, err = finish(command, tmp_path)
+        assert status in (1, 2) and "No space left" in " ".join((out + err).split())
+        kept = bits(tmp_path / "runs")
+        nothing_half_written(tmp_path / "runs")
+        subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path / "runs")], check=True)
+        assert finish(command, tmp_path)[0] == 0
+        now = bits(tmp_path / "runs")
+        assert len(now) == 3 and kept.items() <= now.items()
+
+
+def test_a_read_only_results_folder(tmp_path):
+    with small_disk(tmp_path / "runs", "100m"):
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "runs")], check=True)
+        status, _, err = finish(make(tmp_path), tmp_path)
+    assert status == 2 and "cannot write results to" in err and "Traceback" not in err
+
+
+def test_a_results_folder_deleted_while_running(tmp_path):
+    """The driver says that runs failed, or finishes them anew; it never hangs, and the next call makes all of them."""
+    command = make(tmp_path, rounds=30)
+    process = start(command, tmp_path)
+    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
+    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 1, 2), err
+    assert finish(command, tmp_path)[0] == 0
+    assert len(bits(tmp_path / "runs")) == 3
+
+
+@pytest.mark.parametrize("victim", ["checkpoint.safetensors", "progress.json"])
+def test_a_file_cut_short_while_nobody_looked(tmp_path, victim):
+    command = make(tmp_path)
+    process = start(command, tmp_path)
+    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
+    process.kill()
+    process.communicate()
+    for file in (tmp_path / "runs").glob(f"*/{victim}"):
+        os.truncate(file, file.stat().st_size // 2)
+    assert finish(command, tmp_path)[0] == 0
+    assert len(bits(tmp_path / "runs")) == 3

@@ -1,0 +1,50 @@
+"""Plugins that misbehave beside others that do not: the others' results are the same bits as without them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedbench.store import Store, read_json
+from tests import plugins
+from tests.faults.machine import bits, finish, make
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The bits of FedProx when it runs alone."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert finish(make(folder, "fedprox", rounds=3), folder)[0] == 0
+    (digest,) = bits(folder / "runs").values()
+    return digest
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("source", ["SELFISH", "NOISY", "LEAKING"])
+def test_what_a_plugin_does_to_its_process_does_not_reach_the_next_run(alone, tmp_path, source, workers):
+    """Global random state, torch's settings, a megabyte of output, threads left behind: in the same worker."""
+    plugin = plugins.write(tmp_path, "odd", getattr(plugins, source))
+    status, _, err = finish(make(tmp_path, plugin, "fedprox", rounds=3, workers=workers), tmp_path)
+    assert status == (1 if source == "SELFISH" else 0), err  # it breaks its own run
+    found = bits(tmp_path / "runs")
+    assert next(digest for run_id, digest in found.items() if "fedprox" in run_id) == alone
+
+
+def test_one_that_raises_or_diverges_fails_alone(alone, tmp_path):
+    raising = plugins.write(tmp_path, "raising", plugins.RAISING)
+    diverging = plugins.write(tmp_path, "diverging", plugins.DIVERGING)
+    status, _, err = finish(make(tmp_path, raising, diverging, "fedprox", rounds=3), tmp_path)
+    assert status == 1 and "the plugin broke" in err
+    assert list(bits(tmp_path / "runs").values()) == [alone]
+    results = Store(tmp_path / "runs")
+    failures = {n.split(".")[1]: read_json(results.folder(n) / "failure.json") for n in results.run_ids()}
+    message = failures["diverging"]["error"]
+    assert "round 1" in message and "client 'CT'" in message and "odd term" in message
+    assert "Traceback" in next((tmp_path / "runs").glob("*raising*/traceback.txt")).read_text()
+    assert not list((tmp_path / "runs").glob("*diverging*/cases.parquet"))
+
+
+def test_a_worker_out_of_memory_fails_with_the_reason(alone, tmp_path):
+    hungry = plugins.write(tmp_path, "hungry", plugins.HUNGRY)
+    status, _, err = finish(make(tmp_path, hungry, "fedprox", rounds=3), tmp_path)
+    assert status == 1 and "memory" in err.lower()
+    assert list(bits(tmp_path / "runs").values()) == [alone]
