@@ -93,7 +93,7 @@ def test_a_damaged_run_is_moved_aside_with_the_reason_and_counts_as_absent(tmp_p
     assert store.status(RUN) == "absent" and not folder.exists()
     aside, why = sorted((tmp_path / ".quarantine").iterdir())
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == left
-    assert aside.name.startswith("r.") and why.name == f"{aside.name}.reason.txt"
+    assert aside.name.startswith(f"{RUN}.") and why.name == f"{aside.name}.reason.txt"
     assert why.read_text().strip() == reason.format(name)
     assert store.run_ids() == [GOOD] and store.status(GOOD) == "done" and good.exists()
 
