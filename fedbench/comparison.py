@@ -15,6 +15,7 @@ import pandas as pd
 from fedbench import checkpoint, registry, store
 from fedbench.errors import UserError
 from fedbench.prepared import FACTS, is_store
+from fedbench.reading import read_arrays, read_table
 from fedbench.runner import Options, execute
 from fedbench.suite import Cell
 
@@ -42,11 +43,11 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     """
     found: list[str] = []
     comparisons: dict[str, Callable[[Path, Path], Iterator[str]]] = {
-        store.CASES: lambda a, b: _frames("scores", pd.read_parquet(a), pd.read_parquet(b)),
+        store.CASES: lambda a, b: _frames("scores", read_table(a), read_table(b)),
         store.ROUNDS: lambda a, b: _frames("training curves", _untimed(a), _untimed(b)),
         store.CHECKPOINT: lambda a, b: _arrays("weights", _weights(a), _weights(b)),
-        store.PREDICTIONS: lambda a, b: _arrays("predicted slices", _npz(a), _npz(b)),
-        store.FEATURES: lambda a, b: _arrays("features", _npz(a), _npz(b)),
+        store.PREDICTIONS: lambda a, b: _arrays("predicted slices", read_arrays(a), read_arrays(b)),
+        store.FEATURES: lambda a, b: _arrays("features", read_arrays(a), read_arrays(b)),
     }
     for name, compare in comparisons.items():
         if (first / name).is_file() and (second / name).is_file():
@@ -55,7 +56,7 @@ def differing_bits(first: Path, second: Path) -> list[str]:
 
 
 def _untimed(file: Path) -> pd.DataFrame:
-    rounds = pd.read_parquet(file)
+    rounds = read_table(file)
     return rounds[~rounds["metric"].isin(TIMED)].reset_index(drop=True)
 
 
@@ -96,11 +97,6 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
 def _weights(file: Path) -> dict[str, np.ndarray]:
     tensors, _ = checkpoint.load(file)
     return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
-def _npz(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 # -- again ---------------------------------------------------------------------------------------------------------

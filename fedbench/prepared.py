@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fedbench.errors import UserError
 from fedbench.files import sha256
+from fedbench.reading import map_array, read_table
 
 FORMAT = 4
 MANIFEST = "manifest.parquet"
@@ -52,7 +52,7 @@ class PreparedCase:
     @cached_property
     def image(self) -> np.ndarray:
         """float32 ``(Z, C, X, Y)``, read-only, memory-mapped."""
-        stored = np.load(f"{self.stem}.image.npy", mmap_mode="r", allow_pickle=False)
+        stored = map_array(f"{self.stem}.image.npy")
         return (
             np.broadcast_to(stored, (len(stored), self.channels, *stored.shape[2:])) if self.channels == 3 else stored
         )
@@ -60,7 +60,7 @@ class PreparedCase:
     @cached_property
     def label(self) -> np.ndarray:
         """uint8 ``(Z, X, Y)``, read-only, memory-mapped."""
-        return np.load(f"{self.stem}.label.npy", mmap_mode="r", allow_pickle=False)
+        return map_array(f"{self.stem}.label.npy")
 
     def __getstate__(self) -> dict[str, object]:
         return {k: v for k, v in self.__dict__.items() if k not in ("image", "label")}
@@ -119,8 +119,7 @@ def load(folder: Path) -> PreparedDataset:
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
     """Return the manifest's rows; lists are lists."""
-    frame = pd.read_parquet(folder / MANIFEST)
-    rows = frame.to_dict("records")
+    rows = read_table(folder / MANIFEST).to_dict("records")
     return [{str(k): v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
 
 

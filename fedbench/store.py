@@ -21,6 +21,7 @@ import pandas as pd
 
 from fedbench.errors import UserError
 from fedbench.files import sha256, try_lock, write_atomic, write_text
+from fedbench.reading import read_table
 
 RUN = "run.json"
 CASES = "cases.parquet"
@@ -187,7 +188,7 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
         keys["unseen"] = data["leave_out"] or ""
         runs.append(keys | {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")})
         for frames, name in ((cases, CASES), (rounds, ROUNDS)):
-            frames.append(pd.read_parquet(folder / name).assign(**keys))
+            frames.append(read_table(folder / name).assign(**keys))
     empty = pd.DataFrame()
     return Results(
         pd.DataFrame(runs),

@@ -7,7 +7,6 @@ its predictions of the same slices (``predictions.npz``), so figures need neithe
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from fedbench.config import digest
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
 from fedbench.prepared import PreparedCase, describe
+from fedbench.reading import read_arrays
 
 FOLDER = ".views"
 MOST = 3  # slices per case
@@ -106,15 +106,15 @@ def save_views(target: Path, views: Mapping[str, CaseView]) -> None:
 
 def load_views(file: Path) -> dict[str, CaseView]:
     """Read what :func:`save_views` wrote."""
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-        facts = json.loads(arrays["facts"].tobytes())
-        return {
-            case: CaseView(
-                image=arrays[f"image|{case}"], truth=arrays[f"truth|{case}"],
-                **fact | {"slices": tuple(fact["slices"]), "spacing": tuple(fact["spacing"])},
-            )
-            for case, fact in facts.items()
-        }  # fmt: skip
+    arrays = read_arrays(file)
+    facts = json.loads(arrays["facts"].tobytes())
+    return {
+        case: CaseView(
+            image=arrays[f"image|{case}"], truth=arrays[f"truth|{case}"],
+            **fact | {"slices": tuple(fact["slices"]), "spacing": tuple(fact["spacing"])},
+        )
+        for case, fact in facts.items()
+    }  # fmt: skip
 
 
 def save_arrays(target: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -21,6 +21,7 @@ from fedbench import store
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.names import safe
+from fedbench.reading import read_arrays, read_table
 from fedbench.views import FOLDER, CaseView, load_views, read_key
 
 MANIFEST = "manifest.json"
@@ -168,10 +169,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
 
 
 def _arrays(file: Path) -> Mapping[str, np.ndarray]:
-    if not file.is_file():
-        return {}
-    with np.load(file, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
+    return read_arrays(file) if file.is_file() else {}
 
 
 # -- a published folder --------------------------------------------------------------------------------------------
@@ -179,7 +177,7 @@ def _arrays(file: Path) -> Mapping[str, np.ndarray]:
 
 def _published(folder: Path) -> Evidence:
     read_manifest(folder)
-    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    frames = {name: read_table(folder / f"{name}.parquet") for name in TABLES}
     runs = frames["runs"]
     owners = map(Condition, runs["dataset"].astype(str), runs["unseen"].astype(str))
     condition_of = dict(zip(runs["run_id"], owners, strict=True))

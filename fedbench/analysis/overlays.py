@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,6 +38,7 @@ from fedbench.errors import UserError
 from fedbench.federation import ClientData, Federation, partition
 from fedbench.files import write_atomic
 from fedbench.prepared import PreparedCase, PreparedDataset, load
+from fedbench.reading import read_arrays, read_table
 from fedbench.suite import Cell
 from fedbench.views import CaseView, read_key, view_of
 
@@ -124,16 +124,14 @@ def choose_views(federation: Federation, modalities: Sequence[str], patients: in
 
 
 def _read(folder: Path, views: Sequence[View]) -> list[Drawing]:
-    cases = pd.read_parquet(folder / store.CASES, columns=["client", "deployment", "selection", "case", "dice"])
+    cases = read_table(folder / store.CASES)
     cases = cases[cases["selection"] == "last"]
     drawings = []
-    with np.load(folder / store.PREDICTIONS, allow_pickle=False) as contours:
-        for case, client in views:
-            kind, key = _key_of_deployed(contours.files, client.name, case.id)
-            scores = cases[
-                (cases["client"] == client.name) & (cases["deployment"] == kind) & (cases["case"] == case.id)
-            ]
-            drawings.append(Drawing(kind, contours[key], float(scores["dice"].mean())))
+    predictions = read_arrays(folder / store.PREDICTIONS)
+    for case, client in views:
+        kind, key = _key_of_deployed(list(predictions), client.name, case.id)
+        scores = cases[(cases["client"] == client.name) & (cases["deployment"] == kind) & (cases["case"] == case.id)]
+        drawings.append(Drawing(kind, predictions[key], float(scores["dice"].mean())))
     return drawings
 
 

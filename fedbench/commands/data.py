@@ -101,6 +101,7 @@ def show(
     """
     from fedbench.analysis.partitions import draw, holdings, render
     from fedbench.federation import partition as deal
+    from fedbench.names import safe
     from fedbench.planning import prepared_of, variants
     from fedbench.progress import preparing
     from fedbench.store import Store
@@ -116,7 +117,7 @@ def show(
                 frame = holdings(federation, prepared)
                 parts = [prepared.name, f"s{seed}"]
                 parts += [f"fold{data.fold}"] if data.fold is not None else []
-                parts += [f"no-{data.leave_out}"] if data.leave_out else []
+                parts += [f"no-{safe(data.leave_out)}"] if data.leave_out else []
                 render(frame, f"{' '.join(parts)}: partition {federation.digest[:12]}", console)
                 target = png or options.out / "figures" / "partitions" / f"{'.'.join(parts)}.png"
                 draw(frame, " ".join(parts), target)

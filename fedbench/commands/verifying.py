@@ -54,9 +54,8 @@ def diff(
 
     Example: `fedbench diff phantom-heart.fedavg.s0 phantom-heart.fedavg.s1`
     """
-    import pandas as pd
-
     from fedbench.comparison import differences, differing_bits, mean_scores
+    from fedbench.reading import read_table
     from fedbench.store import CASES
 
     must_exist(out)
@@ -74,7 +73,7 @@ def diff(
     if not bits:
         console.print("results: the same bits")
         return
-    means = mean_scores(*(pd.read_parquet(path / CASES) for path in (folder, other_folder)))
+    means = mean_scores(*(read_table(path / CASES) for path in (folder, other_folder)))
     table = Table(box=None, pad_edge=False, title="means of the last round", title_justify="left")
     for column in means.columns:
         table.add_column(str(column), justify="left" if means[column].dtype == object else "right")

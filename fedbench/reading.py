@@ -1,0 +1,69 @@
+"""Reading tables and arrays that may come from somebody else: no pickle, and no file that unpacks without end."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet as pq
+
+from fedbench.errors import UserError
+
+MOST_BYTES = 8 * 1024**3  # unpacked
+MOST_CELLS = 2 * 10**9  # rows x columns: a run-length encoded column of any length takes no bytes
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a parquet file.
+
+    Raises:
+        UserError: it is damaged, not parquet, or would unpack to more than any result.
+    """
+    try:
+        about = pq.read_metadata(file)
+        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        if size > MOST_BYTES or about.num_rows * max(about.num_columns, 1) > MOST_CELLS:
+            raise UserError(f"{file}: {about.num_rows} rows, {size} bytes unpacked: too large to be results; not read.")
+        return pd.read_parquet(file)
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{file}: damaged or not parquet ({_first_line(error)}); make it again.") from None
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an ``.npz`` file.
+
+    Raises:
+        UserError: it is damaged, not ``.npz``, holds Python objects, or would unpack to more than any result.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise UserError(f"{file}: {size} bytes unpacked: too large to be results; not read.")
+        with np.load(file, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise UserError(f"{file}: damaged or not arrays ({_first_line(error)}); make it again.") from None
+
+
+def map_array(file: str) -> np.ndarray:
+    """Memory-map an ``.npy`` file, read-only.
+
+    Raises:
+        UserError: it is missing, damaged, or holds Python objects.
+    """
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing; prepare the data again.") from None
+    except (ValueError, EOFError) as error:
+        raise UserError(
+            f"{file}: damaged ({_first_line(error)}); delete its folder and prepare the data again."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,135 @@
+"""Files from somebody else: no code in them runs, none unpacks without end, no name in them becomes a path."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet as pq
+import pytest
+
+import fedbench
+from fedbench import checkpoint, reading
+from fedbench.errors import UserError
+from fedbench.names import safe
+from fedbench.prepared import load
+from fedbench.reading import read_arrays, read_table
+from fedbench.store import load_results, seal
+from tests.faults.machine import bits, finish, make
+from tests.toys import full, prepare_toy, write_toy
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.fixture
+def bait(tmp_path):
+    return tmp_path / "executed"
+
+
+def test_the_payload_works(bait):
+    """The tests below mean nothing otherwise."""
+    pickle.loads(pickle.dumps(Payload(bait)))
+    assert bait.exists()
+
+
+def objects(bait: Path) -> np.ndarray:
+    array = np.empty(1, object)
+    array[0] = Payload(bait)
+    return array
+
+
+def test_arrays_with_objects_are_refused(tmp_path, bait):
+    with open(tmp_path / "a.npz", "wb") as stream:
+        np.savez(stream, allow_pickle=True, a=objects(bait))
+    with pytest.raises(UserError, match=r"a\.npz: damaged or not arrays"):
+        read_arrays(tmp_path / "a.npz")
+    assert not bait.exists()
+
+
+@pytest.mark.parametrize("read", [read_arrays, read_table])
+def test_a_pickle_under_another_name_is_refused(tmp_path, bait, read):
+    file = tmp_path / "x"
+    file.write_bytes(pickle.dumps(Payload(bait)))
+    with pytest.raises(UserError, match="damaged or not"):
+        read(file)
+    assert not bait.exists()
+
+
+def test_a_pickle_for_a_checkpoint_is_put_aside_and_the_run_starts_over(tmp_path, bait):
+    command = make(tmp_path, "fedavg", rounds=2)
+    assert finish(command, tmp_path)[0] == 0
+    (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
+    before = bits(tmp_path / "runs")
+    (run / "done").unlink()
+    (run / "checkpoint.safetensors").write_bytes(pickle.dumps(Payload(bait)))
+    with pytest.raises(checkpoint.CorruptCheckpoint):
+        checkpoint.load(run / "checkpoint.safetensors")
+    assert finish(command, tmp_path)[0] == 0
+    assert bits(tmp_path / "runs") == before and not bait.exists()
+
+
+def test_a_prepared_array_with_objects_is_refused(tmp_path, bait):
+    folder = prepare_toy(write_toy(tmp_path / "toy", full(2)), tmp_path / "cache")
+    np.save(folder / "00000.image.npy", objects(bait), allow_pickle=True)
+    with pytest.raises(UserError, match=r"00000\.image\.npy: damaged"):
+        _ = load(folder).cases[0].image
+    assert not bait.exists()
+
+
+def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    """Twenty million equal values take a few kilobytes; the limit is lowered, or the test would be slow."""
+    monkeypatch.setattr(reading, "MOST_CELLS", 10**7)
+    file = tmp_path / "cases.parquet"
+    pq.write_table(pyarrow.table({"dice": np.zeros(2 * 10**7)}), file, compression="zstd")
+    assert file.stat().st_size < 100_000
+    with pytest.raises(UserError, match="20000000 rows, .* too large to be results"):
+        read_table(file)
+
+
+def test_arrays_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_BYTES", 2**24)
+    file = tmp_path / "predictions.npz"
+    np.savez_compressed(file, a=np.zeros(2**25, np.uint8))
+    assert file.stat().st_size < 100_000
+    with pytest.raises(UserError, match="too large to be results"):
+        read_arrays(file)
+
+
+def test_a_damaged_table_in_a_sealed_run_is_a_message(tmp_path):
+    assert finish(make(tmp_path, "fedavg", rounds=1), tmp_path)[0] == 0
+    (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
+    (run / "cases.parquet").write_bytes(b"PAR1 not a table PAR1")
+    seal(run)
+    with pytest.raises(UserError, match=r"cases\.parquet: damaged or not parquet"):
+        load_results(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "T1 ce", "Überweisung", "$(rm -rf)", "x\x00y"])
+def test_names_from_data_never_become_paths(name):
+    assert set(safe(name)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+
+
+def test_nothing_in_fedbench_reads_pickles_or_runs_text():
+    """No import of pickle and the like, no eval or exec, no load that allows pickles."""
+    banned = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+    for file in Path(fedbench.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = {a.name for a in node.names} if isinstance(node, ast.Import) else set()
+            names |= {node.module} if isinstance(node, ast.ImportFrom) else set()
+            assert not names & banned, file
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "torch.load", "pd.read_pickle", "pandas.read_pickle"), file
+                allowed = [k for k in node.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"]
+                assert not allowed, file
