@@ -121,11 +121,22 @@ class DataConfig(Parameters):
 
 
 class EvaluationConfig(Parameters):
-    """How deployed models are scored. ``selection`` is the rule tables use: the last round or the best validation."""
+    """How deployed models are scored, and what will be compared, declared before anything is looked at.
+
+    ``selection`` is the rule tables use: the last round or the best validation. The primary endpoint is ``metric`` on
+    the modalities of ``relation`` (``in``: a client's own, ``cross``: the others', ``unseen``: nobody's); ``reference``
+    is the algorithm that all others are compared with.
+    """
 
     nsd_tolerance_mm: float = Field(3.0, gt=0)
     nsd_tolerance_px: float = Field(2.0, gt=0)  # of pictures, whose pixels have no size in mm
     selection: Literal["last", "best-validation"] = "last"
+    relation: Literal["in", "cross", "unseen"] = "cross"
+    metric: Literal["dice", "hd95", "nsd"] = "dice"
+    reference: str = "fedavg"
+
+
+SCORING = ("nsd_tolerance_mm", "nsd_tolerance_px")  # what determines scores; the rest only what is compared
 
 
 def canonical(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from fedbench import __version__, registry
 from fedbench.algorithm import Algorithm
 from fedbench.compute import Compute
-from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
+from fedbench.config import SCORING, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
 from fedbench.dataset import Dataset
 from fedbench.errors import UserError
 from fedbench.federation import partition
@@ -75,10 +75,10 @@ def plan(suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent)
                     "model": suite.model.model_dump(mode="json"),
                     "training": training.model_dump(mode="json"),
                     "data": data.model_dump(mode="json"),
-                    "evaluation": suite.evaluation.model_dump(mode="json", exclude={"selection"}),
+                    "evaluation": suite.evaluation.model_dump(mode="json", include=set(SCORING)),
                 }
                 for algorithm in algorithms:
-                    cell = _cell(algorithm, shared, folder)
+                    cell = _cell(algorithm, shared, folder, suite)
                     if seed == suite.seeds[0]:
                         Training(make_task(cell, prepared), Compute.start(training, "cpu"))
                     cells.append(cell)
@@ -88,14 +88,15 @@ def plan(suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent)
     return cells
 
 
-def _cell(algorithm: _Entry, shared: dict[str, Any], folder: Path) -> Cell:
+def _cell(algorithm: _Entry, shared: dict[str, Any], folder: Path, suite: Suite) -> Cell:
     identity = shared | {
         "algorithm": algorithm.cls.name,
         "algorithm_params": make_algorithm(algorithm.spec, algorithm.cls).params.model_dump(),
         "algorithm_code": algorithm.code,
     }
     label = algorithm.cls.name + algorithm.spec.text.removeprefix(algorithm.spec.name)
-    return Cell(identity, _absolute(algorithm.spec), str(folder.resolve()), label)
+    declared = {"suite": suite.name, **suite.evaluation.model_dump(mode="json", exclude=set(SCORING))}
+    return Cell(identity, _absolute(algorithm.spec), str(folder.resolve()), label, declared)
 
 
 def variants(data: DataConfig, prepared: PreparedDataset) -> list[DataConfig]:

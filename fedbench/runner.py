@@ -250,6 +250,7 @@ def _provenance(cell: Cell, task: Task, training: Training, started: float, seco
         "label": cell.label,
         "spec": cell.algorithm,
         "identity": cell.identity,
+        "declared": cell.declared,
         "partition": {
             "clients": {c.name: {"train": [x.id for x in c.train], "val": [x.id for x in c.val]}
                         for c in task.federation.clients},

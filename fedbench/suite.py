@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,14 @@ class Cell:
         identity: plain values; everything that determines the result, digests of code and data included.
         algorithm: as the user wrote it, with an absolute path if it is a file.
         prepared: folder of the prepared dataset.
+        declared: the suite's name and what it says will be compared; no part of the identity.
     """
 
     identity: dict[str, Any]
     algorithm: str
     prepared: str
     label: str
+    declared: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

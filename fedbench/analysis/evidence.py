@@ -53,7 +53,7 @@ class Evidence:
 
     Attributes:
         runs: one row per run: run_id, dataset, unseen, setting, algorithm, seed, fold, partition, seconds, steps,
-            parameters, started, ended, views, peak_memory_bytes, best_round, identity (JSON), provenance (JSON).
+            parameters, started, ended, views, peak_memory_bytes, best_round, identity, declared, provenance (JSON).
         cases: one row per client's model, case and class (:func:`fedbench.evaluation.evaluate`), with the run's keys.
         rounds: one row per round, client and metric, with the run's keys.
         source: where it was read from.
@@ -71,6 +71,14 @@ class Evidence:
     def conditions(self) -> list[Condition]:
         """Every condition that has runs, by name."""
         return [Condition(*pair) for pair in sorted(set(zip(self.runs["dataset"], self.runs["unseen"], strict=True)))]
+
+    @cached_property
+    def declared(self) -> dict[str, Any]:
+        """What the suites declared, of what all runs agree on: selection, relation, metric, reference."""
+        texts = set(self.runs["declared"]) if "declared" in self.runs else set()
+        found = [json.loads(text) for text in sorted(texts)]
+        keys = set.intersection(*(set(d) for d in found)) if found else set()
+        return {key: found[0][key] for key in sorted(keys) if all(d[key] == found[0][key] for d in found)}
 
     @cached_property
     def settings(self) -> list[str]:
@@ -164,6 +172,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
         "peak_memory_bytes": run["peak_memory_bytes"],
         "best_round": run["best_validation_round"],
         "identity": json.dumps(run["identity"], sort_keys=True),
+        "declared": json.dumps(run.get("declared", {}), sort_keys=True),
         "provenance": json.dumps({key: run[key] for key in keys}, sort_keys=True),
     }
 
