@@ -56,6 +56,9 @@ def judge(logits: Tensor, label: float) -> Tensor:
 class FedDA(FedAvg):
     """What both variants share; a variant says who the peers are and where the target encoder comes from."""
 
+    is_fedavg_with = {"lam": 0.0}
+    terms_move = "encoder"
+
     class Params(FedAvg.Params):
         lam: float = hyperparameter(0.01, search=[0.001, 0.005, 0.01, 0.05], ge=0, doc="final adversarial weight")
         exchange: Literal["weights", "features"] = hyperparameter("weights", doc="what travels besides the weights")

@@ -17,6 +17,7 @@ class FedProx(FedAvg):
     """Proximal term against client drift. Li et al., MLSys 2020, arXiv 1812.06127."""
 
     name = "fedprox"
+    is_fedavg_with = {"mu": 0.0}
 
     class Params(FedAvg.Params):
         mu: float = hyperparameter(0.01, search=[0.001, 0.01, 0.1, 1.0], ge=0, doc="weight of the proximal term")

@@ -47,6 +47,7 @@ class MOON(FedAvg):
     """Model-contrastive learning on bottleneck features. Li et al., CVPR 2021, arXiv 2103.16257."""
 
     name = "moon"
+    is_fedavg_with = {"mu": 0.0}
 
     class Params(FedAvg.Params):
         mu: float = hyperparameter(0.1, search=[0.01, 0.1, 1.0, 5.0], ge=0, doc="weight of the contrastive term")

@@ -21,7 +21,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -191,9 +191,14 @@ class Algorithm:
     """Base of every algorithm plugin; the defaults are federated learning without any aggregation rule.
 
     A subclass with a ``name`` is found by that name. Its docstring's first line is what ``fedbench list`` shows.
+
+    Two promises may be declared, which :mod:`fedbench.testing` holds it to. ``is_fedavg_with``: parameters with which it
+    is plain averaging bit for bit, such as ``{"mu": 0.0}``. ``terms_move``: what the other terms of the loss may move.
     """
 
     name: ClassVar[str]
+    is_fedavg_with: ClassVar[Mapping[str, Any]] = {}
+    terms_move: ClassVar[Literal["everything", "encoder"]] = "everything"
     setup: Setup  # set by the harness before training
 
     class Params(Parameters):

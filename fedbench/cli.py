@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from fedbench.commands import data, looking, running, verifying
+from fedbench.commands import analysing, data, drawing, looking, reporting, running, verifying, writing
 from fedbench.commands.options import errors
 from fedbench.errors import UserError
 
@@ -24,6 +24,12 @@ app.command()(looking.status)
 app.command("list")(looking.list_)
 app.command()(looking.show)
 app.command()(looking.summary)
+app.command()(analysing.tables)
+app.command()(drawing.figures)
+app.command()(reporting.report)
+app.command()(analysing.publish)
+app.command()(writing.paper)
+app.command()(analysing.calibrate)
 app.command()(data.prepare)
 app.command()(verifying.verify)
 app.command()(verifying.diff)

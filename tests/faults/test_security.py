@@ -93,7 +93,7 @@ def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     file = tmp_path / "cases.parquet"
     pq.write_table(pyarrow.table({"dice": np.zeros(2 * 10**7)}), file, compression="zstd")
     assert file.stat().st_size < 100_000
-    with pytest.raises(UserError, match="20000000 rows, .* too large to be results"):
+    with pytest.raises(UserError, match=r"20000000 rows, .* too large to be results"):
         read_table(file)
 
 

@@ -1,0 +1,150 @@
+"""Every analysis that tables, figures, report and paper need, each made once.
+
+analyses = Analyses(read_evidence(path), Choices(reference="fedavg"))
+analyses.get(condition, Endpoint("in", "hd95"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from fedbench import store
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse
+from fedbench.analysis.rows import METRICS, Endpoint, labels, listed
+from fedbench.analysis.scores import Missing
+from fedbench.errors import UserError
+
+RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen modality"}
+REFERENCE_POINTS = ("local", "centralised")  # not federated; they bound what federated training can be expected to do
+RECONSTRUCTED = "†"  # behind the name of an algorithm that is our reconstruction of a published method
+RECONSTRUCTION = "our reconstruction from the paper's text, not the authors' code."
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user chooses of the protocol.
+
+    Attributes:
+        reference: the algorithm that all others are compared with; None takes what the suite declared.
+        selection: which models' scores: of the ``last`` round, or of the ``best-validation`` round; None as above.
+        missing: what to do about scores that some algorithms lack: ``refuse``, ``worst`` or ``complete-cases``.
+    """
+
+    reference: str | None = None
+    selection: str | None = None
+    missing: Missing = "refuse"
+
+
+@dataclass(frozen=True)
+class Settled(Choices):
+    """Choices with what the suite declared put in."""
+
+    reference: str = REFERENCE
+    selection: str = "last"
+
+
+class Analyses:
+    """The analyses of an :class:`Evidence`, made when first asked for and kept."""
+
+    def __init__(self, evidence: Evidence, choices: Choices | None = None) -> None:
+        self.evidence = evidence
+        declared, chosen = evidence.declared, choices or Choices()
+        self.choices = Settled(
+            chosen.reference or declared.get("reference", REFERENCE),
+            chosen.selection or declared.get("selection", "last"),
+            chosen.missing,
+        )
+        self.declared = Endpoint(declared.get("relation", PRIMARY.relation), declared.get("metric", PRIMARY.metric))
+        self._results: dict[Condition, store.Results] = {}
+        self._made: dict[tuple[Condition, Endpoint], Analysis] = {}
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Every condition that has runs, by name."""
+        return self.evidence.conditions
+
+    def results(self, condition: Condition) -> store.Results:
+        """Return the frames of a condition; ``cases`` are those of the chosen selection, with a column ``label``.
+
+        Raises:
+            UserError: there are no scores of this selection.
+        """
+        if condition not in self._results:
+            found = self.evidence.of(condition)
+            kept = found.cases[found.cases["selection"] == self.choices.selection]
+            if kept.empty:
+                there = listed(sorted(found.cases["selection"].unique())) or "nothing"
+                raise UserError(
+                    f"{condition.title}: no scores of selection '{self.choices.selection}'; there are: {there}."
+                )
+            self._results[condition] = found._replace(cases=kept.assign(label=labels(kept)))
+        return self._results[condition]
+
+    def relations(self, condition: Condition) -> list[str]:
+        """Return the relations of client to scored modality that occur, in the order of ``RELATIONS``."""
+        there = set(self.results(condition).cases["relation"].unique())
+        return [relation for relation in RELATIONS if relation in there]
+
+    def endpoints(self, condition: Condition) -> list[Endpoint]:
+        """Return every endpoint that a condition has: its relations, each with Dice, NSD and HD95."""
+        return [Endpoint(r, metric, condition.unseen) for r in self.relations(condition) for metric in METRICS]
+
+    def primary(self, condition: Condition) -> Endpoint:
+        """Return the endpoint that the suite declared primary (cross-modality Dice unless it says otherwise).
+
+        Where its relation does not occur (with a single training modality nothing is crossed) another takes its place:
+        the unseen modality, else the client's own.
+        """
+        there = self.relations(condition)
+        relation = next(r for r in (self.declared.relation, "unseen", "in", "minor", "cross") if r in there)
+        return Endpoint(relation, self.declared.metric, condition.unseen)
+
+    def get(self, condition: Condition, endpoint: Endpoint | None = None) -> Analysis:
+        """Return the analysis of an endpoint (the primary one if none is given); of this condition, whatever it says.
+
+        Raises:
+            UserError: as :func:`fedbench.analysis.protocol.analyse`.
+        """
+        wanted = replace(endpoint or self.primary(condition), unseen=condition.unseen)
+        if (condition, wanted) not in self._made:
+            self._made[condition, wanted] = analyse(
+                self.results(condition),
+                condition.dataset,
+                wanted,
+                self.choices.reference,
+                self.choices.selection,
+                self.choices.missing,
+            )
+        return self._made[condition, wanted]
+
+    def algorithms(self, condition: Condition) -> list[str]:
+        """Return the labels of the algorithms of a condition in the order of tables: reference points first."""
+        return in_order(self.results(condition).cases["label"].unique())
+
+    def unit(self, condition: Condition) -> str:
+        """Return the unit of HD95: ``mm`` or ``px``."""
+        return str(self.results(condition).cases["unit"].iloc[0])
+
+
+def base_name(label: str) -> str:
+    """``fedprox[mu=0.1] (personal)`` -> ``fedprox``."""
+    return label.partition(" (")[0].partition("[")[0]
+
+
+def is_reference_point(label: str) -> bool:
+    """Say whether it is local or centralised training, which are no federated algorithms."""
+    return base_name(label) in REFERENCE_POINTS
+
+
+def is_reconstruction(label: str) -> bool:
+    """Say whether it is our reconstruction of a published method; captions and legends must say so."""
+    return base_name(label).startswith(FOCUS)
+
+
+def in_order(algorithms: Iterable[str]) -> list[str]:
+    """Return labels in the order of every table and legend: local, centralised, then the others by name."""
+    names = {str(name) for name in algorithms}
+    ends = {name: i for i, name in enumerate(REFERENCE_POINTS)}
+    return sorted(names, key=lambda label: (ends.get(base_name(label), len(ends)), label))

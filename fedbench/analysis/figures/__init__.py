@@ -1,0 +1,124 @@
+"""The figures of a study: each drawn from the evidence alone, with its caption beside it, not in it.
+
+draw_all(evidence, analyses, Path("figures"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from fedbench.analysis import style
+from fedbench.analysis.analyses import Analyses, in_order
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.figures import (
+    alignment,
+    cost,
+    curves,
+    discriminators,
+    distributions,
+    forest,
+    gallery,
+    qualitative,
+    ranks,
+    transfer,
+)
+from fedbench.analysis.figures.scene import Scene, Sketch, Skipped
+from fedbench.files import write_text
+
+
+class Figure(NamedTuple):
+    """One kind of figure: what it is called, and how it is drawn for a condition (or :class:`Skipped` is raised)."""
+
+    title: str
+    draw: Callable[[Scene], Sketch]
+
+
+FIGURES: dict[str, Figure] = {
+    "gallery": Figure("What the modalities look like", gallery.draw),
+    "curves": Figure("Validation during training", curves.draw),
+    "distributions": Figure("Scores of patients", distributions.draw),
+    "transfer": Figure("From one modality to another", transfer.draw),
+    "forest": Figure("Differences to the reference", forest.draw),
+    "ranks": Figure("Mean ranks", ranks.draw_differences),
+    "stability": Figure("How firm the ranking is", ranks.draw_stability),
+    "qualitative": Figure("What the algorithms drew", qualitative.draw),
+    "alignment": Figure("Features by modality", alignment.draw),
+    "cost": Figure("What a Dice costs", cost.draw),
+    "discriminators": Figure("Health of the discriminators", discriminators.draw),
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of a condition.
+
+    Attributes:
+        name: its key in :data:`FIGURES`.
+        caption: plain text; names from data in it are not escaped.
+        files: the PDF and the PNG; none where the figure was skipped.
+        reason: why it was skipped; empty where it was not.
+    """
+
+    name: str
+    title: str
+    condition: Condition
+    caption: str = ""
+    files: tuple[Path, ...] = ()
+    reason: str = ""
+
+
+def draw_all(
+    evidence: Evidence,
+    analyses: Analyses,
+    target: Path,
+    names: Sequence[str] | None = None,
+    watch: Callable[[Drawn], None] = lambda _: None,
+) -> list[Drawn]:
+    """Draw every figure of every condition as ``<condition>.<name>.pdf`` and ``.png`` in ``target``.
+
+    Args:
+        names: only these of :data:`FIGURES`; None takes all.
+        watch: called after each figure.
+
+    Returns:
+        one per condition and figure, in this order; those that a condition cannot have with the reason.
+    """
+    known = known_labels(analyses)
+    drawn = []
+    for condition in evidence.conditions:
+        scene = Scene(analyses, condition, known)
+        for name in names or FIGURES:
+            drawn.append(draw_one(scene, name, target))
+            watch(drawn[-1])
+    return drawn
+
+
+def draw_one(scene: Scene, name: str, target: Path) -> Drawn:
+    """Draw one figure of one condition and save it in ``target``."""
+    figure = FIGURES[name]
+    try:
+        with style.apply_style():
+            sketch = figure.draw(scene)
+            files = style.save(sketch.figure, target / f"{scene.condition.name}.{name}")
+    except Skipped as reason:
+        return Drawn(name, figure.title, scene.condition, reason=str(reason))
+    return Drawn(name, figure.title, scene.condition, sketch.caption, tuple(files))
+
+
+def write_captions(drawn: Sequence[Drawn], target: Path) -> Path:
+    """Write ``captions.txt``: per figure its files and caption, or why there is none."""
+    texts = []
+    for one in drawn:
+        names = " · ".join(file.name for file in one.files)
+        texts.append(f"{one.condition.title}: {one.title}\n{names or 'not drawn'}\n{one.caption or one.reason}\n")
+    file = target / "captions.txt"
+    write_text(file, "\n".join(texts))
+    return file
+
+
+def known_labels(analyses: Analyses) -> tuple[str, ...]:
+    """Return the labels of all conditions: what colours and markers depend on."""
+    return tuple(in_order(label for condition in analyses.conditions for label in analyses.algorithms(condition)))

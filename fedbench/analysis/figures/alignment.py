@@ -1,0 +1,92 @@
+"""Whether the modalities look alike to the network: its bottleneck features, by modality."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedbench.analysis import style
+from fedbench.analysis.figures.distance import COMPONENTS, Samples, mean_proxy_distance, principal_components
+from fedbench.analysis.figures.lettering import TEXT_LINE, fold, handle_of, legend_columns, lines_of, name_handles
+from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
+from fedbench.views import read_key
+
+ACROSS = 5
+EDGE = 1.25  # inches of a panel
+MARKER = 9.0  # points squared
+
+
+def draw(scene: Scene) -> Sketch:
+    """Draw the first two principal components of the features of test images, one panel per algorithm."""
+    found = {label: samples for label in scene.labels if (samples := gather(scene, label)) is not None}
+    if not found:
+        raise Skipped("no features of test images were kept")
+    across = min(ACROSS, len(found))
+    down = -(-len(found) // across)
+    titles = [fold(style.display_name(label), EDGE) for label in found]
+    tall = EDGE + 0.31 + TEXT_LINE * lines_of(titles)
+    figure = Figure(figsize=(max(style.COLUMN, style.PAGE * across / ACROSS), down * tall + 0.2))
+    panels = figure.subplots(down, across, squeeze=False)
+    for panel in panels.flat[len(found) :]:
+        panel.set_axis_off()
+    for panel, title, samples in zip(panels.flat, titles, found.values(), strict=False):
+        components = principal_components(samples.features)
+        points = components.points[:, :2]
+        for modality in scene.modalities:
+            own, look = samples.modality == modality, style.look_of_group(modality, scene.modalities)
+            panel.scatter(
+                *points[own].T, s=MARKER, marker=look.marker, color=look.colour, alpha=0.55, linewidths=0,
+                rasterized=True, label=modality,
+            )  # fmt: skip
+        trained = samples._replace(features=components.points).of(
+            *(m for m in scene.modalities if m != scene.condition.unseen)
+        )
+        distance = mean_proxy_distance(trained)
+        panel.set_title(f"{title}\nA-distance {'–' if np.isnan(distance) else f'{distance:.2f}'}")
+        panel.set_xlabel(f"PC1 {components.shares[0]:.0%}, PC2 {components.shares[1]:.0%}", fontsize=style.SMALLEST)
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(True)
+        panel.margins(0.08)
+    names = [scene.modality_name(m) for m in scene.modalities]
+    looks = [style.look_of_group(m, scene.modalities) for m in scene.modalities]
+    handles = [handle_of(look) for look in looks]
+    columns = legend_columns(names, figure.get_figwidth())
+    name_handles(figure, handles, names, loc="outside lower center", ncols=columns)
+    return Sketch(figure, sentences(*_caption(scene), scene.footnote(list(found))))
+
+
+def gather(scene: Scene, label: str) -> Samples | None:
+    """Return the features of the shown run's models on test images; None if none were kept.
+
+    A model that all clients share sees every modality; where every client has its own, it sees its own modality (of
+    several clients with one modality: the first by name).
+    """
+    setting, kind = scene.deployments[label]
+    run = scene.shown_runs.get(setting)
+    kept = {} if run is None else scene.evidence.features(run)
+    owners = scene.cases.drop_duplicates("client").sort_values("client").drop_duplicates("client_modality")
+    owner_of = dict(zip(owners["client_modality"], owners["client"], strict=True))
+    cases = scene.cases[["case", "modality", "patient"]].drop_duplicates("case")
+    of_case = {case: (modality, patient) for case, modality, patient in cases.itertuples(index=False)}
+    parts = []
+    for key, values in sorted(kept.items()):
+        of_kind, client, case = read_key(key)
+        modality, patient = of_case.get(case, ("", ""))
+        if of_kind == kind and modality and client in ("", owner_of.get(modality)):
+            parts.append((values, [modality] * len(values), [patient] * len(values)))
+    if not parts:
+        return None
+    features, modalities, patients = zip(*parts, strict=True)
+    return Samples(np.concatenate(features), np.concatenate(modalities), np.concatenate(patients))
+
+
+def _caption(scene: Scene) -> list[str]:
+    return [
+        f"Bottleneck features of test images ({scene.condition.title}, {scene.shown_trial}, models of the last round), "
+        "averaged over space: first two principal components of the standardised features, each algorithm for itself, "
+        "with their share of the variance. A point is a slice (up to eight of a case) or a picture. Where every client "
+        "has its own model, each modality is seen by its own client's; where they share one, all are seen by that.",
+        "A-distance: proxy of Ben-David et al., 2 (1 - 2 e) with the error e of a ridge classifier of two modalities "
+        f"on {COMPONENTS} components, cross-validated over patients; mean over pairs of training modalities. 0: not to "
+        "be told apart, 2: perfectly.",
+    ]

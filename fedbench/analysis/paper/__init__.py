@@ -1,0 +1,1 @@
+"""What ``fedbench paper`` puts into ``paper/``: numbers, sentences, tables and figures, all from published results."""

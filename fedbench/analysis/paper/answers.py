@@ -1,0 +1,244 @@
+"""The answers to the paper's questions over all conditions, in words that the tests choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
+from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.paper.training import Training
+from fedbench.analysis.paper.verdicts import Comparison, Tally, Verdict, focus, judge, rivals, tally
+from fedbench.analysis.protocol import PRIMARY
+from fedbench.analysis.ranking import consensus
+from fedbench.analysis.rows import counted
+
+NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
+
+
+def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) -> None:
+    """Define the macros of abstract, discussion and conclusion.
+
+    Args:
+        trainings: of each part, by its key.
+    """
+    whole = [part for part in study.parts if not part.condition.unseen]
+    crossed = [part for part in whole if "cross" in part.relations]
+    held_out = [part for part in study.parts if "unseen" in part.relations]
+    cross, unseen = _studied(crossed, "cross"), _studied(held_out, "unseen")
+    to_reference = [c for c in cross if c.other == c.reference]
+    if held_out:
+        last = _in_words(numbers, "unseen", unseen, "on a modality that nobody trained on")
+    else:
+        last = "No published condition leaves a modality out of training, so nothing can be said of unseen modalities."
+    texts = {
+        "in": _reference_beaten(numbers, [part for part in whole if "in" in part.relations]),
+        "federation": _federation(numbers, crossed),
+        "cross": _in_words(numbers, "cross", cross, "on modalities that a client does not hold"),
+        "variants": _by_variant(numbers, cross),
+        "room": _room(numbers, to_reference),
+        "unseen": last,
+        "short": _short(numbers, tally(to_reference), to_reference),
+        "luck": _luck(numbers, whole),
+        "consensus": _consensus(study),
+        "alignment": _alignment(numbers, [(part, trainings[part.key]) for part in whole]),
+        "cost": _cost(numbers, [(part, trainings[part.key]) for part in study.parts]),
+    }
+    for name, text in texts.items():
+        numbers.put("answer", name, text=text)
+
+
+def _studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
+    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm."""
+    comparisons = []
+    for part in parts:
+        analysis = part.get(relation)
+        labels = analysis.matrix.algorithms
+        comparisons += [judge(analysis, a, b) for a in focus(labels) for b in rivals(labels)]
+    return comparisons
+
+
+def _in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], where: str) -> str:
+    """Say how the algorithms under study did against the others."""
+    if not comparisons:
+        return NONE_OF_FOCUS
+    counts = tally(comparisons)
+    total = numbers.put("fedda", relation, "comparisons", text=counted(counts.total, "comparison"))
+    better, same, worse = (
+        numbers.put("fedda", relation, name, text=str(value))
+        for name, value in (("better", counts.better), ("same", counts.same), ("worse", counts.worse))
+    )
+    lead = f"In {total}, by Dice {where}, of a variant of FedDA with another aggregation algorithm, FedDA was"
+    if counts.total in counts.values:
+        name = {counts.better: "better", counts.same: "not distinguishable", counts.worse: "worse"}[counts.total]
+        return f"{lead} {name}." if counts.total == 1 else f"{lead} {name} in every one."
+    return f"{lead} better in {better}, worse in {worse} and not distinguishable in {same}."
+
+
+def _short(numbers: Numbers, counts: Tally, comparisons: list[Comparison]) -> str:
+    """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?"""
+    if counts.total == 0:
+        return "we cannot say, for nothing published compares it with the reference"
+    reference = named(comparisons[0].other, False)
+    total = numbers.put("short", "total", text=counted(counts.total, "comparison"))
+    higher = numbers.put("short", "higher", text=str(_higher(comparisons)))
+    better = numbers.put("short", "better", text=str(counts.better))
+    worse = numbers.put("short", "worse", text=str(counts.worse))
+    if counts.better == counts.total:
+        return f"yes, it was better than {reference} in every condition and variant"
+    if counts.worse == counts.total:
+        return f"no, it was worse than {reference} in every condition and variant"
+    if counts.better:
+        return f"not in general; it was better than {reference} in {better} and worse in {worse} of {total}"
+    if counts.worse:
+        return f"no; it was better than {reference} in no condition and variant, and worse in {worse} of {total}"
+    return (
+        f"we found no evidence that it does; it was nowhere distinguishable from {reference} (its mean was the higher "
+        f"one in {higher} of {total})"
+    )
+
+
+def _higher(comparisons: Iterable[Comparison]) -> int:
+    """Return how often the mean was higher, whether significantly or not; of a metric of which more is better."""
+    return sum(float(c.row["mean"]) > 0 for c in comparisons)
+
+
+def _by_variant(numbers: Numbers, comparisons: list[Comparison]) -> str:
+    texts = []
+    for label in sorted({c.algorithm for c in comparisons}):
+        counts = tally([c for c in comparisons if c.algorithm == label])
+        better, total, worse = (
+            numbers.put("cross", label, name, text=str(value))
+            for name, value in (("better", counts.better), ("comparisons", counts.total), ("worse", counts.worse))
+        )
+        texts.append(f"{named(label, True)} was better in {better} and worse in {worse} of {total}")
+    return f"By variant: {'; '.join(texts)}." if texts else ""
+
+
+def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
+    """Say what the intervals of the undecided comparisons with the reference leave room for."""
+    undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
+    highs = [row["runs_high"] if np.isfinite(row["runs_high"]) else row["mean_high"] for row in undecided]
+    known = [h for h in highs if np.isfinite(h)]
+    if not known:
+        return ""
+    largest = numbers.put("largest gain left open", text=signed(max(known)))
+    return (
+        "Not distinguishable is not equal: where FedDA was not told from the reference, the largest gain that the "
+        f"intervals of the mean difference leave open is {largest} Dice."
+    )
+
+
+def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
+    """Say in how many conditions some algorithm was better than the reference on the clients' own modality."""
+    if not parts:
+        return "No published condition has scores on the clients' own modality."
+    winners: dict[str, list[str]] = {}
+    for part in parts:
+        analysis = part.get("in")
+        others = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
+        better = [a for a in others if judge(analysis, a, analysis.reference).verdict is Verdict.BETTER]
+        if better:
+            winners[part.title] = better
+    share = numbers.put("in", "won", text=out_of(len(winners), len(parts), "condition"))
+    reference = named(parts[0].primary.reference, False)
+    lead = f"On a client's own modality, another aggregation algorithm was better than {reference} in {share}"
+    if not winners:
+        return f"{lead}."
+    each = [
+        f"{escape(title)}: {words([named(a, is_reconstruction(a)) for a in labels])}"
+        for title, labels in winners.items()
+    ]
+    return f"{lead} ({'; '.join(each)})."
+
+
+def _federation(numbers: Numbers, parts: list[Part]) -> str:
+    """Say whether plain federation gives clients ability on other modalities at all."""
+    found = [
+        judge(part.get("cross"), part.get("cross").reference, "local")
+        for part in parts
+        if "local" in part.get("cross").matrix.algorithms and part.get("cross").reference != "local"
+    ]
+    if not found:
+        return "Training each client alone was not published, so what federation itself adds is not known."
+    higher = numbers.put("federation", "higher", text=out_of(_higher(found), len(found), "condition"))
+    better = numbers.put("federation", "better", text=out_of(tally(found).better, len(found), "condition"))
+    return (
+        f"On modalities that a client does not hold, {named(found[0].algorithm, False)} had a higher mean Dice than "
+        f"clients that train alone in {higher}, and was better by both tests in {better}."
+    )
+
+
+def _luck(numbers: Numbers, parts: list[Part]) -> str:
+    """Say how much of the differences to the reference is luck of training."""
+    shares = []
+    for part in parts:
+        split = part.primary.variance
+        rows = split[(split["of"] == "difference") & split["algorithm"].map(is_reconstruction)]
+        shares += [share for share in rows["seed_share"] if np.isfinite(share)]
+    if not shares:
+        return "With one seed, or without FedDA, the share of luck in a difference cannot be told."
+    low, high = _ends(numbers, "seed share", [percent(share / 100) for share in sorted(shares)])
+    return (
+        f"Of the variance of a patient's difference between FedDA and the reference, the seed of the training run made "
+        f"up {low} to {high}, depending on condition and variant."
+    )
+
+
+def _consensus(study: Study) -> str:
+    main = study.groups[0][1]
+    whole = [c for c in main.conditions if not c.unseen and main.primary(c) == PRIMARY]
+    if len(whole) < 2:
+        return ""
+    return escape(consensus([main.get(c).matrix for c in whole]).text)
+
+
+def _alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
+    """Say where the variants' features are nearer to each other than the reference's, and how discriminators fared."""
+    pairs = [
+        (training.distances[label], training.distances[part.primary.reference])
+        for part, training in measured
+        for label in focus(training.distances)
+        if part.primary.reference in training.distances
+    ]
+    accuracies = [value for _, training in measured for value in training.accuracy.values()]
+    sentences = []
+    if pairs:
+        nearer = numbers.put("nearer", text=str(sum(own < other for own, other in pairs)))
+        total = numbers.put("nearer", "of", text=str(len(pairs)))
+        sentences.append(
+            f"The proxy $\\mathcal{{A}}$-distance between modalities was smaller with a variant of FedDA than with the "
+            f"reference in {nearer} of {total} comparisons (of one training run each, so this describes and tests "
+            "nothing)."
+        )
+    if accuracies:
+        low, high = _ends(numbers, "discriminator accuracy", [number(v, 2) for v in sorted(accuracies)])
+        sentences.append(
+            f"Late in training the discriminators judged patches with an accuracy of {low} to {high}, where one half "
+            "means that they could not tell the features apart and one that nothing fools them."
+        )
+    return " ".join(sentences) or "No features were kept, so nothing can be said about alignment."
+
+
+def _cost(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
+    """Say how many times the reference's bytes and time the variants need."""
+    factors: dict[str, list[float]] = {"bytes": [], "time": []}
+    for part, training in measured:
+        reference = part.primary.reference
+        for kind, values in (("bytes", training.sent), ("time", training.seconds)):
+            if values.get(reference, 0.0) > 0:
+                factors[kind] += [values[label] / values[reference] for label in focus(values)]
+    if not factors["bytes"] or not factors["time"]:
+        return "The cost of FedDA against the reference was not measured."
+    ends = [_ends(numbers, f"cost {kind}", [number(v, 2) for v in sorted(values)]) for kind, values in factors.items()]
+    return (
+        "A run of FedDA sent {} to {} times the reference's bytes and took {} to {} times its time, depending on "
+        "condition and variant."
+    ).format(*ends[0], *ends[1])
+
+
+def _ends(numbers: Numbers, name: str, ordered: Sequence[str]) -> tuple[str, str]:
+    return numbers.put(name, "least", text=ordered[0]), numbers.put(name, "most", text=ordered[-1])

@@ -1,0 +1,118 @@
+"""``paper/`` from published results: every generated file, and ``made_from.json``, which says what from.
+
+Written file by file, ``made_from.json`` last; what an earlier study made and this one does not is removed. Files that
+people write (``main.tex``, ``references.bib``, ``README.md``) are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fedbench import store
+from fedbench.analysis.analyses import in_order
+from fedbench.analysis.figures import FIGURES, Drawn, draw_one, known_labels
+from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.paper.answers import answer
+from fedbench.analysis.paper.building import MADE_FROM
+from fedbench.analysis.paper.data import datasets_section
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.reliability import describe_reliability
+from fedbench.analysis.paper.sections import wanted, write_sections
+from fedbench.analysis.paper.setup import describe_setup
+from fedbench.analysis.paper.study import Study
+from fedbench.analysis.paper.training import measure
+from fedbench.files import sha256, write_text
+
+FORMAT = "fedbench paper 1"
+NUMBERS, GENERATED, SUPPLEMENT, DATASETS = "numbers.tex", "generated.tex", "supplement.tex", "datasets.tex"
+TABLES, FIGURES_FOLDER = "tables", "figures"
+
+
+def make(study: Study, target: Path, watch: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Write all generated files into ``target``; the same published results give the same text and tables.
+
+    Args:
+        watch: called with what is being made.
+
+    Returns:
+        the files, those of earlier results that were removed not among them.
+    """
+    before = recorded(target)
+    drawn = draw(study, target / FIGURES_FOLDER, watch)
+    watch("numbers, text and tables")
+    texts = write(study, drawn)
+    for name, text in texts.items():
+        write_text(target / name, text)
+    figures = {
+        path.relative_to(target).as_posix() for every in drawn.values() for figure in every for path in figure.files
+    }
+    for name in generated_files(target) - figures - texts.keys():
+        if name in before.get("text", {}) or name in before.get("figures", {}):
+            (target / name).unlink()
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "published": study.manifests,
+        "choices": vars(study.choices),
+        "text": {name: sha256(target / name) for name in sorted(texts)},
+        "figures": {name: sha256(target / name) for name in sorted(figures)},
+    }
+    if "pdf" in before:
+        record["pdf"] = before["pdf"]
+    store.write_json(target / MADE_FROM, record)
+    return [target / name for name in (*sorted(texts), *sorted(figures), MADE_FROM)]
+
+
+def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
+    """Return the generated text by path; figures must be drawn already, for their captions and sizes."""
+    numbers, known = Numbers(), known_in(study)
+    trainings = {part.key: measure(Scene(part.analyses, part.condition, known)) for part in study.parts}
+    describe_setup(numbers, study)
+    describe_reliability(numbers, study.parts)
+    answer(numbers, study, trainings)
+    sections = write_sections(numbers, study, drawn, trainings)
+    return {
+        NUMBERS: numbers.render(),
+        GENERATED: sections.body,
+        SUPPLEMENT: sections.supplement,
+        DATASETS: datasets_section(study),
+        **{f"{TABLES}/{name}.tex": text for name, text in sections.tables.items()},
+    }
+
+
+def draw(study: Study, folder: Path, watch: Callable[[str], None] = lambda _: None) -> dict[str, list[Drawn]]:
+    """Draw the figures as PDF; return them by the key of their part."""
+    known = known_in(study)
+    drawn: dict[str, list[Drawn]] = {}
+    for part in study.parts:
+        scene = Scene(part.analyses, part.condition, known)
+        for name in wanted(part, list(FIGURES)):
+            watch(f"figure {name} of {part.title}")
+            figure = draw_one(scene, name, folder / part.study if part.study else folder)
+            for path in figure.files:
+                if path.suffix != ".pdf":
+                    path.unlink()
+            kept = tuple(path for path in figure.files if path.suffix == ".pdf")
+            drawn.setdefault(part.key, []).append(Drawn(**{**vars(figure), "files": kept}))
+    return drawn
+
+
+def known_in(study: Study) -> tuple[str, ...]:
+    """Return the labels of all parts: what colours depend on."""
+    return tuple(in_order(label for _, analyses in study.groups for label in known_labels(analyses)))
+
+
+def recorded(target: Path) -> dict[str, Any]:
+    """Return what ``made_from.json`` says; empty where there is none."""
+    found = store.read_json(target / MADE_FROM)
+    return found if isinstance(found, dict) else {}
+
+
+def generated_files(target: Path) -> set[str]:
+    """Return the paths, relative to ``target``, of all files there that have a generated file's place."""
+    single = (NUMBERS, GENERATED, SUPPLEMENT, DATASETS)
+    found = {name for name in single if (target / name).is_file()}
+    for folder in (TABLES, FIGURES_FOLDER):
+        found |= {path.relative_to(target).as_posix() for path in (target / folder).rglob("*") if path.is_file()}
+    return found

@@ -1,0 +1,164 @@
+"""``generated.tex`` and ``supplement.tex``: a section per condition, with its sentences, tables and figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fedbench.analysis import style, tables_runs, tables_scores, tables_tests
+from fedbench.analysis.analyses import Analyses
+from fedbench.analysis.cells import Table
+from fedbench.analysis.evidence import Condition
+from fedbench.analysis.figures import Drawn
+from fedbench.analysis.formats import latex
+from fedbench.analysis.paper.data import is_generated
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import HEAD, Numbers
+from fedbench.analysis.paper.settings_table import settings_table
+from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.paper.telling import Teller, tell, tell_notes, tell_unseen
+from fedbench.analysis.paper.training import Training, tell_training
+from fedbench.analysis.rows import Endpoint
+
+BODY = ("forest",)  # figures of the text; the others are in the supplement
+SHOWCASE = "qualitative"  # in the text once, of the first dataset that is not generated
+LEFT_OUT = ("forest",)  # figures of a condition with a modality left out of training
+GAP = 2  # characters between columns
+WIDEST = 170  # characters of a table that can be read across a page
+BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
+HERE = "[!htbp]"  # where a float of the supplement stands
+POINTS = 72  # in an inch of a PDF
+
+
+@dataclass
+class Sections:
+    """The text with the tables that it shows, by file name without ending."""
+
+    body: str
+    supplement: str
+    tables: dict[str, str]
+
+
+def wanted(part: Part, known: Sequence[str]) -> list[str]:
+    """Return which of the ``known`` figures are drawn of a condition."""
+    return [name for name in known if not part.condition.unseen or name in LEFT_OUT]
+
+
+def write_sections(
+    numbers: Numbers, study: Study, figures: Mapping[str, Sequence[Drawn]], trainings: Mapping[str, Training]
+) -> Sections:
+    """Write both files.
+
+    Args:
+        figures: of each part, by its key; files lie in a folder ``figures`` beside the text.
+        trainings: of each part, by its key.
+    """
+    sections = Sections(HEAD, HEAD, {})
+    parts = study.parts
+    sections.supplement += _table(sections, settings_table(parts), "table", "")
+    whole = [part for part in parts if not part.condition.unseen]
+    real = [part for part in whole if not is_generated(part.condition.dataset)]
+    for part in whole:
+        shown = (*BODY, SHOWCASE) if part in (real or whole)[:1] else BODY
+        _whole(sections, Teller(numbers, part), figures[part.key], shown, trainings[part.key])
+    held_out = [part for part in parts if part.condition.unseen]
+    if held_out:
+        sections.body += "\n\\subsection{Modalities left out of training}\n"
+    for part in held_out:
+        _held_out(sections, Teller(numbers, part), figures[part.key])
+    for name, analyses in study.groups:
+        pooled = tables_scores.pooled_result(analyses)
+        if pooled is not None:
+            sections.body += _table(sections, pooled, "table*", name)
+    return sections
+
+
+def _whole(
+    sections: Sections, teller: Teller, figures: Sequence[Drawn], shown: Sequence[str], training: Training
+) -> None:
+    """Add a condition with nothing left out: sentences, main result and the figures ``shown`` to the text."""
+    part = teller.part
+    paragraphs = [*tell(teller), tell_training(teller, training), *tell_notes(part)]
+    sections.body += _heading("subsection", part, "sec") + "\n".join(paragraphs) + "\n"
+    sections.body += _table(sections, tables_scores.main_result(part.analyses, part.condition), "table*", part.study)
+    sections.body += "".join(_figure(part, drawn, body=True) for drawn in figures if drawn.name in shown)
+    sections.supplement += _heading("subsection", part, "sup")
+    wide = (tables_scores.by_modality, tables_scores.by_class)
+    _details(sections, part, [drawn for drawn in figures if drawn.name not in shown], wide)
+
+
+def _held_out(sections: Sections, teller: Teller, figures: Sequence[Drawn]) -> None:
+    """Add a condition with a modality left out: the sentences about it to the text, the rest to the supplement."""
+    part = teller.part
+    see = f"(Supplement \\ref{{sup:{part.key}}}.)"
+    sections.body += f"\\paragraph{{{escape(part.title)}.}} {tell_unseen(teller)} {see}\n"
+    paragraphs = [*tell(teller), *tell_notes(part)]
+    sections.supplement += _heading("subsection", part, "sup") + "\n".join(paragraphs) + "\n"
+    _details(sections, part, figures, (tables_scores.main_result,))
+
+
+def _details(
+    sections: Sections, part: Part, figures: Sequence[Drawn], more: Sequence[Callable[[Analyses, Condition], Table]]
+) -> None:
+    """Add the tables and figures that the text does not show to the supplement."""
+    analyses, condition = part.analyses, part.condition
+    made = [tables_tests.overview(analyses, condition)]
+    for relation in (r for r in part.relations if not condition.unseen or r == "unseen"):
+        made.append(tables_tests.comparisons(analyses, condition, Endpoint(relation, "dice", condition.unseen)))
+    made += [make(analyses, condition) for make in more]
+    made += [tables_runs.cost(analyses, condition), tables_runs.empties(analyses, condition)]
+    for table in made:
+        if characters(table) <= WIDEST:
+            sections.supplement += _table(sections, table, "table", part.study)
+        else:
+            title = escape(table.title)
+            sections.supplement += f"\n{title}: too wide for a page; \\texttt{{fedbench tables}} writes it.\n\n"
+    sections.supplement += "".join(_figure(part, drawn, body=False) for drawn in figures)
+    sections.supplement += "\\FloatBarrier\n"
+
+
+def characters(table: Table) -> int:
+    """Return how wide a table is, in characters of its own print (intervals are smaller)."""
+    widths: list[float] = [len(column.name) for column in table.columns]
+    for row in table.rows:
+        widths = [max(w, len(cell.text), 0.7 * len(cell.below)) for w, cell in zip(widths, row, strict=True)]
+    return round(sum(widths)) + GAP * len(widths)
+
+
+def _heading(level: str, part: Part, prefix: str) -> str:
+    return f"\n\\{level}{{{escape(part.title)}}}\\label{{{prefix}:{part.key}}}\n"
+
+
+def _table(sections: Sections, table: Table, environment: str, study: str) -> str:
+    """Keep a table's file and return its input."""
+    if study:
+        table = replace(table, name=f"{study}.{table.name}", title=f"{table.title} ({study})")
+    text = latex(table, environment)
+    sections.tables[table.name] = text if environment == "table*" else text.replace("[tbp]", HERE, 1)
+    return f"\\input{{tables/{table.name}.tex}}\n"
+
+
+def _figure(part: Part, drawn: Drawn, body: bool) -> str:
+    """Return the float of a figure; a figure that could not be drawn leaves its reason."""
+    title, caption = escape(drawn.title), escape(drawn.caption)
+    if not drawn.files:
+        return f"\n{title}: not drawn. {escape(drawn.reason)}\n\n"
+    file = next(path for path in drawn.files if path.suffix == ".pdf")
+    environment = "figure*" if body and width(file) > style.COLUMN + 0.1 else "figure"
+    inside = f"{part.study}/{file.name}" if part.study else file.name
+    return (
+        f"\\begin{{{environment}}}{'[tbp]' if body else HERE}\n\\centering\n"
+        f"\\includegraphics[max width=\\linewidth, max totalheight=0.82\\textheight]{{figures/{inside}}}\n"
+        f"\\caption{{\\textbf{{{title}.}} {caption}}}\n\\label{{fig:{part.key}.{drawn.name}}}\n\\end{{{environment}}}\n"
+    )
+
+
+def width(file: Path) -> float:
+    """Return the width of a PDF that matplotlib made, in inches."""
+    found = BOX.search(file.read_bytes())
+    if found is None:
+        raise ValueError(f"{file} says no page size")
+    left, _, right, _ = map(float, found.groups())
+    return (right - left) / POINTS

@@ -1,0 +1,197 @@
+"""What was run: the macros of the protocol and of the limits that follow from it, read from the runs themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fedbench.analysis.intervals import LEVEL
+from fedbench.analysis.paper.data import is_generated
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import Numbers, named, words
+from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.protocol import ALPHA
+from fedbench.analysis.rows import counted
+
+CONFIDENCE = f"{100 * LEVEL:g}\\%"
+ROUNDS = {"last": "the last round", "best-validation": "the round with the best mean validation Dice"}
+MISSING = {
+    "refuse": "No score is missing: the analysis refuses algorithms that lack one.",
+    "worst": "A missing score counts as the worst possible one.",
+    "complete-cases": "Only scores that every algorithm has are compared.",
+}
+NETWORKS = {"basicunet": "BasicUNet", "unet": "residual UNet", "segresnet": "SegResNet"}
+NORMS = {
+    "batch": "batch normalisation", "instance": "affine instance normalisation",
+    "instance-plain": "instance normalisation without parameters", "group": "group normalisation",
+}  # fmt: skip
+SCHEDULES = {"cosine": "decays over the rounds (cosine)", "constant": "is constant"}
+OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+LIBRARIES = {"torch": "PyTorch", "monai": "MONAI", "ray": "Ray", "python": "Python"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What determined some runs, as plain values; see ``identity`` in a run's ``run.json``."""
+
+    identities: list[dict[str, Any]]
+    versions: list[dict[str, str]]
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame) -> Settings:
+        """Read the settings of runs (as :attr:`fedbench.analysis.evidence.Evidence.runs`)."""
+        provenance = [json.loads(text) for text in runs["provenance"]]
+        return cls([json.loads(text) for text in runs["identity"]], [p.get("versions", {}) for p in provenance])
+
+    def values(self, section: str, key: str) -> list[Any]:
+        """Return the distinct values of a setting, sorted; ``None`` (what the dataset declares) is left out."""
+        found = {identity.get(section, {}).get(key) for identity in self.identities}
+        return sorted((value for value in found if value is not None), key=lambda v: (str(type(v)), v))
+
+
+def describe_setup(numbers: Numbers, study: Study) -> None:
+    """Define the macros that state the setup."""
+    parts = study.parts
+    runs = pd.concat([analyses.evidence.runs for _, analyses in study.groups], ignore_index=True)
+    settings = Settings.of(runs)
+    datasets = sorted({part.condition.dataset for part in parts})
+    labels = {label for part in parts for label in part.labels}
+    texts = {
+        "datasets": counted(len(datasets), "data set"),
+        "dataset names": names(datasets),
+        "conditions": counted(len(parts), "condition"),
+        "number of runs": str(len(runs)),
+        "number of algorithms": str(runs["setting"].nunique()),
+        "number of labels": str(len(labels)),
+        "seeds": span((_runs(part)["seed"].nunique() for part in parts), "seed"),
+        "training rounds": span(settings.values("training", "rounds"), "round"),
+        "local epochs": span(settings.values("training", "local_epochs"), "epoch"),
+        "batch size": listed(settings.values("training", "batch_size")),
+        "learning rate": listed(settings.values("training", "lr")),
+        "optimiser": listed(settings.values("training", "optimizer"), OPTIMISERS),
+        "schedule": listed(settings.values("training", "schedule"), SCHEDULES),
+        "network": listed(settings.values("model", "name"), NETWORKS),
+        "norm": listed(settings.values("model", "norm"), NORMS),
+        "dimensions": listed(settings.values("model", "spatial_dims"), {2: "two", 3: "three"}),
+        "test share": _test_share(settings),
+        "validation share": f"{_percentages(settings.values('data', 'val_fraction'))} of the others",
+        "nsd tolerance": _tolerances(settings, parts),
+        "selection rule": ROUNDS[study.choices.selection],
+        "missing rule": MISSING[study.choices.missing],
+        "reference": named(study.choices.reference, False),
+        "level": f"{ALPHA:g}",
+        "confidence": CONFIDENCE,
+        "budget": budget(parts),
+        "software": listed([f"{name} {_versions(settings, key)}" for key, name in LIBRARIES.items()]),
+        "limit dimensions": _limit_dimensions(settings.values("model", "spatial_dims")),
+        "limit phantoms": _limit_phantoms(datasets),
+        "limit patients": _limit_patients(parts),
+        "limit norms": _limit_norms(settings.values("model", "norm")),
+        "limit seeds": _limit_seeds(parts),
+    }
+    for name, text in texts.items():
+        numbers.put(*name.split(), text=text)
+
+
+def budget(parts: Iterable[Part]) -> str:
+    """Say whether all algorithms of a condition took the same number of optimiser steps with each seed and fold."""
+    unequal = []
+    for part in parts:
+        runs = _runs(part)
+        steps = runs.groupby(["seed", "fold"])["steps"].agg(["min", "max"])
+        if (steps["min"] < steps["max"]).any():
+            unequal.append(f"{escape(part.title)} ({runs['steps'].min()} to {runs['steps'].max()})")
+    if not unequal:
+        return (
+            "Within a condition, seed and fold all algorithms took exactly the same number of optimiser steps; the "
+            "stored runs were checked for it."
+        )
+    return (
+        f"The number of optimiser steps \\emph{{differs}} between algorithms in {words(unequal)}: the budgets there "
+        "are not equal."
+    )
+
+
+def names(of: Iterable[str]) -> str:
+    """Return names from data, as the paper writes them."""
+    return words([f"\\textsf{{{escape(name)}}}" for name in of])
+
+
+def span(values: Iterable[int], noun: str) -> str:
+    """``[3] -> 3 seeds``, ``[2, 3, 5] -> 2 to 5 seeds``."""
+    every = sorted(values)
+    if not every:
+        return f"an unknown number of {noun}s"
+    return counted(every[0], noun) if every[0] == every[-1] else f"{every[0]} to {every[-1]} {noun}s"
+
+
+def listed(values: Iterable[Any], called: dict[Any, str] | None = None) -> str:
+    """Return values as text; by another name where they have one."""
+    texts = [(called or {}).get(v) or escape(f"{v:g}" if isinstance(v, float) else str(v)) for v in values]
+    return words(texts, "an unknown value")
+
+
+def _runs(part: Part) -> pd.DataFrame:
+    return part.analyses.results(part.condition).runs
+
+
+def _percentages(shares: Iterable[float]) -> str:
+    return words([f"{100 * share:g}\\%" for share in shares], "an unknown share")
+
+
+def _test_share(settings: Settings) -> str:
+    folds = settings.values("data", "folds")
+    if folds:
+        return f"each of {span(folds, 'fold')} in turn"
+    return f"{_percentages(settings.values('data', 'test_fraction'))} of the patients"
+
+
+def _tolerances(settings: Settings, parts: Iterable[Part]) -> str:
+    units = sorted({part.analyses.unit(part.condition) for part in parts})
+    return words([f"{listed(settings.values('evaluation', f'nsd_tolerance_{u}'))}\\,{escape(u)}" for u in units])
+
+
+def _versions(settings: Settings, key: str) -> str:
+    return ", ".join(sorted({v[key] for v in settings.versions if key in v})) or "(unknown)"
+
+
+def _limit_dimensions(dims: list[int]) -> str:
+    if dims == [2]:
+        return "The networks are two-dimensional: they see slices, and what holds for them need not hold in 3-D."
+    if dims == [3]:
+        return "The networks are three-dimensional and see patches; two-dimensional ones may rank otherwise."
+    return "Networks of two and of three dimensions were used, and not compared with each other."
+
+
+def _limit_phantoms(datasets: list[str]) -> str:
+    phantoms = [name for name in datasets if is_generated(name)]
+    if not phantoms:
+        return ""
+    only = " No image of a patient was used." if len(phantoms) == len(datasets) else ""
+    return (
+        f"Generated phantoms ({names(phantoms)}) are cartoons of anatomy whose modalities share every shape; they show "
+        f"how algorithms behave under a change of contrast alone, and stand for no patient.{only}"
+    )
+
+
+def _limit_patients(parts: Iterable[Part]) -> str:
+    return f"A condition has {span((len(part.primary.matrix.values) for part in parts), 'test patient')}."
+
+
+def _limit_seeds(parts: Iterable[Part]) -> str:
+    if all(len(part.primary.matrix.seeds) > 1 for part in parts):
+        return ""
+    return "With one seed there is no test over runs, and by our rule no difference is named there."
+
+
+def _limit_norms(norms: list[str]) -> str:
+    if len(norms) != 1:
+        return "Kinds of normalisation layers are compared only across studies, each with the same kind for all."
+    return (
+        f"All networks use {NORMS.get(norms[0], escape(norms[0]))}. Averaged over modalities, some kinds of "
+        "normalisation lose more than others, so with another kind an algorithm may add more or less."
+    )

@@ -1,0 +1,121 @@
+"""What the paper is about: every published condition, each a :class:`Part` of it.
+
+Published folders whose conditions differ are one study. A folder that holds a condition again (the same data with
+other normalisation layers, say) is a study of its own beside it, named after the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedbench.analysis.analyses import Analyses, Choices, Settled
+from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.rows import Endpoint
+from fedbench.errors import UserError
+from fedbench.files import sha256
+from fedbench.suite import safe
+
+HOW = "`fedbench publish` turns finished runs into published tables; see results/README.md."
+
+
+@dataclass(frozen=True)
+class Part:
+    """One condition of one study.
+
+    Attributes:
+        study: the published folder it comes from where that holds a condition again; else empty.
+    """
+
+    analyses: Analyses
+    condition: Condition
+    study: str = ""
+
+    @property
+    def key(self) -> str:
+        """As in the name of a file or a macro; unique."""
+        return f"{self.study}.{self.condition.name}" if self.study else self.condition.name
+
+    @property
+    def title(self) -> str:
+        """As in a heading; not escaped."""
+        return f"{self.condition.title} ({self.study})" if self.study else self.condition.title
+
+    @property
+    def relations(self) -> list[str]:
+        """The relations of client to scored modality that occur."""
+        return self.analyses.relations(self.condition)
+
+    @property
+    def labels(self) -> list[str]:
+        """The algorithms, in the order of tables."""
+        return self.analyses.algorithms(self.condition)
+
+    def get(self, relation: str, metric: str = "dice") -> Analysis:
+        """Return the analysis of an endpoint."""
+        return self.analyses.get(self.condition, Endpoint(relation, metric, self.condition.unseen))
+
+    @property
+    def primary(self) -> Analysis:
+        """The analysis of the primary endpoint."""
+        return self.analyses.get(self.condition)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything published.
+
+    Attributes:
+        groups: name (``""`` for the main one) and analyses of conditions that all differ.
+        manifests: sha256 of each published folder's manifest, by the folder's name.
+    """
+
+    groups: tuple[tuple[str, Analyses], ...]
+    manifests: dict[str, str]
+
+    @property
+    def parts(self) -> list[Part]:
+        """Every condition, those with nothing left out first."""
+        every = [Part(analyses, c, name) for name, analyses in self.groups for c in analyses.conditions]
+        return sorted(every, key=lambda part: bool(part.condition.unseen))
+
+    @property
+    def choices(self) -> Settled:
+        """What was chosen of the protocol."""
+        return self.groups[0][1].choices
+
+
+def read_study(root: Path, choices: Choices | None = None) -> Study:
+    """Read everything published under ``root``, or the one published folder ``root``.
+
+    Raises:
+        UserError: nothing is published there, or a file does not match its checksum.
+    """
+    folders = folders_of(root)
+    if not folders:
+        raise UserError(f"nothing published yet in {root}: no published folder there. {HOW}")
+    main: list[Evidence] = []
+    others: list[tuple[str, Evidence]] = []
+    for folder in folders:
+        evidence = read_evidence(folder)
+        taken = {condition for part in main for condition in part.conditions}
+        if taken.isdisjoint(evidence.conditions):
+            main.append(evidence)
+        else:
+            others.append((safe(folder.name), evidence))
+    merged = main[0] if len(main) == 1 else merge(main)
+    return study_of([("", merged), *others], choices, {f.name: sha256(f / MANIFEST) for f in folders})
+
+
+def study_of(
+    sources: Sequence[tuple[str, Evidence]], choices: Choices | None = None, manifests: dict[str, str] | None = None
+) -> Study:
+    """Return the study of evidence that is at hand, by name."""
+    return Study(tuple((name, Analyses(evidence, choices)) for name, evidence in sources), manifests or {})
+
+
+def folders_of(root: Path) -> list[Path]:
+    """Return the published folders that ``root`` is or holds."""
+    return [root] if (root / MANIFEST).is_file() else published_folders(root)

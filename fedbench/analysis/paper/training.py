@@ -1,0 +1,126 @@
+"""What training cost and what became of the features: bytes, seconds, proxy A-distance, discriminators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fedbench.analysis.figures.alignment import gather
+from fedbench.analysis.figures.cost import TRAFFIC
+from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
+from fedbench.analysis.figures.distance import mean_proxy_distance
+from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.paper.numbers import number
+from fedbench.analysis.paper.telling import Teller
+from fedbench.analysis.paper.verdicts import focus
+from fedbench.analysis.summary import human_bytes, minutes
+
+LATE = 0.75  # of the rounds; discriminators are judged after it
+
+
+@dataclass(frozen=True)
+class Training:
+    """Measurements of one condition; all by label or setting, NaN left out.
+
+    Attributes:
+        sent: bytes per round, both ways, all clients.
+        seconds: per run.
+        distances: proxy A-distance, mean over pairs of the modalities that were trained on; of the first seed.
+        accuracy: of discriminators on patches, mean over clients, seeds and the last quarter of the rounds.
+        loss: of discriminators, likewise.
+    """
+
+    sent: Mapping[str, float]
+    seconds: Mapping[str, float]
+    distances: Mapping[str, float]
+    accuracy: Mapping[str, float]
+    loss: Mapping[str, float]
+
+
+def measure(scene: Scene) -> Training:
+    """Collect the measurements of a condition."""
+    results = scene.analyses.results(scene.condition)
+    rounds = results.rounds
+    traffic = rounds[rounds["metric"].isin(TRAFFIC)]
+    per_round = traffic.groupby(["setting", "run_id", "round"], observed=True)["value"].sum()
+    late = rounds[rounds["round"] >= LATE * (rounds.groupby("run_id")["round"].transform("max") + 1)]
+    return Training(
+        _known(per_round.groupby("setting").mean()),
+        _known(results.runs.groupby("setting")["seconds"].mean()),
+        _known({label: _distance(scene, label) for label in scene.labels}),
+        _known(late[late["metric"] == ACCURACY].groupby("setting", observed=True)["value"].mean()),
+        _known(late[late["metric"] == LOSS].groupby("setting", observed=True)["value"].mean()),
+    )
+
+
+def tell_training(teller: Teller, training: Training) -> str:
+    """Return the paragraph on cost, features and discriminators, in LaTeX."""
+    reference = teller.part.primary.reference
+    sentences = [_cost(teller, training, reference), _aligned(teller, training, reference), _judged(teller, training)]
+    return "\\paragraph{Cost and features.} " + "\n".join(s for s in sentences if s)
+
+
+def _cost(teller: Teller, training: Training, reference: str) -> str:
+    if reference not in training.sent or reference not in training.seconds:
+        return ""
+    put = teller.put
+    sent = put("sent", reference, text=human_bytes(training.sent[reference]).replace(" ", "\\,"))
+    time = put("time", reference, text=minutes(training.seconds[reference]))
+    text = (
+        f"{teller.name(reference)} sent {sent} per round, both ways and over all clients, and a run took {time} "
+        "(minutes:seconds)"
+    )
+    others = [
+        f"{teller.name(label)} {put('sent', label, 'factor', text=factor(training.sent, label, reference))} times the "
+        f"bytes and {put('time', label, 'factor', text=factor(training.seconds, label, reference))} times the time"
+        for label in focus(training.sent)
+        if label != reference and label in training.seconds
+    ]
+    return f"{text}; {'; '.join(others)}." if others else f"{text}."
+
+
+def factor(values: Mapping[str, float], label: str, reference: str) -> str:
+    """Return how many times the reference's value it is, as text."""
+    return number(values[label] / values[reference], 2) if values[reference] > 0 else "--"
+
+
+def _aligned(teller: Teller, training: Training, reference: str) -> str:
+    shown = [label for label in (reference, *focus(training.distances)) if label in training.distances]
+    if not shown:
+        return ""
+    each = [
+        f"{teller.name(a)} {teller.put('distance', a, text=number(training.distances[a], 2))}"
+        for a in dict.fromkeys(shown)
+    ]
+    return (
+        "Proxy $\\mathcal{A}$-distance between the modalities' bottleneck features (zero: a linear classifier cannot "
+        f"tell them apart; two: it always can; one training run, so without a test): {'; '.join(each)}."
+    )
+
+
+def _judged(teller: Teller, training: Training) -> str:
+    each = []
+    for setting in sorted(training.accuracy):
+        accuracy = teller.put("discriminator accuracy", setting, text=number(training.accuracy[setting], 2))
+        loss = teller.put("discriminator loss", setting, text=number(training.loss.get(setting, np.nan), 2))
+        each.append(f"{teller.name(setting)} accuracy {accuracy}, loss {loss}")
+    if not each:
+        return ""
+    return (
+        f"Discriminators in the last quarter of the rounds (accuracy one half and loss $\\ln 2$: undecided; accuracy "
+        f"one: they have won): {'; '.join(each)}."
+    )
+
+
+def _distance(scene: Scene, label: str) -> float:
+    samples = gather(scene, label)
+    if samples is None:
+        return float("nan")
+    return mean_proxy_distance(samples.of(*(m for m in scene.modalities if m != scene.condition.unseen)))
+
+
+def _known(values: Mapping[str, float] | pd.Series) -> dict[str, float]:
+    return {str(k): float(v) for k, v in values.items() if np.isfinite(v)}

@@ -1,0 +1,103 @@
+"""Better, worse or not distinguishable: the only words the paper has for a comparison, and when it may use them.
+
+A difference is named if Holm-corrected Wilcoxon over patients *and* the Holm-corrected test over patients and training
+runs are significant, and point the same way. With one seed there is no test over runs, so no difference is named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+
+from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.protocol import ALPHA, Analysis
+
+
+class Verdict(StrEnum):
+    """What a comparison came to."""
+
+    BETTER = "better than"
+    SAME = "not distinguishable from"
+    WORSE = "worse than"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One algorithm against another.
+
+    Attributes:
+        reference: of the analysis.
+        row: of :attr:`Analysis.pairwise`, ``algorithm`` minus ``other``.
+        p: over patients, corrected by Holm over the declared family (over all pairs for a pair outside of it).
+        runs_p: over patients and runs, corrected alike; NaN with one seed.
+    """
+
+    algorithm: str
+    other: str
+    reference: str
+    row: pd.Series
+    p: float
+    runs_p: float
+    verdict: Verdict
+
+    @property
+    def patients_only(self) -> bool:
+        """Whether the trained models differ, but nothing shows that training anew would give the difference again."""
+        return self.p < ALPHA and self.verdict is Verdict.SAME
+
+
+def judge(analysis: Analysis, algorithm: str, other: str) -> Comparison:
+    """Compare two algorithms of an analysis.
+
+    Raises:
+        KeyError: there is no such pair.
+    """
+    row = analysis.comparison(algorithm, other)
+    family = "_holm" if row["declared"] else "_holm_all"
+    p, runs_p = float(row[f"p{family}"]), float(row[f"runs_p{family}"])
+    by_mean = np.sign(row["mean"]) * (1 if analysis.matrix.endpoint.higher_is_better else -1)
+    by_ranks = {algorithm: 1, other: -1}.get(str(row["favours"]), 0)
+    verdict = Verdict.SAME
+    if p < ALPHA and runs_p < ALPHA and by_mean == by_ranks != 0:
+        verdict = Verdict.BETTER if by_ranks > 0 else Verdict.WORSE
+    return Comparison(algorithm, other, analysis.reference, row, p, runs_p, verdict)
+
+
+def focus(labels: Iterable[str]) -> list[str]:
+    """Return the algorithms under study."""
+    return [label for label in labels if is_reconstruction(label)]
+
+
+def rivals(labels: Iterable[str]) -> list[str]:
+    """Return the other aggregation algorithms: neither under study nor a reference point."""
+    return [label for label in labels if not is_reconstruction(label) and not is_reference_point(label)]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often each verdict was given."""
+
+    better: int
+    same: int
+    worse: int
+
+    @property
+    def total(self) -> int:
+        """All comparisons."""
+        return sum(self.values)
+
+    @property
+    def values(self) -> tuple[int, int, int]:
+        """The three counts."""
+        return self.better, self.same, self.worse
+
+
+def tally(comparisons: Sequence[Comparison]) -> Tally:
+    """Count the verdicts."""
+    counts = Counter(c.verdict for c in comparisons)
+    return Tally(counts[Verdict.BETTER], counts[Verdict.SAME], counts[Verdict.WORSE])

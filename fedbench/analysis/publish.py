@@ -1,0 +1,167 @@
+"""From run folders to a small folder that is committed: the tables of all runs, and pictures of a few cases.
+
+What tables are made from is published whole, so tables come out the same from either. Figures get the cases that
+:mod:`fedbench.analysis.choice` chooses, and some of the features. The same runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedbench import __version__, store
+from fedbench.analysis.analyses import Analyses
+from fedbench.analysis.evidence import FORMAT, MANIFEST, TABLES, Evidence, read_manifest
+from fedbench.analysis.publish_pictures import write_features, write_pictures
+from fedbench.analysis.rows import listed
+from fedbench.errors import UserError
+from fedbench.files import sha256
+from fedbench.suite import safe
+
+UNUSED = ("volume_truth", "volume_prediction")  # columns of cases that nothing reads
+
+
+def publish(
+    analyses: Analyses, target: Path, title: str = "", unfinished: Sequence[tuple[str, str]] = (), replace: bool = False
+) -> dict[str, int]:
+    """Write the evidence of a results folder to ``target``.
+
+    Args:
+        unfinished: (run id, state) of runs that belong here but did not finish.
+        replace: overwrite what was published there before; other files of the folder stay.
+
+    Returns:
+        bytes by file name.
+
+    Raises:
+        UserError: a bad name, runs of several versions, something else or (without ``replace``) published results in
+            ``target``, or a condition that cannot be analysed.
+    """
+    evidence = analyses.evidence
+    if safe(target.name) != target.name:
+        raise UserError(f"cannot publish as '{target.name}': use letters, digits and dashes.")
+    _check_target(target, replace)
+    code = one_version(evidence)
+    names = [condition.name for condition in evidence.conditions]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two datasets of these results would share the files '{listed(twice)}'; publish them apart.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+        part = Path(temporary)
+        chosen = {c.title: write_pictures(analyses, c, part) for c in evidence.conditions}
+        frames = {
+            "runs": _without_paths(evidence.runs),
+            "cases": evidence.cases.drop(columns=[c for c in UNUSED if c in evidence.cases]),
+            "rounds": evidence.rounds,
+        }
+        for name, frame in frames.items():
+            _write_frame(part / f"{name}.parquet", _settings_without_paths(frame))
+        write_features(evidence, part / f"{TABLES[-1]}.parquet")
+        files = sorted(file.name for file in part.iterdir())
+        manifest = {
+            "format": FORMAT, "name": target.name, "title": title, "published by": __version__, "runs by": code,
+            "versions": _versions(evidence), "reference": analyses.choices.reference,
+            "selection": analyses.choices.selection, "chosen cases": chosen, "unfinished": dict(sorted(unfinished)),
+            "sha256": {name: sha256(part / name) for name in files},
+        }  # fmt: skip
+        _install(part, target, files, manifest)
+    return {name: (target / name).stat().st_size for name in [MANIFEST, *files]}
+
+
+def one_version(evidence: Evidence) -> dict[str, str]:
+    """Return version and code digest of the harness that made all runs.
+
+    Raises:
+        UserError: they were made by several.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for run_id, text in zip(evidence.runs["run_id"], evidence.runs["identity"], strict=True):
+        identity = json.loads(text)
+        found.setdefault((str(identity["fedbench"]), str(identity["harness"])), []).append(str(run_id))
+    if len(found) > 1:
+        held = "; ".join(f"{version} ({code[:12]}): {listed(ids)}" for (version, code), ids in sorted(found.items()))
+        raise UserError(
+            f"{evidence.source}: the runs were made by {len(found)} versions of fedbench's code ({held}), so they are "
+            "not comparable. Publish the runs of one: --suite NAME takes those of today's code, or use another folder."
+        )
+    version, code = next(iter(found))
+    return {"fedbench": version, "harness": code}
+
+
+def _check_target(target: Path, replace: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / MANIFEST).is_file():
+        raise UserError(f"{target} is there and holds no published results; choose another name, or move it away.")
+    if not replace:
+        raise UserError(f"{target} holds published results; say --replace to overwrite them, or choose another name.")
+
+
+def _install(part: Path, target: Path, files: Sequence[str], manifest: dict[str, Any]) -> None:
+    """The old manifest goes first and the new one comes last: in between the folder is visibly not published."""
+    target.mkdir(exist_ok=True)
+    old = store.read_json(target / MANIFEST) or {}
+    (target / MANIFEST).unlink(missing_ok=True)
+    for name in old.get("sha256", {}):
+        (target / Path(name).name).unlink(missing_ok=True)
+    for name in files:
+        shutil.move(part / name, target / name)
+    store.write_json(target / MANIFEST, manifest)
+    read_manifest(target)
+
+
+def _versions(evidence: Evidence) -> dict[str, list[str]]:
+    """Packages -> the versions that runs were made with."""
+    found: dict[str, set[str]] = {}
+    for text in evidence.runs["provenance"].unique():
+        for name, version in json.loads(text)["versions"].items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+# -- frames --------------------------------------------------------------------------------------------------------
+
+
+def _write_frame(file: Path, frame: pd.DataFrame) -> None:
+    table = pa.Table.from_pandas(frame.reset_index(drop=True), preserve_index=False)
+    pq.write_table(table, file, compression="zstd", compression_level=12)
+
+
+def _without_paths(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return ``runs`` without folders of this machine, and its kernel's name, in identity and provenance."""
+
+    def cleaned(text: str) -> str:
+        content = _clean(json.loads(text))
+        if "hardware" in content and "system" in content["hardware"]:
+            content["hardware"]["system"] = str(content["hardware"]["system"]).partition("-")[0]
+        return json.dumps(content, sort_keys=True)
+
+    return runs.assign(**{column: runs[column].map(cleaned) for column in ("identity", "provenance")})
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_clean(inner) for inner in value]
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) and _is_path(value) else value
+
+
+def _is_path(text: str) -> bool:
+    return re.match(r"(/|~|\.\.?/|\\\\|[A-Za-z]:[/\\])", text) is not None
+
+
+def _settings_without_paths(frame: pd.DataFrame) -> pd.DataFrame:
+    """A parameter of an algorithm may be a path: the algorithm's name keeps the file's name only."""
+    names = frame["setting"].unique()
+    clean = {name: re.sub(r"(=\"?)([^\],\"]+)", lambda m: m[1] + _clean(m[2]), name) for name in names}
+    return frame if all(a == b for a, b in clean.items()) else frame.assign(setting=frame["setting"].map(clean))

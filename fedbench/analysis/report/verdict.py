@@ -1,0 +1,225 @@
+"""What can be said about a condition, in sentences made from the numbers and no further than they go.
+
+A difference is called significant only if Wilcoxon's test over patients is, after Holm's correction, and its signed
+ranks favour the same algorithm as the means; whether training anew would show it again is said apart (the test over
+runs). Local and centralised training are reference points: they are named, and win nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference_point
+from fedbench.analysis.best import standing
+from fedbench.analysis.evidence import Condition
+from fedbench.analysis.protocol import ALPHA, PRIMARY, Analysis
+from fedbench.analysis.ranking import Consensus, consensus
+from fedbench.analysis.rows import counted
+
+INDISTINCT = "not distinguishable"
+
+
+class Mark(NamedTuple):
+    """One algorithm in a verdict.
+
+    Attributes:
+        mean, low, high: of the endpoint, with its 95% interval over patients (NaN where there is none).
+        difference: to the reference, written out with its interval; empty for the reference itself.
+        outcome: ``better``, ``worse`` (than the reference, over patients), ``not distinguishable`` or ``reference``.
+        over_runs: the same over training runs, or ``one seed``; empty for the reference.
+    """
+
+    algorithm: str
+    mean: float
+    low: float
+    high: float
+    difference: str
+    outcome: str
+    over_runs: str
+
+    @property
+    def reconstruction(self) -> bool:
+        """Whether it is our reconstruction of a published method."""
+        return is_reconstruction(self.algorithm)
+
+
+class Verdict(NamedTuple):
+    """What a condition showed: the first sentence is the headline, the others qualify it."""
+
+    condition: Condition
+    headline: str
+    sentences: tuple[str, ...]
+    marks: tuple[Mark, ...]
+    endpoint: str
+    reference: str
+    notes: tuple[str, ...]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The ends of an axis on which all means and intervals fit, multiples of 0.05."""
+        ends = [value for m in self.marks for value in (m.mean, m.low, m.high) if not np.isnan(value)]
+        low, high = np.floor(min(ends) * 20) / 20, np.ceil(max(ends) * 20) / 20
+        return float(low), float(max(high, low + 0.05))
+
+
+def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> Verdict:
+    """Put an analysis into words.
+
+    Args:
+        analysis: of an endpoint of which more is better.
+        order: the algorithms, in the order of tables.
+    """
+    contenders = [a for a in analysis.order if not is_reference_point(a)] or analysis.order
+    best = contenders[0]
+    sentences = [_against_reference(analysis, best, contenders), _runner_up(analysis, contenders)]
+    sentences += [_reconstruction(analysis, a) for a in contenders if is_reconstruction(a) and a != best]
+    sentences += [_orientation(analysis)]
+    return Verdict(
+        condition,
+        _headline(analysis, best),
+        tuple(s for s in sentences if s),
+        tuple(_mark(analysis, a) for a in order if a in analysis.matrix.algorithms),
+        analysis.matrix.endpoint.name,
+        analysis.reference,
+        analysis.notes,
+    )
+
+
+def across(analyses: Analyses) -> Consensus | None:
+    """Return the ranking across datasets with nothing left out; None for a single dataset."""
+    whole = [c for c in analyses.conditions if not c.unseen and analyses.primary(c) == PRIMARY]
+    return consensus([analyses.get(c).matrix for c in whole]) if len(whole) > 1 else None
+
+
+def named(algorithm: str) -> str:
+    """Return the label as prose has it: a reconstruction says that it is one."""
+    return f"{algorithm} (our reconstruction)" if is_reconstruction(algorithm) else algorithm
+
+
+def p_value(p: float) -> str:
+    """``p = 0.012``, ``p < 0.001``, not broken between lines."""
+    text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return text.replace(" ", "\u00a0")
+
+
+def signed(value: float) -> str:
+    """``+0.012``, with a true minus sign."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _headline(analysis: Analysis, best: str) -> str:
+    mean, low, high = _mean(analysis, best)
+    patients, seeds = counted(len(analysis.matrix.values), "patient"), counted(len(analysis.matrix.seeds), "seed")
+    interval = "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}; "
+    name = analysis.matrix.endpoint.name
+    federated = "" if is_reference_point(best) else " of the federated algorithms"
+    return f"{named(best)} has the highest mean {name}{federated}: {mean:.3f} ({interval}{patients}, {seeds})."
+
+
+def _mean(analysis: Analysis, algorithm: str) -> tuple[float, float, float]:
+    """Return mean and interval of an algorithm."""
+    mean, low, high = analysis.means.loc[[algorithm], ["mean", "low", "high"]].to_numpy(dtype=float)[0].tolist()
+    return mean, low, high
+
+
+def _against_reference(analysis: Analysis, best: str, contenders: Sequence[str]) -> str:
+    reference = analysis.reference
+    if best != reference:
+        row = analysis.comparison(best, reference)
+        return f"Against {reference} ({_mean(analysis, reference)[0]:.3f}): {_difference(row)}; {_claim(row)}."
+    others = [a for a in contenders if a != reference]
+    worse = [a for a in others if _outcome(analysis.comparison(a, reference)) == "worse"]
+    if not others:
+        return "It is the reference; there is nothing to compare it with but reference points."
+    if not worse:
+        return f"It is the reference; no other algorithm is distinguishable from it ({_least(analysis, others)})."
+    rest = [a for a in others if a not in worse]
+    text = f"It is the reference; significantly worse over patients: {_all(worse)}"
+    return f"{text}; {INDISTINCT} from it: {_all(rest)}." if rest else f"{text}."
+
+
+def _least(analysis: Analysis, others: Sequence[str]) -> str:
+    smallest = min(float(analysis.comparison(a, analysis.reference)["p_holm"]) for a in others)
+    return f"smallest Holm-corrected {p_value(smallest)}"
+
+
+def _difference(row: pd.Series) -> str:
+    interval = (
+        "" if np.isnan(row["mean_low"]) else f" (95% interval {signed(row['mean_low'])} to {signed(row['mean_high'])})"
+    )
+    return f"mean difference {signed(row['mean'])}{interval}"
+
+
+def _claim(row: pd.Series) -> str:
+    """Say what the tests over patients and over runs allow to be said about a pair."""
+    over_patients, over_runs = p_value(row["p_holm"]), p_value(row["runs_p_holm"])
+    outcome, again = _outcome(row), _over_runs(row)
+    if outcome == INDISTINCT:
+        runs = "" if again == "one seed" else f", {over_runs} over training runs"
+        return f"{INDISTINCT} (Holm-corrected {over_patients} over patients{runs})"
+    significant = f"significantly {outcome} over patients (Holm-corrected {over_patients})"
+    if again == "one seed":
+        return f"{significant}; with one seed nothing can be said about training anew"
+    if again == outcome:
+        return f"{significant} and over training runs ({over_runs})"
+    return f"{significant}, but {INDISTINCT} over training runs ({over_runs}): training anew might not show it again"
+
+
+def _outcome(row: pd.Series) -> str:
+    """``better``, ``worse`` or not distinguishable; the signed ranks and the mean must point the same way."""
+    sides = {row["algorithm"]: 1, row["reference"]: -1}
+    side = sides.get(row["favours"], 0)
+    if not row["p_holm"] < ALPHA or side != np.sign(row["mean"]):
+        return INDISTINCT
+    return "better" if side > 0 else "worse"
+
+
+def _over_runs(row: pd.Series) -> str:
+    if np.isnan(row["runs_p_holm"]):
+        return "one seed"
+    if row["runs_p_holm"] >= ALPHA or row["mean"] == 0:
+        return INDISTINCT
+    return "better" if row["mean"] > 0 else "worse"
+
+
+def _runner_up(analysis: Analysis, contenders: Sequence[str]) -> str:
+    found = standing(analysis)
+    if not found.tied and not found.significant:
+        return ""
+    if found.tied:
+        return f"Over patients it is {INDISTINCT} from {_all(found.tied[1:])} (Holm over all pairs)."
+    again = "and over training runs" if found.agrees else f"but {INDISTINCT} over training runs"
+    return (
+        f"Its runner-up, {named(contenders[1])}, is significantly worse over patients, {again} (Holm over all pairs)."
+    )
+
+
+def _reconstruction(analysis: Analysis, algorithm: str) -> str:
+    mean = f"{named(algorithm)} reaches {_mean(analysis, algorithm)[0]:.3f}"
+    if algorithm == analysis.reference:
+        return f"{mean}; it is the reference."
+    row = analysis.comparison(algorithm, analysis.reference)
+    return f"{mean}; against {analysis.reference}: {_difference(row)}; {_claim(row)}."
+
+
+def _orientation(analysis: Analysis) -> str:
+    points = [a for a in analysis.means.index if is_reference_point(a)]
+    values = ", ".join(f"{a} {_mean(analysis, a)[0]:.3f}" for a in points)
+    return f"Reference points, not federated: {values}." if points else ""
+
+
+def _all(algorithms: Sequence[str]) -> str:
+    return ", ".join(named(a) for a in algorithms)
+
+
+def _mark(analysis: Analysis, algorithm: str) -> Mark:
+    score = (algorithm, *_mean(analysis, algorithm))
+    if algorithm == analysis.reference:
+        return Mark(*score, "", "reference", "")
+    pair = analysis.comparison(algorithm, analysis.reference)
+    interval = "" if np.isnan(pair["mean_low"]) else f" [{signed(pair['mean_low'])}, {signed(pair['mean_high'])}]"
+    return Mark(*score, signed(pair["mean"]) + interval, _outcome(pair), _over_runs(pair))

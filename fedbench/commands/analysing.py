@@ -1,0 +1,236 @@
+"""``tables``, ``publish``, ``calibrate``: from finished runs to numbers in print; nothing is trained."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from fedbench.commands.options import OUT, SuiteOptions, console, with_suite
+from fedbench.errors import UserError
+
+if TYPE_CHECKING:
+    from fedbench.analysis.analyses import Analyses, Choices
+
+PUBLISHED = Path("results/published")
+SELECTIONS = ("last", "best-validation")
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What a user says to every command that analyses results."""
+
+    source: Annotated[
+        Path, typer.Option("--from", metavar="FOLDER", help="A results folder, or a published one.")
+    ] = OUT  # fmt: skip
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where to write.")] = None
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", metavar="ALGORITHM", help="All others are compared with it.  [default: as declared]"
+        ),
+    ] = None
+    selection: Annotated[
+        str | None,
+        typer.Option(
+            "--selection",
+            metavar="|".join(SELECTIONS),
+            help="Which round's models are compared.  [default: as declared]",
+        ),
+    ] = None
+    missing: Annotated[
+        str,
+        typer.Option(
+            "--missing", metavar="refuse|worst|complete-cases", help="What to do about scores that some lack."
+        ),
+    ] = "refuse"
+
+    @property
+    def choices(self) -> Choices:
+        """The choices that the protocol leaves open.
+
+        Raises:
+            UserError: an unknown selection or way with missing scores.
+        """
+        from fedbench.analysis.analyses import Choices
+        from fedbench.analysis.scores import Missing
+
+        if self.selection is not None:
+            _one_of("--selection", self.selection, SELECTIONS)
+        _one_of("--missing", self.missing, get_args(Missing))
+        return Choices(self.reference, self.selection, self.missing)  # type: ignore[arg-type]  # checked above
+
+    def analyses(self) -> Analyses:
+        """Read the evidence.
+
+        Raises:
+            UserError: a bad option, no such folder, no finished run, a damaged file.
+        """
+        from fedbench.analysis.analyses import Analyses
+        from fedbench.analysis.evidence import read_evidence
+
+        choices = self.choices
+        return Analyses(read_evidence(self.source), choices)
+
+    def target(self, name: str) -> Path:
+        """Return the folder to write to: ``--to``, or ``name`` in the folder that is read."""
+        return self.to if self.to is not None else self.source / name
+
+
+def with_analysis(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command(options: AnalysisOptions, ...)`` the options of :class:`AnalysisOptions` on the command line."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    hints, types = get_type_hints(AnalysisOptions, include_extras=True), get_type_hints(command, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    names = [f.name for f in fields(AnalysisOptions)]
+    shared = [
+        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(AnalysisOptions)
+    ]
+    particular = [p.replace(kind=keyword, annotation=types[p.name]) for p in own]
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> None:
+        options = AnalysisOptions(**{name: values.pop(name) for name in names})
+        command(options, **values)
+
+    wrapper.__signature__ = inspect.Signature([*shared, *particular])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in (*shared, *particular)}
+    del wrapper.__wrapped__  # or its signature would be found first
+    return wrapper
+
+
+def _reads_from(command: Callable[..., None]) -> Callable[..., None]:
+    """Call the option ``--out`` of a suite ``--from``, for a command that reads there and writes elsewhere."""
+    source = Annotated[Path, typer.Option("--from", metavar="FOLDER", help="The results folder.")]
+    signature = inspect.signature(command)
+    renamed = [p.replace(annotation=source) if p.name == "out" else p for p in signature.parameters.values()]
+    command.__signature__ = signature.replace(parameters=renamed)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in renamed}
+    return command
+
+
+@with_analysis
+def tables(options: AnalysisOptions) -> None:
+    """Write all tables as LaTeX, Markdown, CSV and HTML: scores, tests, ranks, variance, cost, empty masks, runs.
+
+    Example: `fedbench tables --from results/published/default --to paper/tables`
+    """
+    from fedbench.analysis.tables import all_tables, write_tables
+
+    found = all_tables(options.analyses())
+    target = options.target("tables")
+    files = write_tables(found, target)
+    console.print(f"{len(found)} tables, {len(files)} files in {target}", highlight=False, soft_wrap=True)
+
+
+@_reads_from
+@with_suite
+def publish(
+    options: SuiteOptions,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="How the published results are called.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where published results are kept.")] = PUBLISHED,
+    title: Annotated[str, typer.Option(help="A line that says what they are.")] = "",
+    reference: Annotated[
+        str | None, typer.Option(metavar="ALGORITHM", help="Shown cases are chosen by the difference to it.")
+    ] = None,
+    incomplete: Annotated[bool, typer.Option("--incomplete", help="Although runs are missing.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite what was published under this name.")] = False,
+) -> None:
+    """Turn finished runs into a small folder to commit: all rows, and pictures of a few cases chosen by a rule.
+
+    Takes the runs of a suite, or everything finished. Tables made from it are the same as from the runs.
+
+    Example: `fedbench publish default --suite default`
+    """
+    from fedbench.analysis.analyses import Analyses, Choices
+    from fedbench.analysis.evidence import read_evidence
+    from fedbench.analysis.publish import publish as write
+    from fedbench.analysis.summary import human_bytes
+
+    ids, left, of_suite = _to_publish(options, incomplete)
+    choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
+    found = Analyses(read_evidence(options.out, ids), choices)
+    sizes = write(found, to / name, title or of_suite, left, replace)
+    runs = len(found.evidence.runs)
+    console.print(
+        f"{runs} runs in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _to_publish(options: SuiteOptions, incomplete: bool) -> tuple[list[str] | None, list[tuple[str, str]], str]:
+    """Return the runs (None: all), those that are missing, and the suite's title."""
+    from fedbench.analysis.evidence import MANIFEST
+    from fedbench.analysis.rows import listed
+    from fedbench.analysis.tables_runs import unfinished_in
+    from fedbench.commands.options import must_exist
+    from fedbench.store import DONE
+
+    must_exist(options.out)
+    if (options.out / MANIFEST).is_file():
+        raise UserError(f"{options.out} holds published results already; --from takes the results folder.")
+    left = unfinished_in(options.out)
+    ids, title = None, ""
+    if options.chosen:
+        suite, cells = options.plan()
+        known, ids, title = dict(left), [cell.id for cell in cells], suite.title
+        open_ = [run_id for run_id in ids if not (options.out / run_id / DONE).is_file()]
+        left = [(run_id, known.get(run_id, "not started")) for run_id in open_]
+    elif options != SuiteOptions(out=options.out):
+        raise UserError("these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET.")
+    if left and not incomplete:
+        named = listed(f"{run_id} ({state})" for run_id, state in left)
+        several = "run is" if len(left) == 1 else "runs are"
+        raise UserError(
+            f"{options.out}: {len(left)} {several} not finished: {named}. Finish them with `fedbench run`, or say "
+            "--incomplete; tables then show what is missing."
+        )
+    return ids, left, title
+
+
+def calibrate(
+    simulations: Annotated[int, typer.Option(min=10, help="Simulated comparisons per situation.")] = 1000,
+    patients: Annotated[int, typer.Option(min=6, help="Patients of a comparison.")] = 100,
+    algorithms: Annotated[int, typer.Option(min=4, help="Algorithms of a comparison.")] = 8,
+    seeds: Annotated[int, typer.Option(min=2, help="Training runs per algorithm.")] = 5,
+    difference: Annotated[float, typer.Option(help="What one algorithm gains, in Dice.")] = 0.02,
+    run_luck: Annotated[float, typer.Option(min=0, help="SD between runs of one algorithm, in Dice.")] = 0.005,
+    resamples: Annotated[int, typer.Option(min=100, help="Of each bootstrap.")] = 10_000,
+    to: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the result there as well.")] = None,
+) -> None:
+    """Measure on simulated scores whether the statistics keep their promises: false positives, coverage, power.
+
+    Example: `fedbench calibrate --simulations 1000 --to docs/calibration.md`
+    """
+    from rich.table import Table
+
+    from fedbench.analysis.calibration import calibrate as measure
+    from fedbench.analysis.calibration_table import calibration_page, calibration_table
+    from fedbench.files import write_text
+
+    arguments = {
+        "simulations": simulations, "patients": patients, "algorithms": algorithms, "seeds": seeds,
+        "difference": difference, "run_luck": run_luck, "resamples": resamples,
+    }  # fmt: skip
+    found = calibration_table(measure(**arguments), arguments)  # type: ignore[arg-type]
+    shown = Table(box=None, pad_edge=False)
+    for column in found.columns:
+        shown.add_column(column.name, justify="left" if column.left else "right", overflow="fold")
+    for row in found.rows:
+        shown.add_row(*(cell.text for cell in row))
+    console.print(shown)
+    if to is not None:
+        shown_as = to.name if to.is_absolute() else to.as_posix()  # no folder of this machine
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
+        write_text(to, calibration_page(found, f"python -m fedbench calibrate {options} --to {shown_as}"))
+        console.print(f"written to {to}", highlight=False, soft_wrap=True)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{option} {value}: choose {', '.join(known)}.")

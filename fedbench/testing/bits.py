@@ -1,0 +1,81 @@
+"""The same bits: after saving and loading, again, in another process; and the process's own state left alone."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from fedbench import checkpoint
+from fedbench.testing.findings import Broken, rule
+from fedbench.testing.global_state import seeded
+from fedbench.testing.laboratory import differing, fingerprint
+from fedbench.testing.subject import STANDARD, Subject, train
+
+
+@rule(
+    "resume",
+    "what must last from round to round belongs into client.memory or server.memory, as tensors; self and globals are "
+    "gone after a restart.",
+)
+def resume(subject: Subject) -> str:
+    """Saved and loaded after every round, it goes on to the same bits."""
+    whole = subject.main.training.state()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        file, rounds = Path(folder) / "state.safetensors", 0
+        while True:
+            training = STANDARD.start(subject.make())
+            if rounds:
+                training.restore(*checkpoint.load(file))
+            if next(training.rounds(), None) is None:
+                break
+            rounds += 1
+            checkpoint.save(file, *training.state())
+        ended = training.state()[0]
+    if names := differing(whole, ended):
+        raise Broken(f"started again after every round, '{names[0]}' ends with other bits")
+    return f"started again after each of {rounds} rounds, it ends with the same bits"
+
+
+@rule(
+    "same-bits",
+    "draw from client.generator (batches never do), build networks in side_networks(), and depend on no clock, hash or "
+    "order of a set.",
+)
+def same_bits(subject: Subject) -> str:
+    """The same run gives the same bits again, whatever the global random states."""
+    expected = fingerprint(subject.main.training)
+    with seeded(2):
+        again = train(STANDARD.start(subject.make()))
+    if fingerprint(again.training) != expected:
+        names = differing(subject.main.training.state()[0], again.training.state()[0])
+        where = f": '{names[0]}'" if names else ""
+        raise Broken(f"from other global random states the run ends with other bits{where}")
+    return "the same bits again"
+
+
+@rule("other-process", "something depends on the process: a hash, the order of a set, an id, the environment.")
+def other_process(subject: Subject) -> str:
+    """Another worker process, with another hash seed, computes the same bits."""
+    answer = subject.elsewhere
+    if "error" in answer:
+        raise Broken(f"in another process: {answer['error']}", "its file must be importable by itself.")
+    if answer["fingerprint"] != fingerprint(subject.main.training):
+        raise Broken("in another process the run ends with other bits")
+    if answer["touched"]:
+        raise Broken(f"importing its file changed {', '.join(answer['touched'])}", global_state.hint)
+    return "the same bits in another process"
+
+
+@rule(
+    "global-state",
+    "draw from client.generator; let the harness set threads and precision; wrap what you must set in a with block.",
+)
+def global_state(subject: Subject) -> str:
+    """A run leaves the process as it was: global random states, torch's settings, threads, environment."""
+    if touched := subject.main.touched:
+        raise Broken(f"a run changed {', '.join(touched)}")
+    return "random states, torch's settings, threads and environment are as they were"
+
+
+FIRST = (global_state, same_bits)
+RULES = (resume, other_process)

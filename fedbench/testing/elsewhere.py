@@ -1,0 +1,128 @@
+"""The standard run in another process, which shares nothing with this one but the plugin's source.
+
+The process is started once, answers one line of JSON per line of JSON, and ends when its input does. It has another
+hash seed and other thread settings, as another worker's machine may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from fedbench.algorithm import Algorithm
+from fedbench.testing.findings import NotApplicable
+
+PATIENCE = 120  # seconds for a run that takes about one
+INSIDE = "FEDBENCH_CHECK_INSIDE"
+
+_process: subprocess.Popen[str] | None = None
+_touched: dict[str, list[str]] = {}  # module -> what importing it changed, in the other process
+
+
+def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
+    """Return what the other process says of the standard run: ``fingerprint``, ``touched`` (by importing), ``error``.
+
+    Raises:
+        NotApplicable: the class cannot be imported there.
+    """
+    if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
+        raise NotApplicable("the class is not in a file that another process can import")
+    if INSIDE in os.environ:
+        raise NotApplicable("this is the other process")
+    process = _started()
+    assert process.stdin is not None and process.stdout is not None
+    question = {
+        "module": cls.__module__, "name": cls.__qualname__, "file": inspect.getfile(cls), "params": params,
+        "path": sys.path,
+    }  # fmt: skip
+    try:
+        process.stdin.write(json.dumps(question) + "\n")
+        process.stdin.flush()
+        ready = select.select([process.stdout], [], [], PATIENCE)[0]
+        answer = process.stdout.readline() if ready else ""
+    except OSError:
+        answer = ""
+    if not answer:
+        stop()
+        return {"error": f"the other process died or was silent for {PATIENCE} s"}
+    return json.loads(answer)
+
+
+def start() -> None:
+    """Start the other process in time, so that it imports what it needs meanwhile."""
+    if INSIDE not in os.environ:
+        _started()
+
+
+def stop() -> None:
+    """End the other process, if there is one."""
+    global _process
+    if _process is not None:
+        _process.kill()
+        with contextlib.suppress(OSError):
+            _process.communicate()
+        _process = None
+
+
+def _started() -> subprocess.Popen[str]:
+    global _process
+    if _process is None or _process.poll() is not None:
+        seed = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
+        environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "2", INSIDE: "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        _process = subprocess.Popen(
+            [sys.executable, "-m", "fedbench.testing.elsewhere"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+        )  # fmt: skip
+    return _process
+
+
+def _imported(question: dict[str, Any]) -> type[Algorithm]:
+    from fedbench import registry
+
+    module, name = question["module"], question["name"]
+    sys.path[:] = question["path"]
+    if module in sys.modules or not module.startswith("fedbench_plugin_"):
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+    return registry.load("algorithm", registry.find("algorithm", f"{Path(question['file'])}:{name}"))
+
+
+def _answer(question: dict[str, Any]) -> dict[str, Any]:
+    from fedbench.testing.findings import raised
+    from fedbench.testing.global_state import changed, observe
+    from fedbench.testing.laboratory import fingerprint
+    from fedbench.testing.subject import Subject
+
+    try:
+        before = observe()
+        cls = _imported(question)
+        touched = _touched.setdefault(cls.__module__, changed(before))
+        return {"fingerprint": fingerprint(Subject(cls, question["params"]).run().training), "touched": touched}
+    except Exception as error:
+        return {"error": raised(error)}
+
+
+def serve(questions: IO[str], answers: IO[str]) -> None:
+    """Answer until the questions end."""
+    import fedbench.testing.subject  # noqa: F401  (takes seconds; done before the first question)
+
+    for line in questions:
+        answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    private = os.fdopen(os.dup(1), "w")  # a plugin that prints must not break the answers
+    os.dup2(2, 1)
+    serve(sys.stdin, private)

@@ -1,0 +1,38 @@
+"""All rules for datasets, in the order they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedbench import registry
+from fedbench.dataset import Dataset
+from fedbench.testing import dataset_listing, dataset_reading
+from fedbench.testing.dataset_subject import Subject
+from fedbench.testing.findings import Finding, Rule, chosen, examine
+from fedbench.testing.global_state import settings_restored
+from fedbench.testing.loading import load
+
+GATES = ("declaration", "lists", "volumes")
+RULES: tuple[Rule[Subject], ...] = (*dataset_listing.RULES, *dataset_reading.RULES)
+
+
+def examine_dataset(
+    plugin: Dataset | type[Dataset] | str,
+    path: Path | str | None,
+    params: Mapping[str, Any],
+    cases: int | None,
+    only: Collection[str],
+    skip: Collection[str],
+    tell: Callable[[Finding], None],
+) -> list[Finding]:
+    """Try the rules on a dataset; see :func:`fedbench.testing.dataset_findings`."""
+    rules = chosen(RULES, only, skip)
+    if isinstance(plugin, str):
+        spec = registry.parse_spec(plugin)
+        plugin, path = load("dataset", spec.name), path if path is not None else spec.path
+        params = {**dict(spec.params), **params}
+    dataset = plugin(path, **params) if isinstance(plugin, type) else plugin
+    with settings_restored():
+        return examine(rules, Subject(dataset, cases), GATES, tell)

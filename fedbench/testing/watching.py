@@ -1,0 +1,242 @@
+"""A watched run: the algorithm with every hook overheard, and what it did that no hook may do."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from fedbench.algorithm import (
+    MODEL,
+    Algorithm,
+    Client,
+    ClientState,
+    Deployment,
+    Message,
+    Server,
+    Setup,
+    State,
+    Step,
+    Upload,
+)  # fmt: skip
+from fedbench.testing.laboratory import copied, differing
+
+At = tuple[int, str]  # round, client
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One call of ``aggregate``: what the server held, what it got, and what it held then."""
+
+    round: int
+    before: State
+    memory: State
+    uploads: tuple[Upload, ...]
+    after: State
+
+
+@dataclass
+class Watch:
+    """What was seen of one run.
+
+    Attributes:
+        notes: rule -> what broke it, in the order seen.
+        batches: digests of the batches in their order.
+        steps: per batch, how often each optimiser stepped.
+        model_steps: per batch, how many steps had parameters of the segmentation network.
+        sent: bytes of the messages, by (round, client, "down" or "up").
+    """
+
+    setup: Setup | None = None
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    batches: dict[At, list[str]] = field(default_factory=lambda: defaultdict(list))
+    steps: dict[At, list[Counter[str]]] = field(default_factory=lambda: defaultdict(list))
+    model_steps: dict[At, list[int]] = field(default_factory=lambda: defaultdict(list))
+    sent: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    aggregations: list[Aggregation] = field(default_factory=list)
+    _client: Client | None = None
+    _live: set[int] = field(default_factory=set)
+    _trained: set[int] = field(default_factory=set)
+    _strangers: dict[int, nn.Module] = field(default_factory=dict)
+    _guarded: list[tuple[str, Mapping[str, Tensor], State]] = field(default_factory=list)
+
+    def note(self, rule: str, text: str) -> None:
+        """Remember that ``rule`` was broken, with where."""
+        place = f"round {self._client.round}, client {self._client.name}: " if self._client else ""
+        self.notes[rule].append(place + text)
+
+    # -- tensors that must not be edited --------------------------------------------------------------------------
+
+    def guard(self, what: str, state: Mapping[str, Tensor]) -> None:
+        """Remember tensors that from now on must keep their values."""
+        self._guarded.append((what, dict(state), copied(state)))
+
+    def verify(self) -> None:
+        """Note what was edited of the guarded tensors, and let go of them."""
+        for what, held, original in self._guarded:
+            if names := differing(held, original):
+                self.note("in-place", f"{what} '{names[0]}' was edited in place")
+        self._guarded = []
+
+    # -- hooks of torch -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def overhearing(self) -> Iterator[None]:
+        """Within the block, see every module that computes and every optimiser that steps."""
+        handles = [register_module_forward_pre_hook(self._computes), register_optimizer_step_pre_hook(self._steps)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _computes(self, module: nn.Module, _inputs: Any) -> None:
+        tells = isinstance(module, _NormBase | nn.modules.dropout._DropoutNd)  # train and eval mode differ
+        if self._client is not None and tells and module.training and id(module) not in self._live:
+            self._strangers[id(module)] = module
+
+    def _steps(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        if self._client is None:
+            return
+        names = {id(each): name for name, each in self._client.optimizers.items()}
+        at = (self._client.round, self._client.name)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._trained |= {id(p) for p in parameters}
+        if self.steps[at]:
+            self.steps[at][-1][names.get(id(optimizer), "an optimiser of its own")] += 1
+            model = {id(p) for p in self._client.model.parameters()}
+            self.model_steps[at][-1] += any(id(p) in model for p in parameters)
+        for p in parameters:
+            if p.grad is not None and not torch.isfinite(p.grad).all():
+                self.note("finite", f"step {len(self.steps[at])}: a gradient is NaN or infinite")
+                return
+
+    # -- a client's round -----------------------------------------------------------------------------------------
+
+    def arrives(self, client: Client) -> None:
+        """A client's networks are loaded and its round begins."""
+        self._client, self._trained, self._strangers = client, set(), {}
+        self._live = {id(module) for module in client.networks.modules()}
+
+    def batch(self, step: Step) -> str:
+        """Remember a batch; return its digest."""
+        at = (step.client.round, step.client.name)
+        self.steps[at].append(Counter())
+        self.model_steps[at].append(0)
+        if any(isinstance(m, _NormBase) and not m.training for m in step.model.modules()):
+            self.note("modes", "the segmentation network trains in eval mode")
+        return batch_digest(step)
+
+    def leaves(self) -> None:
+        """A client's round is over."""
+        if self._client is None:
+            return
+        trained = [m for m in self._strangers.values() if any(id(p) in self._trained for p in m.parameters())]
+        if frozen := [m for m in self._strangers.values() if m not in trained]:
+            kind = type(frozen[0]).__name__
+            self.note("modes", f"a copy of the networks that nobody trains computes in train mode ({kind})")
+        self._client = None
+
+
+def batch_digest(step: Step) -> str:
+    """Return a digest of a batch's images and labels."""
+    sha = hashlib.sha256(step.images.detach().contiguous().numpy().tobytes())
+    sha.update(step.labels.contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _plain(message: Any) -> str | None:
+    """Return what is wrong with a message, if anything."""
+    if not isinstance(message, dict):
+        return f"it is a {type(message).__name__}, not a dict of tensors"
+    for name, value in message.items():
+        if not isinstance(name, str):
+            return f"the name {name!r} is not text"
+        if type(value) not in (Tensor, nn.Parameter):
+            return f"'{name}' is a {type(value).__name__}, not a tensor: it could not be counted in bytes"
+        if value.layout != torch.strided:
+            return f"'{name}' is sparse; send dense tensors"
+    return None
+
+
+def misfit(deployment: Deployment, state: Mapping[str, Tensor]) -> str | None:
+    """Return what keeps a deployed model from being loaded into a model with the given state, if anything."""
+    what = f"the {deployment.kind} model{f' of {deployment.client}' if deployment.client else ''}"
+    if missing := state.keys() - deployment.entries.keys():
+        return f"{what} lacks '{min(missing)}'"
+    if unknown := deployment.entries.keys() - state.keys():
+        return f"{what} has '{min(unknown)}', which the model does not know"
+    for name, value in deployment.entries.items():
+        if value.shape != state[name].shape or value.dtype != state[name].dtype:
+            return f"{what}: '{name}' is {value.dtype} {tuple(value.shape)}, not {state[name].dtype}"
+    return None
+
+
+def _bytes(message: Message) -> int:
+    return sum(value.numel() * value.element_size() for value in message.values())
+
+
+def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
+    """Return a subclass of the plugin's class whose hooks tell ``watch`` what they see, and change nothing."""
+
+    class Watched(cls):  # type: ignore[valid-type, misc]
+        def download(self, server: Server, client: ClientState, index: int) -> Message:
+            watch.setup = self.setup
+            watch.guard("the server's", {**server.weights, **{f"memory/{k}": v for k, v in server.memory.items()}})
+            watch.guard(f"the memory of client {client.name}", {**client.memory, **client.local})
+            message = super().download(server, client, index)
+            if problem := _plain(message):
+                watch.note("messages", f"download to client {client.name}: {problem}")
+            else:
+                watch.sent[server.round, client.name, "down"] = _bytes(message)
+            return message
+
+        def optimizers(self, client: Client, make: Any) -> dict[str, Optimizer]:
+            watch.arrives(client)
+            return super().optimizers(client, make)
+
+        def local_step(self, step: Step) -> None:
+            digest = watch.batch(step)
+            watch.batches[step.client.round, step.client.name].append(digest)
+            super().local_step(step)
+            if batch_digest(step) != digest:
+                watch.note("in-place", "the batch's images or labels were edited in place")
+
+        def upload(self, client: Client) -> Message:
+            before = copied(client.networks.state_dict())
+            message = super().upload(client)
+            if names := differing(before, client.networks.state_dict()):
+                watch.note("modes", f"upload() changed the network: '{names[0]}'")
+            if problem := _plain(message):
+                watch.note("messages", f"upload: {problem}")
+            else:
+                watch.sent[client.round, client.name, "up"] = _bytes(message)
+            watch.leaves()
+            watch.verify()
+            return message
+
+        def aggregate(self, server: Server, uploads: Sequence[Upload]) -> None:
+            before, memory = copied(server.weights), copied(server.memory)
+            kept = tuple(Upload(u.client, u.index, u.samples, copied(u.message)) for u in uploads)
+            watch.guard("what the server held before the round,", {**server.weights})
+            super().aggregate(server, uploads)
+            watch.verify()
+            watch.aggregations.append(Aggregation(server.round, before, memory, kept, copied(server.weights)))
+
+        def deployments(self, server: Server, clients: Sequence[ClientState]) -> list[Deployment]:
+            deployed = super().deployments(server, clients)
+            state = {MODEL + name: value for name, value in self.setup.model.state_dict().items()}
+            for problem in filter(None, (misfit(deployment, state) for deployment in deployed)):
+                watch.note("deployments", problem)
+            return deployed
+
+    return Watched

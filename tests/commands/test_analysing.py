@@ -1,0 +1,197 @@
+"""``tables``, ``publish`` and ``calibrate`` as a user meets them: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedbench import store
+from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
+from tests.analysis.evidence_rows import evidence, of_cases, write_store
+from tests.analysis.score_rows import random_table
+from tests.commands.test_data import TINY, TOY
+from tests.toys import full, refused, write_toy
+
+RUNS = Path("results/runs")
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "calibration.md"
+
+
+@pytest.fixture
+def runs(fedbench, tmp_path) -> Path:
+    """FedAvg and Moon on six patients; ``fedbench`` has moved to ``tmp_path``."""
+    return write_store(RUNS, evidence((Condition("toy"),), ("fedavg", "moon"), seeds=(0, 1), patients=6))
+
+
+def edited(folder: Path, change) -> None:
+    """Change the scores of one run and seal it again, as a forger would."""
+    change(cases := pd.read_parquet(folder / store.CASES))
+    cases.to_parquet(folder / store.CASES, index=False)
+    store.seal(folder)
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_tables_are_written_beside_the_results_or_where_one_says(fedbench, runs):
+    status, out, err = fedbench("tables")
+    assert (status, err) == (0, "") and re.match(r"\d+ tables, \d+ files in results/runs/tables\n", out)
+    assert (RUNS / "tables" / "main.toy.tex").is_file()
+    assert fedbench("tables", "--to", "elsewhere", "--reference", "moon")[0] == 0
+    assert "fedavg,moon," in Path("elsewhere/pairs.toy.cross-dice.csv").read_text()
+    assert fedbench("tables")[0] == 0  # its own folder is no run
+
+
+def test_tables_of_published_results_are_the_same(fedbench, runs):
+    assert fedbench("tables", "--to", "ours")[0] == 0
+    status, out, _ = fedbench("publish", "study", "--title", "A study")
+    assert status == 0 and "4 runs in" in out and "results/published/study" in out.replace("\n", "")
+    assert fedbench("tables", "--from", "results/published/study", "--to", "theirs")[0] == 0
+    for file in Path("ours").iterdir():
+        assert file.read_bytes() == (Path("theirs") / file.name).read_bytes()
+
+
+def test_no_results(fedbench, tmp_path):
+    refused(fedbench("tables"), "no such folder", "fedbench run")
+    (tmp_path / "empty").mkdir()
+    refused(fedbench("tables", "--from", "empty"), "no finished run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--selection", "lats"), "choose last, best-validation"),
+        (("--missing", "ignore"), "choose refuse, worst, complete-cases"),
+        (("--reference", "fedavgg"), "did you mean 'fedavg'?"),
+        (("--selection", "best-validation"), "no scores of selection 'best-validation'"),
+    ],
+)
+def test_options_that_do_not_fit(fedbench, runs, arguments, said):
+    refused(fedbench("tables", *arguments), said)
+
+
+def test_a_partial_store_is_refused_unless_one_says_how(fedbench, runs):
+    (next(runs.glob("toy.moon.s1*")) / store.DONE).unlink()
+    refused(fedbench("tables"), "moon: seed 1", "--missing worst or --missing complete-cases")
+    for way, said in (("worst", "set to the worst value, 0"), ("complete-cases", "1 of 2 seeds")):
+        assert fedbench("tables", "--missing", way, "--to", way)[0] == 0
+        page = Path(way, "main.toy.md").read_text()
+        assert said in page and "moon: seed 1" in page
+    assert "moon seed 1" in Path("worst/runs.md").read_text()
+    assert "Not finished: toy.moon.s1" in Path("worst/runs.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cases", "said"),
+    [
+        (random_table(["fedavg"], 8), "only one algorithm (fedavg); a comparison needs two"),
+        (random_table(["fedavg", "moon"], 1), "1 patient with scores"),
+    ],
+)
+def test_too_little_to_compare(fedbench, cases, said):
+    write_store(RUNS, of_cases(cases))
+    refused(fedbench("tables"), said)
+
+
+def test_all_ties_are_no_problem(fedbench):
+    cases = random_table(["fedavg", "moon"], 8)
+    cases[["dice", "nsd", "hd95"]] = [0.5, 0.5, 5.0]
+    write_store(RUNS, of_cases(cases))
+    assert fedbench("tables")[0] == 0
+    assert "1.000" in (RUNS / "tables" / "pairs.toy.cross-dice.md").read_text()
+
+
+def test_columns_without_numbers_are_refused(fedbench, runs):
+    edited(next(runs.glob("toy.moon.s1*")), lambda cases: cases.__setitem__("nsd", np.nan))
+    refused(fedbench("tables"), "toy.moon.s1", "column 'nsd'", "no number")
+
+
+def test_mixed_partitions_are_refused(fedbench, runs):
+    folder = next(runs.glob("toy.moon.s1*"))
+    run = json.loads((folder / store.RUN).read_text())
+    run["identity"]["partition"] = "another"
+    (folder / store.RUN).write_text(json.dumps(run))
+    store.seal(folder)
+    refused(fedbench("tables"), "the partitions differ", "another: moon")
+
+
+def test_a_damaged_run_is_refused(fedbench, runs):
+    folder = next(runs.glob("toy.moon.s1*"))
+    pd.read_parquet(folder / store.CASES).assign(dice=0.9).to_parquet(folder / store.CASES)
+    refused(fedbench("tables"), "toy.moon.s1", "does not match its checksum")
+    refused(fedbench("publish", "study"), "does not match its checksum")
+
+
+def test_a_hand_edited_published_table_is_refused(fedbench, runs):
+    assert fedbench("publish", "study")[0] == 0
+    file = Path("results/published/study/cases.parquet")
+    pd.read_parquet(file).assign(dice=0.9).to_parquet(file)
+    refused(fedbench("tables", "--from", str(file.parent)), "cases.parquet does not match its checksum", "edited")
+
+
+# -- publish ---------------------------------------------------------------------------------------------------------
+
+
+def test_publishing_again_needs_a_word(fedbench, runs):
+    assert fedbench("publish", "study")[0] == 0
+    refused(fedbench("publish", "study"), "--replace")
+    assert fedbench("publish", "study", "--replace")[0] == 0
+    refused(fedbench("publish", "my study"), "letters, digits and dashes")
+    refused(fedbench("publish", "study", "--from", "results/published/study"), "holds published results already")
+    refused(fedbench("publish", "other", "--seeds", "0"), "name it too: --all, --suite NAME")
+
+
+def test_unfinished_runs_are_published_only_on_request(fedbench, runs):
+    (next(runs.glob("toy.moon.s1*")) / store.DONE).unlink()
+    refused(fedbench("publish", "study"), "1 run is not finished: toy.moon.s1", "--incomplete")
+    assert fedbench("publish", "study", "--incomplete")[0] == 0
+    assert list(read_manifest(Path("results/published/study"))["unfinished"].values()) == ["not finished"]
+    assert fedbench("tables", "--from", "results/published/study", "--missing", "worst")[0] == 0
+    assert "Not finished: toy.moon.s1" in Path("results/published/study/tables/runs.md").read_text()
+
+
+def test_a_suite_is_published_whole(fedbench, tmp_path):
+    """Real runs: pictures, features and all; the other run of the folder is left out."""
+    data = f"{TOY}={write_toy(tmp_path / 'secret place', full(24))}"
+    at = TINY.index("--workers")  # an option of `run` alone
+    chosen = ("-a", "fedavg", "-a", "fedbn", "-d", data, *TINY[:at], *TINY[at + 2 :])
+    refused(fedbench("publish", "study", *chosen), "no such folder")
+    assert fedbench("run", "-a", "fedavg", "-a", "moon", "-d", data, *TINY)[0] == 0
+    refused(fedbench("publish", "study", *chosen), "1 run is not finished: toy.fedbn.s0", "(not started)")
+    assert fedbench("run", "-a", "fedbn", "-d", data, *TINY)[0] == 0
+    assert fedbench("publish", "study", *chosen)[0] == 0
+    found = read_evidence(Path("results/published/study"))
+    assert found.settings == ["fedavg", "fedbn"]
+    (condition,) = found.conditions
+    views = found.views(condition)
+    assert 3 <= len(views) <= 6
+    run_id = found.shown_run(condition, "fedbn")
+    assert run_id is not None and found.features(run_id)
+    kind, labels = found.prediction(run_id, "CT", sorted(views)[0]) or ("", None)
+    assert kind == "personal" and labels is not None and labels.shape == views[sorted(views)[0]].truth.shape
+    everything = b"".join(file.read_bytes() for file in found.source.iterdir())
+    assert b"secret place" not in everything and str(tmp_path).encode() not in everything
+
+
+# -- calibrate -------------------------------------------------------------------------------------------------------
+
+
+def test_calibrate_prints_and_writes(fedbench):
+    small = ("--simulations", "20", "--patients", "20", "--algorithms", "4", "--seeds", "2", "--resamples", "200")
+    status, out, err = fedbench("calibrate", *small, "--to", "docs/here.md")
+    assert (status, err) == (0, "") and "slices" in out
+    page = Path("docs/here.md").read_text()
+    assert "python -m fedbench calibrate --simulations 20 --patients 20 --algorithms 4 --seeds 2" in page
+    assert page.count("\n| A/A") == 16 and "power" in page
+
+
+def test_the_documented_calibration_is_what_its_command_gives(fedbench):
+    """If this fails, the statistics changed: repeat the command that the page names, and read what it says."""
+    (command,) = re.findall(r"^python -m fedbench (calibrate .*)$", DOCUMENT.read_text(), re.MULTILINE)
+    assert fedbench(*shlex.split(command))[0] == 0
+    assert Path("docs/calibration.md").read_text() == DOCUMENT.read_text()

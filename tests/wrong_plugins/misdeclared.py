@@ -1,0 +1,99 @@
+"""Algorithms that say of themselves what is not so, skip batches, or deploy half a model."""
+
+from __future__ import annotations
+
+from fedbench.algorithm import Deployment, model_entries
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.algorithms.fedbn import FedBN
+from fedbench.algorithms.fedprox import FedProx
+from fedbench.parameters import hyperparameter
+
+CAUGHT_BY = {
+    "Misspelt": ["declaration"],
+    "AnythingGoes": ["parameters"],
+    "WideSearch": ["search"],
+    "NotFedAvg": ["reduction"],
+    "TwoSteps": ["batches"],
+    "SkipsFirst": ["batches"],
+    "HalfAModel": ["trains"],
+    "ResetNorms": ["deployments"],
+}
+
+
+class Misspelt(FedAvg):
+    """A hook that nobody calls."""
+
+    name = "misspelt"
+
+    def begin_rounds(self, client):
+        client.scratch["ready"] = True
+
+
+class AnythingGoes(FedAvg):
+    """Swallows what it does not know."""
+
+    name = "anything-goes"
+
+    def __init__(self, **params):
+        super().__init__()
+
+
+class WideSearch(FedAvg):
+    """Searches where it does not go."""
+
+    name = "wide-search"
+
+    class Params(FedAvg.Params):
+        mu: float = hyperparameter(0.5, search=[0.1, 0.5, 2.0], ge=0, le=1)
+
+
+class NotFedAvg(FedProx):
+    """Has another term that mu does not switch off."""
+
+    name = "not-fedavg"
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * step.logits.square().mean()
+
+
+class TwoSteps(FedAvg):
+    """Uses every batch twice."""
+
+    name = "two-steps"
+
+    def local_step(self, step):
+        super().local_step(step)
+        step.minimise(step.segmentation_loss(step.model(step.images), step.labels))
+
+
+class SkipsFirst(FedAvg):
+    """Uses the first batch to look around."""
+
+    name = "skips-first"
+
+    def local_step(self, step):
+        if step.client.scratch.setdefault("seen", 0):
+            super().local_step(step)
+        step.client.scratch["seen"] += 1
+
+
+class HalfAModel(FedBN):
+    """Deploys what is shared."""
+
+    name = "half-a-model"
+
+    def deployments(self, server, clients):
+        return [Deployment("global", None, model_entries(server.weights))]
+
+
+class ResetNorms(FedBN):
+    """Deploys norm layers as they were before training."""
+
+    name = "reset-norms"
+
+    def deployments(self, server, clients):
+        fresh = {f"model.{name}": value for name, value in self.setup.model.state_dict().items()}
+        for name in [name for name in fresh if name.endswith("running_mean")]:
+            fresh[name] = fresh[name] * 0
+        return [Deployment("global", None, {**model_entries(clients[0].local), **model_entries(server.weights)} | {
+            name: value for name, value in fresh.items() if name.endswith("running_mean")})]  # fmt: skip
