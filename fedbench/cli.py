@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from fedbench.commands import analysing, data, drawing, looking, reporting, running, verifying, writing
+from fedbench.commands import analysing, data, drawing, looking, plugins, reporting, running, verifying, writing
 from fedbench.commands.options import errors
 from fedbench.errors import UserError
 
@@ -33,6 +33,8 @@ app.command()(analysing.calibrate)
 app.command()(data.prepare)
 app.command()(verifying.verify)
 app.command()(verifying.diff)
+app.command()(plugins.check)
+app.command()(plugins.new)
 app.add_typer(data.partition, name="partition")
 
 

@@ -126,7 +126,10 @@ def _run(cell: Cell, results: Store, folder: Path, options: Options, report: Rep
     store.write_parquet(folder / store.ROUNDS, training.history)
     seconds = earlier + time.perf_counter() - begun
     views = keep_views(results.root, task.federation)
-    store.write_json(folder / store.RUN, _provenance(cell, task, training, started, seconds) | {"views": views})
+    store.write_json(
+        folder / store.RUN,
+        _provenance(cell, task, training, started, seconds) | {"views": views, "classes": list(prepared.classes)},
+    )
     (folder / store.PROGRESS).unlink(missing_ok=True)
     store.seal(folder)
 

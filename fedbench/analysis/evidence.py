@@ -166,14 +166,14 @@ def _of_store(root: Path, run_ids: Iterable[str] | None) -> Evidence:
 
 def _provenance(folder: Path) -> dict[str, Any]:
     run = json.loads((folder / store.RUN).read_text(encoding="utf-8"))
-    keys = ("versions", "git", "hardware", "samples", "partition")
+    keys = ("versions", "git", "hardware", "samples", "partition", "classes")
     return {
         "views": run["views"],
         "peak_memory_bytes": run["peak_memory_bytes"],
         "best_round": run["best_validation_round"],
         "identity": json.dumps(run["identity"], sort_keys=True),
         "declared": json.dumps(run.get("declared", {}), sort_keys=True),
-        "provenance": json.dumps({key: run[key] for key in keys}, sort_keys=True),
+        "provenance": json.dumps({key: run[key] for key in keys if key in run}, sort_keys=True),
     }
 
 

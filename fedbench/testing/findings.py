@@ -118,7 +118,7 @@ def _finding(each: Rule[S], subject: S) -> Finding:
     except NotApplicable as reason:
         return Finding(each.name, None, f"does not apply: {reason}")
     except UserError as error:
-        return Finding(each.name, False, f"refused: {error}", "mend what the message names, or what raises it.")
+        return Finding(each.name, False, f"refused: {error}", each.hint)
     except Exception as error:
         return Finding(each.name, False, raised(error), f"this rule asks: {each.promise}.")
 

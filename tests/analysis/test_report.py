@@ -279,7 +279,7 @@ def test_a_clear_difference_is_significant_over_patients_and_runs():
     assert "20 patients, 2 seeds" in said
     assert "mean difference +0.051" in said
     assert "significantly better over patients (Holm-corrected p < 0.001) and over training runs" in said
-    assert "Its runner-up, fedavg, is significantly worse over patients, and over training runs" in said
+    assert "Its runner-up, fedavg, is significantly worse over patients and over training runs" in said
 
 
 def test_with_one_seed_nothing_is_said_about_training_anew():
@@ -295,6 +295,13 @@ def test_luck_of_a_run_is_not_claimed_for_the_algorithm():
     said = told({}, cases=pd.concat(frames, ignore_index=True))
     assert "significantly better over patients" in said
     assert "but not distinguishable over training runs" in said and "might not show it again" in said
+
+
+def test_a_mark_claims_nothing_over_runs_that_does_not_stand_over_patients():
+    few = table({"fedavg": LEVEL[:4], "fedprox": shifted(0.05)[:4]}, (0, 1, 2))  # p over patients is 1/8 at least
+    mark = verdict(Condition("toy"), analyse(results(few), "toy"), ["fedavg", "fedprox"]).marks[1]
+    assert (mark.outcome, mark.over_runs) == ("not distinguishable", "not distinguishable")
+    assert mark.runs_p == "p\u00a0<\u00a00.001" and mark.difference.startswith("+0.050 [+0.0")
 
 
 def test_no_difference_is_called_not_distinguishable():

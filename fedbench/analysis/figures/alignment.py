@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -52,7 +54,7 @@ def draw(scene: Scene) -> Sketch:
     handles = [handle_of(look) for look in looks]
     columns = legend_columns(names, figure.get_figwidth())
     name_handles(figure, handles, names, loc="outside lower center", ncols=columns)
-    return Sketch(figure, sentences(*_caption(scene), scene.footnote(list(found))))
+    return Sketch(figure, sentences(*_caption(scene, found), scene.footnote(list(found))))
 
 
 def gather(scene: Scene, label: str) -> Samples | None:
@@ -80,12 +82,14 @@ def gather(scene: Scene, label: str) -> Samples | None:
     return Samples(np.concatenate(features), np.concatenate(modalities), np.concatenate(patients))
 
 
-def _caption(scene: Scene) -> list[str]:
+def _caption(scene: Scene, found: Mapping[str, Samples]) -> list[str]:
+    numbers = {int((samples.modality == m).sum()) for samples in found.values() for m in scene.modalities} - {0}
+    images = f"{min(numbers)} to {max(numbers)}" if len(numbers) > 1 else f"{max(numbers)}"
     return [
         f"Bottleneck features of test images ({scene.condition.title}, {scene.shown_trial}, models of the last round), "
         "averaged over space: first two principal components of the standardised features, each algorithm for itself, "
-        "with their share of the variance. A point is a slice (up to eight of a case) or a picture. Where every client "
-        "has its own model, each modality is seen by its own client's; where they share one, all are seen by that.",
+        f"with their share of the variance. A point is a slice or a picture, {images} of a modality. Where every "
+        "client has its own model, each modality is seen by its own client's; where they share one, by that.",
         "A-distance: proxy of Ben-David et al., 2 (1 - 2 e) with the error e of a ridge classifier of two modalities "
         f"on {COMPONENTS} components, cross-validated over patients; mean over pairs of training modalities. 0: not to "
         "be told apart, 2: perfectly.",

@@ -51,10 +51,10 @@ def check(study: Study, target: Path, watch: Callable[[str], None] = lambda _: N
             problems.append(f"{name}: is not the file that was made; {AGAIN}.")
     left = sorted(generated_files(target) - texts.keys() - figures)
     problems += [f"{name}: nothing makes it now; remove it." for name in left]
-    return problems + _pdf_problems(target, record.get("pdf"))
+    return problems + pdf_problems(target, record.get("pdf"))
 
 
-def _pdf_problems(target: Path, built: object) -> list[str]:
+def pdf_problems(target: Path, built: object) -> list[str]:
     """A PDF that is there must have been built from the text that is there."""
     if not (target / PDF).is_file():
         return []

@@ -26,7 +26,7 @@ from fedbench.analysis.style import colour_of
 from fedbench.files import write_text
 
 LARGEST = 14_500_000  # bytes of the page
-FIGURES = 4_000_000  # bytes of all PNG files; a third more as text
+FIGURES = 5_500_000  # bytes of all PNG files; a third more as text
 CASES = 7_500_000  # bytes of all cases at most
 MARKED = f"Algorithms marked {RECONSTRUCTED} are {RECONSTRUCTION}"
 EMPTY_MASKS = (

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from fedbench.analysis.captions import MARKS, NAME, name_of
 from fedbench.analysis.cells import NONE, Column, Table, count, text
 from fedbench.analysis.evidence import Condition, Evidence
 
@@ -49,12 +50,12 @@ def algorithms(evidence: Evidence) -> Table:
         identities = [json.loads(identity) for identity in own["identity"]]
         parameters = _distinct(_plain(i.get("algorithm_params") or {}) for i in identities)
         weights = own["parameters"].unique()
-        size = count(float(weights[0])) if len(weights) == 1 else text(_distinct(f"{n:,}" for n in weights))
+        size = count(float(weights[0])) if len(weights) == 1 else text(_distinct(count(float(n)).text for n in weights))
         source = _distinct(str(i.get("algorithm_code", ""))[:SHORT] for i in identities)
-        rows.append([text(setting), text(parameters), size, text(source)])
+        rows.append([name_of(setting), text(parameters), size, text(source)])
     return Table(
         "algorithms", "Algorithms", "Their parameters, the weights of the network, and a digest of the source code.",
-        [_name("algorithm"), Column("parameters", left=True), Column("weights"), Column("source", left=True)], rows,
+        [NAME, Column("parameters", left=True), Column("weights"), Column("source", left=True)], rows, marks=MARKS,
     )  # fmt: skip
 
 

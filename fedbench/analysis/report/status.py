@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fedbench import store
 from fedbench.analysis import tables_runs
+from fedbench.analysis.captions import MARKS, NAME, name_of
 from fedbench.analysis.cells import NONE, Cell, Column, Table, duration, text
 from fedbench.analysis.evidence import Evidence
 from fedbench.analysis.rows import counted
@@ -28,12 +29,12 @@ def finished(evidence: Evidence) -> Table:
             missing = [_trial(*pair) for pair in every if pair not in done]
             seeds, folds = sorted(set(own["seed"])), sorted(set(own["fold"]) - {-1})
             rows.append([
-                text(condition.title), text(setting), Cell(f"{len(done)} of {len(every)}", (len(done),)),
+                text(condition.title), name_of(setting), Cell(f"{len(done)} of {len(every)}", (len(done),)),
                 text(ranges(seeds) or NONE), text(ranges(folds) or NONE), text(", ".join(missing) or "none"),
                 duration(float(own["seconds"].sum())),
             ])  # fmt: skip
     columns = [
-        Column("condition", left=True, heads=True), Column("algorithm", left=True, heads=True), Column("finished"),
+        Column("condition", left=True, heads=True), NAME, Column("finished"),
         Column("seeds", left=True), Column("folds", left=True), Column("missing", left=True),
         Column("time (min:s)"),
     ]  # fmt: skip
@@ -41,7 +42,7 @@ def finished(evidence: Evidence) -> Table:
         f"{counted(len(evidence.runs), 'finished run')}. Missing: seeds and folds that some algorithm of the condition "
         "has and this one lacks."
     )
-    return Table("finished", "Finished runs", caption, columns, rows)
+    return Table("finished", "Finished runs", caption, columns, rows, marks=MARKS)
 
 
 def unfinished(evidence: Evidence) -> Table:

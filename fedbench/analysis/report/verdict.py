@@ -21,6 +21,7 @@ from fedbench.analysis.ranking import Consensus, consensus
 from fedbench.analysis.rows import counted
 
 INDISTINCT = "not distinguishable"
+ONE_SEED = "one seed"
 
 
 class Mark(NamedTuple):
@@ -29,8 +30,10 @@ class Mark(NamedTuple):
     Attributes:
         mean, low, high: of the endpoint, with its 95% interval over patients (NaN where there is none).
         difference: to the reference, written out with its interval; empty for the reference itself.
-        outcome: ``better``, ``worse`` (than the reference, over patients), ``not distinguishable`` or ``reference``.
-        over_runs: the same over training runs, or ``one seed``; empty for the reference.
+        outcome: over patients, against the reference: ``better``, ``worse`` or ``not distinguishable``; ``reference``.
+        p: of that, written out.
+        over_runs: as ``outcome``, over training runs; nothing is claimed there that does not stand over patients.
+        runs_p: of that; ``one seed`` where there is none.
     """
 
     algorithm: str
@@ -39,7 +42,9 @@ class Mark(NamedTuple):
     high: float
     difference: str
     outcome: str
+    p: str
     over_runs: str
+    runs_p: str
 
     @property
     def reconstruction(self) -> bool:
@@ -115,7 +120,7 @@ def _headline(analysis: Analysis, best: str) -> str:
     mean, low, high = _mean(analysis, best)
     patients, seeds = counted(len(analysis.matrix.values), "patient"), counted(len(analysis.matrix.seeds), "seed")
     interval = "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}; "
-    name = analysis.matrix.endpoint.name
+    name = analysis.matrix.endpoint.name.partition(",")[0]  # without the modality left out, which the title says
     federated = "" if is_reference_point(best) else " of the federated algorithms"
     return f"{named(best)} has the highest mean {name}{federated}: {mean:.3f} ({interval}{patients}, {seeds})."
 
@@ -159,10 +164,10 @@ def _claim(row: pd.Series) -> str:
     over_patients, over_runs = p_value(row["p_holm"]), p_value(row["runs_p_holm"])
     outcome, again = _outcome(row), _over_runs(row)
     if outcome == INDISTINCT:
-        runs = "" if again == "one seed" else f", {over_runs} over training runs"
+        runs = "" if again == ONE_SEED else f", {over_runs} over training runs"
         return f"{INDISTINCT} (Holm-corrected {over_patients} over patients{runs})"
     significant = f"significantly {outcome} over patients (Holm-corrected {over_patients})"
-    if again == "one seed":
+    if again == ONE_SEED:
         return f"{significant}; with one seed nothing can be said about training anew"
     if again == outcome:
         return f"{significant} and over training runs ({over_runs})"
@@ -180,7 +185,7 @@ def _outcome(row: pd.Series) -> str:
 
 def _over_runs(row: pd.Series) -> str:
     if np.isnan(row["runs_p_holm"]):
-        return "one seed"
+        return ONE_SEED
     if row["runs_p_holm"] >= ALPHA or row["mean"] == 0:
         return INDISTINCT
     return "better" if row["mean"] > 0 else "worse"
@@ -192,10 +197,8 @@ def _runner_up(analysis: Analysis, contenders: Sequence[str]) -> str:
         return ""
     if found.tied:
         return f"Over patients it is {INDISTINCT} from {_all(found.tied[1:])} (Holm over all pairs)."
-    again = "and over training runs" if found.agrees else f"but {INDISTINCT} over training runs"
-    return (
-        f"Its runner-up, {named(contenders[1])}, is significantly worse over patients, {again} (Holm over all pairs)."
-    )
+    again = " and over training runs" if found.agrees else f", but {INDISTINCT} over training runs"
+    return f"Its runner-up, {named(contenders[1])}, is significantly worse over patients{again} (Holm over all pairs)."
 
 
 def _reconstruction(analysis: Analysis, algorithm: str) -> str:
@@ -219,7 +222,12 @@ def _all(algorithms: Sequence[str]) -> str:
 def _mark(analysis: Analysis, algorithm: str) -> Mark:
     score = (algorithm, *_mean(analysis, algorithm))
     if algorithm == analysis.reference:
-        return Mark(*score, "", "reference", "")
-    pair = analysis.comparison(algorithm, analysis.reference)
-    interval = "" if np.isnan(pair["mean_low"]) else f" [{signed(pair['mean_low'])}, {signed(pair['mean_high'])}]"
-    return Mark(*score, signed(pair["mean"]) + interval, _outcome(pair), _over_runs(pair))
+        return Mark(*score, "", "reference", "reference", "", "")
+    row = analysis.comparison(algorithm, analysis.reference)
+    interval = "" if np.isnan(row["mean_low"]) else f" [{signed(row['mean_low'])}, {signed(row['mean_high'])}]"
+    outcome, over_runs = _outcome(row), _over_runs(row)
+    return Mark(
+        *score, signed(row["mean"]) + interval, outcome, p_value(row["p_holm"]),
+        over_runs if over_runs == outcome else INDISTINCT,
+        over_runs if over_runs == ONE_SEED else p_value(row["runs_p_holm"]),
+    )  # fmt: skip

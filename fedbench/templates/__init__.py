@@ -1,0 +1,1 @@
+"""What ``fedbench new`` writes: jinja templates of a plugin and of its test."""

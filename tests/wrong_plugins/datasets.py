@@ -1,0 +1,331 @@
+"""Datasets that are wrong in one way each; ``Sound`` is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from fedbench.dataset import Case, Dataset, Intensity, Volume
+from fedbench.errors import UserError
+from fedbench.imaging import read_pair
+
+CAUGHT_BY = {
+    "NoCitation": ["declaration"],
+    "OddSize": ["declaration"],
+    "NoIntensity": ["declaration"],
+    "StrangeRegion": ["declaration"],
+    "Swallows": ["parameters"],
+    "FindsSomethingAnywhere": ["refusal"],
+    "AnyOrder": ["lists"],
+    "OpensImages": ["lists"],
+    "FileIsGone": ["lists"],
+    "NobodyInMR": ["names"],
+    "OneFileForAll": ["names", "leaks"],
+    "TwoPatients": ["partition"],
+    "Doubles": ["volumes"],
+    "LabelOutside": ["volumes"],
+    "NoForeground": ["volumes"],
+    "HandsOutItsOwn": ["again"],
+    "Lambda": ["again"],
+    "NewNoise": ["again", "prepares"],
+    "SeedsNumpy": ["untouched"],
+    "TouchesFiles": ["untouched"],
+    "Mirrored": ["orientation"],
+    "Transposed": ["orientation"],
+    "SpacingOfOne": ["orientation"],
+    "TwoNames": ["leaks"],
+    "EmptyWindow": ["prepares"],
+}
+
+
+def write(folder: Path, patients: int = 12) -> Path:
+    """Write random patients: an ellipsoid, bright in CT and dark in MR, at another place in each; odd axes."""
+    for number in range(patients):
+        rng = np.random.default_rng(number)
+        centre, radii = rng.uniform((9, 10, 2), (13, 14, 3)), rng.uniform((4, 4, 1.5), (7, 7, 2.5))
+        inside = ((((np.indices((22, 24, 5)).T - centre) / radii) ** 2).sum(-1) < 1).T
+        for modality, contrast in (("CT", 100.0), ("MR", -300.0)):
+            image = contrast * inside + rng.normal(0, 30, inside.shape)
+            target = folder / f"P{number:02d}"
+            target.mkdir(parents=True, exist_ok=True)
+            affine = np.diag([-2.0, 1.5, 5.0, 1.0])
+            nib.save(nib.Nifti1Image(image.astype(np.float32), affine), target / f"{modality}.nii.gz")
+            nib.save(nib.Nifti1Image(inside.astype(np.uint8), affine), target / f"{modality}_mask.nii.gz")
+    return folder
+
+
+class Sound(Dataset):
+    """Ellipsoids; nothing is wrong with it."""
+
+    name = "sound"
+    modalities = ("CT", "MR")
+    classes = ("organ",)
+    intensity = {"CT": Intensity("window", -160.0, 240.0), "MR": Intensity("percentile", 0.5, 99.5)}
+    spacing = (2.0, 2.0, 5.0)
+    size = (16, 16)
+    licence, citation, where = "CC0", "nobody", "Nowhere."
+
+    def cases(self):
+        patients = sorted(folder for folder in self.path.iterdir() if folder.is_dir())
+        if not patients:
+            raise UserError(f"no patients in {self.path}")
+        return [self.case(patient, modality) for patient in patients for modality in self.modalities]
+
+    def case(self, patient: Path, modality: str) -> Case:
+        files = (patient / f"{modality}.nii.gz", patient / f"{modality}_mask.nii.gz")
+        return Case(patient.name, modality, partial(self.read, *files), sources=files)
+
+    @classmethod
+    def read(cls, image: Path, mask: Path) -> Volume:
+        return cls.change(read_pair(image, mask, (1,)))
+
+    @staticmethod
+    def change(volume: Volume) -> Volume:
+        return volume
+
+
+class NoCitation(Sound):
+    """Nobody is cited."""
+
+    name, citation = "no-citation", ""
+
+
+class OddSize(Sound):
+    """Networks cannot halve 20 four times."""
+
+    name, size = "odd-size", (20, 20)
+
+
+class NoIntensity(Sound):
+    """One modality has no normalisation."""
+
+    name, intensity = "no-intensity", {"CT": Intensity("window", -160.0, 240.0)}
+
+
+class StrangeRegion(Sound):
+    """A region of a class that is not there."""
+
+    name, regions = "strange-region", {"organ": (1, 2)}
+
+
+class Swallows(Sound):
+    """Takes any parameter."""
+
+    name = "swallows"
+
+    def __init__(self, path=None, **params):
+        super().__init__(path)
+
+
+class FindsSomethingAnywhere(Sound):
+    """Goes on without data."""
+
+    name = "finds-something-anywhere"
+
+    def cases(self):
+        if not list(self.path.iterdir()):
+            return [Case("P00", "CT", partial(np.zeros, 3))]
+        return super().cases()
+
+
+class AnyOrder(Sound):
+    """Another order each time."""
+
+    name = "any-order"
+    turn = [0]
+
+    def cases(self):
+        self.turn[0] += 1
+        return super().cases()[:: -1 if self.turn[0] % 2 else 1]
+
+
+class OpensImages(Sound):
+    """Reads to list."""
+
+    name = "opens-images"
+
+    def case(self, patient, modality):
+        case = super().case(patient, modality)
+        with open(case.sources[0], "rb") as file:
+            file.read(4)
+        return case
+
+
+class FileIsGone(Sound):
+    """Lists what is not there."""
+
+    name = "file-is-gone"
+
+    def case(self, patient, modality):
+        case = super().case(patient, modality)
+        return replace(case, sources=(*case.sources, patient / "gone.nii.gz"))
+
+
+class NobodyInMR(Sound):
+    """Declares a modality that nobody has."""
+
+    name = "nobody-in-mr"
+
+    def cases(self):
+        return [case for case in super().cases() if case.modality == "CT"]
+
+
+class OneFileForAll(Sound):
+    """All patients have the first one's files."""
+
+    name = "one-file-for-all"
+
+    def case(self, patient, modality):
+        return replace(super().case(self.path / "P00", modality), patient=patient.name)
+
+
+class TwoPatients(Sound):
+    """Too few for three splits."""
+
+    name = "two-patients"
+
+    def cases(self):
+        return super().cases()[:4]
+
+
+class Doubles(Sound):
+    """Images in float64."""
+
+    name = "doubles"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image.astype(np.float64))
+
+
+class LabelOutside(Sound):
+    """A label that no class has."""
+
+    name = "label-outside"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, label=volume.label * 7)
+
+
+class NoForeground(Sound):
+    """Takes the mask for background."""
+
+    name = "no-foreground"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, label=volume.label * 0)
+
+
+class HandsOutItsOwn(Sound):
+    """Keeps what it has read, and hands it out again."""
+
+    name = "hands-out-its-own"
+    kept: dict = {}
+
+    @classmethod
+    def read(cls, image, mask):
+        if image not in cls.kept:
+            cls.kept[image] = super().read(image, mask)
+        return cls.kept[image]
+
+
+class Lambda(Sound):
+    """A read that no process can be sent."""
+
+    name = "lambda"
+
+    def case(self, patient, modality):
+        case = super().case(patient, modality)
+        return replace(case, read=lambda: case.read())
+
+
+class NewNoise(Sound):
+    """Noise that nobody can repeat."""
+
+    name = "new-noise"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image + np.random.default_rng().normal(size=()).astype(np.float32))
+
+
+class SeedsNumpy(Sound):
+    """Seeds everybody's generator."""
+
+    name = "seeds-numpy"
+
+    @staticmethod
+    def change(volume):
+        np.random.seed(0)
+        return volume
+
+
+class TouchesFiles(Sound):
+    """Makes the files look new."""
+
+    name = "touches-files"
+
+    @classmethod
+    def read(cls, image, mask):
+        image.touch()
+        return super().read(image, mask)
+
+
+class Mirrored(Sound):
+    """Takes the voxels as they are stored, from right to left."""
+
+    name = "mirrored"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image[:, ::-1].copy(), label=volume.label[::-1].copy())
+
+
+class Transposed(Sound):
+    """Takes the axes as other libraries give them."""
+
+    name = "transposed"
+
+    @staticmethod
+    def change(volume):
+        turned = {"image": volume.image.transpose(0, 3, 2, 1).copy(), "label": volume.label.T.copy()}
+        return Volume(**turned, spacing=volume.spacing[::-1])
+
+
+class SpacingOfOne(Sound):
+    """Forgets the voxel size."""
+
+    name = "spacing-of-one"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, spacing=(1.0, 1.0, 1.0))
+
+
+class TwoNames(Sound):
+    """One person under two names, so that CT is in training and MR in the test."""
+
+    name = "two-names"
+
+    def case(self, patient, modality):
+        return replace(super().case(patient, modality), patient=f"{modality}-{patient.name}")
+
+
+class Nothing(Intensity):
+    """Divides by nothing."""
+
+    def __call__(self, image):
+        return np.full(image.shape, np.nan, np.float32)
+
+
+class EmptyWindow(Sound):
+    """A normalisation that leaves nothing."""
+
+    name = "empty-window"
+    intensity = {"CT": Nothing("window", 0.0, 1.0), "MR": Nothing("window", 0.0, 1.0)}
