@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +40,46 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: it is damaged, not ``.npz``, holds Python objects, or would unpack to more than any result.
     """
+    return dict(LazyArrays(file))
+
+
+class LazyArrays(Mapping[str, np.ndarray]):
+    """The arrays of an ``.npz`` file, each read when asked for and not kept: a run's predictions may take gigabytes.
+
+    Raises:
+        UserError: as :func:`read_arrays`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._names = _checked_names(file)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            with np.load(self.file, allow_pickle=False) as arrays:
+                return arrays[name]
+        except (zipfile.BadZipFile, ValueError, EOFError, zlib.error) as error:
+            raise UserError(f"{self.file}: damaged or not arrays ({_first_line(error)}); make it again.") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _checked_names(file: Path) -> dict[str, None]:
     try:
         with zipfile.ZipFile(file) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise UserError(f"{file}: {size} bytes unpacked: too large to be results; not read.")
-        with np.load(file, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+            members = archive.infolist()
+    except zipfile.BadZipFile as error:
         raise UserError(f"{file}: damaged or not arrays ({_first_line(error)}); make it again.") from None
+    size = sum(member.file_size for member in members)
+    if size > MOST_BYTES:
+        raise UserError(f"{file}: {size} bytes unpacked: too large to be results; not read.")
+    return dict.fromkeys(member.filename.removesuffix(".npy") for member in members)
 
 
 def map_array(file: str) -> np.ndarray:

@@ -21,7 +21,7 @@ from fedbench import store
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.names import safe
-from fedbench.reading import read_arrays, read_table
+from fedbench.reading import LazyArrays, read_table
 from fedbench.views import FOLDER, CaseView, load_views, read_key
 
 MANIFEST = "manifest.json"
@@ -118,10 +118,10 @@ class Evidence:
         """Return (deployment, slices) of the model ``client`` uses: its own where it has one, else the shared one."""
         kept = self.predictions(run_id)
         for owner in (client, ""):
-            for key, labels in kept.items():
+            for key in kept:
                 kind, of_client, of_case = read_key(key)
                 if of_client == owner and of_case == case:
-                    return kind, labels
+                    return kind, kept[key]
         return None
 
 
@@ -178,7 +178,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
 
 
 def _arrays(file: Path) -> Mapping[str, np.ndarray]:
-    return read_arrays(file) if file.is_file() else {}
+    return LazyArrays(file) if file.is_file() else {}
 
 
 # -- a published folder --------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def _published(folder: Path) -> Evidence:
     def predictions(run_id: str) -> Mapping[str, np.ndarray]:
         arrays = kept("predictions", condition_of[run_id])
         own = f"{run_id}|"
-        return {key.removeprefix(own): value for key, value in arrays.items() if key.startswith(own)}
+        return {key.removeprefix(own): arrays[key] for key in arrays if key.startswith(own)}
 
     def features(run_id: str) -> Mapping[str, np.ndarray]:
         own = frames["features"][frames["features"]["run_id"] == run_id]

@@ -30,6 +30,7 @@ from tests.toys import refused
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"
 TOY = Condition("toy")
+TINY = {"algorithms": ("fedavg", "fedprox"), "seeds": (0,), "patients": 4}
 FEW = ("local", "fedavg", "fedprox", "fedda-joint")
 NASTY = r"a_b%#$&{}~^\input{/etc/passwd}<τ†"
 MACRO = re.compile(r"\\([A-Z][A-Za-z]+)")
@@ -81,6 +82,12 @@ def published(tmp_path_factory) -> Path:
     """A whole condition of three modalities and one with MR left out; three seeds, eight patients."""
     root = tmp_path_factory.mktemp("results") / "published"
     return study_folder(root, conditions=(TOY, Condition("toy", "MR")), seeds=(0, 1, 2), modalities=("CT", "MR", "PET"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """Published results that are analysed in no time."""
+    return study_folder(tmp_path_factory.mktemp("tiny") / "published", **TINY)
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +326,7 @@ def test_reconstructions_are_marked_in_the_text(made):
 def test_files_of_an_earlier_study_go_and_those_of_people_stay(paper, tmp_path):
     (paper / "README.md").write_text("ours")
     (paper / "tables" / "mine.tex").write_text("ours")
-    other = study_folder(tmp_path / "other", "later", (Condition("new"),))
+    other = study_folder(tmp_path / "other", "later", (Condition("new"),), **TINY)
     making.make(read_study(other), paper)
     assert not (paper / "tables" / "main.toy.tex").exists() and (paper / "tables" / "main.new.tex").exists()
     assert not (paper / "figures" / "toy.forest.pdf").exists()
@@ -329,8 +336,8 @@ def test_files_of_an_earlier_study_go_and_those_of_people_stay(paper, tmp_path):
 
 def test_a_condition_published_again_is_a_study_beside_the_first(tmp_path):
     for name in ("study-toy", "study-toy-group"):
-        study_folder(tmp_path / "published", name)
-    study_folder(tmp_path / "published", "study-other", (Condition("other"),))
+        study_folder(tmp_path / "published", name, **TINY)
+    study_folder(tmp_path / "published", "study-other", (Condition("other"),), **TINY)
     study = read_study(tmp_path / "published")
     assert [part.title for part in study.parts] == ["other", "toy", "toy (study-toy-group)"]
     making.make(study, tmp_path / "paper")
@@ -389,7 +396,7 @@ def test_check_notices_every_change(published, paper):
 
 
 def test_check_notices_other_results(paper, tmp_path):
-    other = study_folder(tmp_path / "other", seeds=(0, 1), modalities=("CT", "MR", "PET"))
+    other = study_folder(tmp_path / "other", **TINY)
     problems = checking.check(read_study(other), paper)
     assert any(p.startswith("made_from.json: made from other results") for p in problems)
     assert any(p.startswith("numbers.tex: differs") for p in problems)
@@ -408,31 +415,31 @@ def test_nothing_published(fedbench):
     assert status == 1 and "tables/main.toy.tex: made from results that are not published" in out
 
 
-def test_command_makes_and_checks(fedbench, published):
-    assert fedbench("paper", "--from", str(published))[0] == 0
-    assert fedbench("paper", "--from", str(published / "study"), "--check")[0] == 0  # one folder will do
+def test_command_makes_and_checks(fedbench, tiny):
+    assert fedbench("paper", "--from", str(tiny))[0] == 0
+    assert fedbench("paper", "--from", str(tiny / "study"), "--check")[0] == 0  # one folder will do
     text = Path("paper/numbers.tex")
     text.write_text(text.read_text().replace("0.05", "0.06"))
-    status, out, _ = fedbench("paper", "--from", str(published), "--check")
+    status, out, _ = fedbench("paper", "--from", str(tiny), "--check")
     assert status == 1 and "numbers.tex: differs" in out and "generated.tex" not in out
 
 
-def test_check_keeps_to_the_choices_of_the_paper(fedbench, published):
-    assert fedbench("paper", "--from", str(published), "--reference", "fedprox")[0] == 0
+def test_check_keeps_to_the_choices_of_the_paper(fedbench, tiny):
+    assert fedbench("paper", "--from", str(tiny), "--reference", "fedprox")[0] == 0
     assert r"\newcommand{\Reference}{\textsf{fedprox}}" in Path("paper/numbers.tex").read_text()
-    assert fedbench("paper", "--from", str(published), "--check")[0] == 0
-    status, out, _ = fedbench("paper", "--from", str(published), "--check", "--reference", "fedavg")
+    assert fedbench("paper", "--from", str(tiny), "--check")[0] == 0
+    status, out, _ = fedbench("paper", "--from", str(tiny), "--check", "--reference", "fedavg")
     assert status == 1 and "made with other choices" in out
 
 
-def test_wrong_uses(fedbench, published, monkeypatch, tmp_path):
+def test_wrong_uses(fedbench, tiny, monkeypatch, tmp_path):
     refused(fedbench("paper", "--pdf", "--check"), "exclude each other")
-    refused(fedbench("paper", "--from", str(published), "--selection", "best"), "--selection best", "last")
-    damaged = shutil.copytree(published, tmp_path / "damaged")
+    refused(fedbench("paper", "--from", str(tiny), "--selection", "best"), "--selection best", "last")
+    damaged = shutil.copytree(tiny, tmp_path / "damaged")
     (damaged / "study" / "cases.parquet").write_bytes(b"")
     refused(fedbench("paper", "--from", str(damaged)), "cases.parquet", "checksum")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    refused(fedbench("paper", "--from", str(published), "--pdf"), "latexmk", "apt-get install")
+    refused(fedbench("paper", "--from", str(tiny), "--pdf"), "latexmk", "apt-get install")
     assert Path("paper/numbers.tex").exists()  # everything but the PDF
 
 

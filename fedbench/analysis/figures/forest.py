@@ -37,6 +37,7 @@ def draw(scene: Scene) -> Sketch:
             analysis = found[metric, relation]
             _draw_panel(panel, analysis, scene, rows)
             better = ">" if analysis.matrix.endpoint.higher_is_better else "<"
+            panel.xaxis.set_major_locator(MaxNLocator(6 if len(columns) < 3 else 4))
             panel.set_xlabel(f"Δ {scene.axis_name(analysis.matrix.endpoint)}   ({better} 0: better)")
     for panel, relation in zip(panels[0], columns, strict=True):
         panel.set_title(relation_title(scene, relation))
@@ -98,7 +99,6 @@ def _draw_panel(panel: Axes, analysis: Analysis, scene: Scene, rows: Sequence[st
         )  # fmt: skip
     name_rows(panel, rows)
     panel.set_xlim(low, high)
-    panel.xaxis.set_major_locator(MaxNLocator(6))
     panel.grid(axis="x")
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference_point
 from fedbench.analysis.best import standing
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.protocol import ALPHA, PRIMARY, Analysis
+from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.ranking import Consensus, consensus
 from fedbench.analysis.rows import counted
 
@@ -96,7 +96,7 @@ def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> V
 
 def across(analyses: Analyses) -> Consensus | None:
     """Return the ranking across datasets with nothing left out; None for a single dataset."""
-    whole = [c for c in analyses.conditions if not c.unseen and analyses.primary(c) == PRIMARY]
+    whole = [c for c in analyses.conditions if not c.unseen and analyses.primary(c) == analyses.declared]
     return consensus([analyses.get(c).matrix for c in whole]) if len(whole) > 1 else None
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,17 @@ def shown_texts(figure: Figure) -> list[Text]:
 
 @pytest.mark.parametrize("name", list(FIGURES))
 @pytest.mark.parametrize("make", [plain, strange])
-def test_text_is_legible_literal_and_within_the_figure(make, name):
+def test_text_is_legible_literal_apart_and_within_the_figure(make, name):
     scene = scene_of(make())
     with style.apply_style():
         sketch = FIGURES[name].draw(scene)
         FigureCanvasAgg(sketch.figure).draw()
         assert sketch.figure.get_figwidth() <= style.PAGE + 1e-6 and sketch.figure.get_figheight() <= 9
         frame = sketch.figure.bbox.padded(1)
+        boxes = [(text.get_text(), text.get_window_extent()) for text in shown_texts(sketch.figure)]
+        for (one, a), (other, b) in combinations(boxes, 2):
+            wide, tall = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert min(wide, tall) <= 0 or wide * tall < 0.1 * min(a.width * a.height, b.width * b.height), (one, other)
         for text in shown_texts(sketch.figure):
             assert text.get_fontsize() >= style.SMALLEST, text
             assert not text.get_parse_math() or isinstance(text, Annotation), text
