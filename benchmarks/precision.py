@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch._dynamo.config
+import torch._inductor.config
 
 from benchmarks import workloads
 from benchmarks.common import Report, Settings, interleave, main, seconds
@@ -92,6 +94,8 @@ def start(settings: Settings, setting: Setting, rounds: int, seed: int) -> Train
 
 def compiled(training: Training, report: Report, setting: Setting) -> str:
     """Compile the network of ``training`` by one step forward and backward; return what went wrong, if anything did."""
+    torch._dynamo.config.recompile_limit = 64  # all settings share the compiled functions' code
+    torch._inductor.config.layout_optimization = False  # with it no setting compiles on the CPU (torch 2.13)
     model: Any = training.networks["model"]
     model.encode, model.decode = (torch.compile(half, dynamic=False) for half in (model.encode, model.decode))
     begun = time.perf_counter()

@@ -17,7 +17,7 @@ from fedbench.testing.rounds import plain_local_training
 from fedbench.testing.subject import Subject, completes, differ
 from fedbench.testing.watching import Aggregation
 
-ALONE = Scenario(clients=1)
+ALONE = Scenario(clients=1, rounds=2)
 SAMPLES = "samples"
 CLEAR = 0.05  # one candidate explains the result if its error is below this share of the next best's
 

@@ -18,7 +18,7 @@ from fedbench.prepared import damage, load
 from fedbench.testing.dataset_orientation import turned
 from fedbench.testing.dataset_subject import FEW, Subject, volume_digest
 from fedbench.testing.findings import Broken, NotApplicable, rule
-from fedbench.testing.global_state import changed, observe
+from fedbench.testing.global_state import changed, observe, seeded
 
 TELLING = 30  # voxels of foreground that two patients do not have alike by chance
 
@@ -85,10 +85,13 @@ def untouched(subject: Subject) -> str:
     """Reading changes no file and nothing of the process: random states, settings, threads."""
     few = subject.first(1)
     files = sorted({path for case in few for path in case.sources})
-    stamps, before = [_stamp(path) for path in files], observe()
-    for case in few:
-        case.read()
-    if touched := changed(before):
+    stamps = [_stamp(path) for path in files]
+    with seeded(65537):
+        before = observe()
+        for case in few:
+            case.read()
+        touched = changed(before)
+    if touched:
         raise Broken(f"reading changed {', '.join(touched)}")
     for path, stamp in zip(files, stamps, strict=True):
         if _stamp(path) != stamp:

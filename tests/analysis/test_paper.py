@@ -49,8 +49,10 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
 
 
 def texts(found, choices: Choices | None = None) -> dict[str, str]:
-    """The macros of evidence, by name."""
-    return defined(making.write(study_of([("", found)], choices), _undrawn(found)))
+    """The macros of evidence, by name; without the supplement, which defines none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "_details", lambda *_: None)
+        return defined(making.write(study_of([("", found)], choices), _undrawn(found)))
 
 
 def _undrawn(found) -> dict[str, list]:

@@ -202,7 +202,7 @@ def _alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> s
         (training.distances[label], training.distances[part.primary.reference])
         for part, training in measured
         for label in focus(training.distances)
-        if part.primary.reference in training.distances
+        if part.primary.reference in training.distances and label != part.primary.reference
     ]
     accuracies = [value for _, training in measured for value in training.accuracy.values()]
     sentences = []
@@ -230,7 +230,7 @@ def _cost(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
         reference = part.primary.reference
         for kind, values in (("bytes", training.sent), ("time", training.seconds)):
             if values.get(reference, 0.0) > 0:
-                factors[kind] += [values[label] / values[reference] for label in focus(values)]
+                factors[kind] += [values[label] / values[reference] for label in focus(values) if label != reference]
     if not factors["bytes"] or not factors["time"]:
         return "The cost of FedDA against the reference was not measured."
     ends = [_ends(numbers, f"cost {kind}", [number(v, 2) for v in sorted(values)]) for kind, values in factors.items()]

@@ -112,6 +112,8 @@ def _same_as_cross(part: Part) -> bool:
         return False
     own, cross = (part.get(relation).matrix for relation in ("in", "cross"))
     labels = [part.primary.reference, *focus(own.algorithms)]
+    if not set(labels) <= set(cross.algorithms):
+        return False
     return own.values.index.equals(cross.values.index) and np.allclose(own.values[labels], cross.values[labels])
 
 
