@@ -35,6 +35,7 @@ class Settings:
         seeds: of the batches, by round, client and epoch.
         restride: give channels-last strides also to weights of one input channel, as ``model.to(memory_format=...)``
             does; ``contiguous`` leaves them as they are, and the kernels of the first block then are others.
+        padded: leave MONAI's BasicUNet as it comes: it pads every upsampled map, by nothing where sizes are even.
     """
 
     network: str
@@ -53,6 +54,7 @@ class Settings:
     bf16: bool
     channels_last: bool
     restride: bool
+    padded: bool
     threads: int
     spacing: list[float]
     tolerance: float
@@ -75,6 +77,9 @@ class Job:
         arguments["norm"] = tuple(arguments["norm"])
         model = getattr(nets, self.settings.network)(**arguments)
         model.load_state_dict(self.start)
+        for module in model.modules():
+            if hasattr(module, "is_pad"):
+                module.is_pad = self.settings.padded
         if self.settings.restride:
             return model.to(memory_format=self.layout)
         for parameter in model.parameters():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
+import json
 import pkgutil
+import sys
 
 import pytest
 import torch
@@ -22,7 +25,7 @@ from fedbench.testing import (
     kit,
     kit_datasets,
 )
-from fedbench.testing.laboratory import Scenario, differing
+from fedbench.testing.laboratory import Scenario, differing, fingerprint
 from fedbench.testing.subject import Subject, train
 from tests import plugins, wrong_plugins
 from tests.datasets.test_brats import write_brats
@@ -124,6 +127,29 @@ def test_being_watched_changes_no_bit():
     watched, plain = Subject(FedBN).main, train(Scenario().start(FedBN()))
     assert not differing(watched.training.state()[0], plain.training.state()[0])
     assert len(watched.states) == 3
+
+
+def test_what_is_shared_may_depend_on_the_place_in_the_network():
+    class Encoder(FedAvg):
+        """Shares the encoder."""
+
+        name = "encoder-only"
+
+        def is_shared(self, owner, name):
+            return name.removeprefix("model.") in self.setup.model.encoder_entries()
+
+    assert not failed(algorithm_findings(Encoder, only=["by-type", "deployments", "buffers", "samples", "order"]))
+
+
+def test_the_other_process_answers_a_line_with_a_line(monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    question = {"module": FedProx.__module__, "name": "FedProx", "file": "", "params": {"mu": 1.0}, "path": sys.path}
+    answers = io.StringIO()
+    lines = [json.dumps(question), json.dumps(question | {"name": "Fedprox"})]
+    elsewhere.serve(io.StringIO("\n".join(lines)), answers)
+    right, wrong = (json.loads(line) for line in answers.getvalue().splitlines())
+    assert right == {"fingerprint": fingerprint(Subject(FedProx, {"mu": 1.0}).main.training), "touched": []}
+    assert "AttributeError" in wrong["error"]
 
 
 def test_a_class_within_a_function_is_not_sent_to_another_process():

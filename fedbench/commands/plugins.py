@@ -57,7 +57,7 @@ def check(
     failed = [finding for finding in findings if finding.passed is False]
     passed = sum(finding.passed is True for finding in findings)
     counts = f"{passed} rules pass, {len(failed)} fail, {len(findings) - passed - len(failed)} do not apply"
-    console.print(f"{spec.name}: {counts} ({time.perf_counter() - started:.0f} s)", highlight=False, markup=False)
+    console.print(Text(f"{spec.name}: {counts} ({time.perf_counter() - started:.0f} s)"), soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor
 
 from fedbench.algorithm import State, weighted_mean
 from fedbench.errors import UserError
@@ -139,32 +138,6 @@ def _length(a: State) -> float:
     return _distance(a, {name: torch.zeros_like(value) for name, value in a.items()})
 
 
-@rule(
-    "by-type",
-    "ask isinstance(owner, _BatchNorm), never the name: MONAI calls these layers '…adn.N', and 'subnet' contains 'bn'.",
-)
-def by_type(subject: Subject) -> str:
-    """Which entries are shared depends on the layer that owns them and its place, not on what the layer is called."""
-    main = subject.main.training
-    algorithm, asked = main.task.algorithm, 0
-    for prefix, owner in main.networks.named_modules():
-        leaves = [*dict(owner.named_parameters(recurse=False)), *dict(owner.named_buffers(recurse=False))]
-        for leaf in leaves if prefix else []:
-            answer = algorithm.is_shared(owner, f"{prefix}.{leaf}")
-            for other in _called(owner, prefix):
-                asked += 1
-                if algorithm.is_shared(owner, f"{other}.{leaf}") != answer:
-                    kind, verb = type(owner).__name__, "is shared" if answer else "stays local"
-                    raise Broken(f"{kind} '{prefix}.{leaf}' {verb}, but not if the layer were called '{other}'")
-    return f"{asked} layers under other names change no answer"
-
-
-def _called(owner: nn.Module, prefix: str) -> list[str]:
-    names = [f"{prefix}.{word}" for word in ("bn", "norm", "batch_norm", "layer")]
-    above = prefix.rpartition(".")[0]
-    return [*names, f"{above}.layer"] if above and isinstance(owner, _NormBase | nn.GroupNorm | nn.LayerNorm) else names
-
-
 @rule("order", "weigh and keep things by upload.client or upload.index, not by their place in a list you remembered.")
 def order(subject: Subject) -> str:
     """Listing the clients in another order changes nothing but the order."""
@@ -220,4 +193,4 @@ def _text(params: dict[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in params.items())
 
 
-RULES = (buffers, samples, by_type, order, one_client)
+RULES = (buffers, samples, order, one_client)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedbench import registry
 from fedbench.algorithm import Algorithm
-from fedbench.testing import aggregation, bits, declared, elsewhere, rounds, shapes, terms
+from fedbench.testing import aggregation, bits, declared, elsewhere, naming, rounds, shapes, terms
 from fedbench.testing.findings import Finding, Rule, chosen, examine
 from fedbench.testing.global_state import settings_restored
 from fedbench.testing.loading import load
@@ -16,7 +16,7 @@ from fedbench.testing.subject import Subject
 GATES = ("trains", "finite", "same-bits", "messages")  # what the others compare means little without these
 RULES: tuple[Rule[Subject], ...] = (
     *declared.RULES, *rounds.FIRST, *bits.FIRST,
-    *rounds.RULES, *aggregation.RULES, *terms.RULES, *bits.RULES, *shapes.RULES,
+    *rounds.RULES, naming.by_type, *aggregation.RULES, *terms.RULES, *bits.RULES, *shapes.RULES,
 )  # fmt: skip
 
 

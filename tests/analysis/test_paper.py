@@ -15,8 +15,9 @@ import pytest
 from fedbench.analysis import publish
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, read_evidence
-from fedbench.analysis.figures import FIGURES
-from fedbench.analysis.paper import building, checking, making, numbers, reliability, sections, verdicts
+from fedbench.analysis.figures import FIGURES, alignment
+from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.paper import building, checking, making, numbers, reliability, sections, training, verdicts
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.study import read_study, study_of
 from fedbench.analysis.protocol import ALPHA, analyse
@@ -353,6 +354,16 @@ def test_wide_tables_are_left_to_the_tables(monkeypatch):
     monkeypatch.setattr(sections, "WIDEST", 10)
     found = evidence((TOY,), FEW)
     assert "too wide for a page" in making.write(study_of([("", found)]), _undrawn(found))[making.SUPPLEMENT]
+
+
+def test_distances_are_those_of_the_figure(published):
+    (_, analyses) = read_study(published).groups[0]
+    for condition in analyses.conditions:
+        scene = Scene(analyses, condition, tuple(FEW))
+        titles = [panel.get_title() for panel in alignment.draw(scene).figure.axes]
+        shown = [title.rpartition(" ")[2] for title in titles if "A-distance" in title]
+        assert shown == [numbers.number(value, 2) for value in training.measure(scene).distances.values()]
+        assert len(shown) == len(FEW)
 
 
 # -- the check -------------------------------------------------------------------------------------------------------

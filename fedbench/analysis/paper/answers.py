@@ -12,7 +12,6 @@ from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, perc
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Tally, Verdict, focus, judge, rivals, tally
-from fedbench.analysis.protocol import PRIMARY
 from fedbench.analysis.ranking import consensus
 from fedbench.analysis.rows import counted
 
@@ -190,7 +189,7 @@ def _luck(numbers: Numbers, parts: list[Part]) -> str:
 
 def _consensus(study: Study) -> str:
     main = study.groups[0][1]
-    whole = [c for c in main.conditions if not c.unseen and main.primary(c) == PRIMARY]
+    whole = [c for c in main.conditions if not c.unseen and main.primary(c) == main.declared]
     if len(whole) < 2:
         return ""
     return escape(consensus([main.get(c).matrix for c in whole]).text)

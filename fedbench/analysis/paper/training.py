@@ -11,7 +11,7 @@ import pandas as pd
 from fedbench.analysis.figures.alignment import gather
 from fedbench.analysis.figures.cost import TRAFFIC
 from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
-from fedbench.analysis.figures.distance import mean_proxy_distance
+from fedbench.analysis.figures.distance import mean_proxy_distance, principal_components
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.telling import Teller
@@ -116,10 +116,12 @@ def _judged(teller: Teller, training: Training) -> str:
 
 
 def _distance(scene: Scene, label: str) -> float:
+    """As the figure of features has it."""
     samples = gather(scene, label)
     if samples is None:
         return float("nan")
-    return mean_proxy_distance(samples.of(*(m for m in scene.modalities if m != scene.condition.unseen)))
+    components = samples._replace(features=principal_components(samples.features).points)
+    return mean_proxy_distance(components.of(*(m for m in scene.modalities if m != scene.condition.unseen)))
 
 
 def _known(values: Mapping[str, float] | pd.Series) -> dict[str, float]:

@@ -1,0 +1,152 @@
+"""The benchmarks compare like with like, and their tables are what the JSON files say. Nothing here is timed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import bare, common, evaluation, workloads
+from benchmarks.common import Report, Row, Spread
+from fedbench.algorithms.fedavg import FedAvg
+from tests.federations import make_federation, make_training, trained
+
+# -- the bare loop -------------------------------------------------------------------------------------------------
+
+NETWORKS = {
+    "unet": {"name": "unet", "norm": "instance-plain", "channels": (4, 8)},
+    "basicunet": {"name": "basicunet", "channels": (4, 4, 8, 8, 8)},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_bare_loop_gives_the_bits_of_fedbench(tmp_path, network, precision, optimizer):
+    """Several steps and epochs, clients of different sizes, augmentation, a falling learning rate."""
+    settings = {"model": NETWORKS[network], "precision": precision, "optimizer": optimizer, "local_epochs": 2}
+    federation = make_federation(tmp_path, clients=3)
+    through = trained(federation, FedAvg(), **settings)
+    task = make_training(federation, FedAvg(), **settings).task
+    loop = bare.FedAvg(bare.load(workloads.export(task, tmp_path / "job")))
+    for number in range(task.training.rounds):
+        loop.round(number)
+    ours = workloads.monai_names(through.server.weights)
+    theirs = {name: value.numpy() for name, value in loop.weights.items()}
+    floats = [name for name, value in ours.items() if value.dtype.kind == "f"]
+    assert ours.keys() == theirs.keys()
+    assert len(floats) > 10
+    assert workloads.largest_difference(*({k: w[k] for k in floats} for w in (ours, theirs))) == 0.0
+    start = {name: loop.job.start[name].numpy() for name in floats}
+    assert workloads.largest_difference({k: ours[k] for k in floats}, start) > 1e-4  # something was learned at all
+
+
+def test_a_job_in_a_file_holds_all_cases(tmp_path):
+    task = make_training(make_federation(tmp_path, clients=2), FedAvg()).task
+    job = bare.load(workloads.export(task, tmp_path / "job"))
+    assert [len(images) for images in job.images] == [4, 6]  # slices, as make_federation makes them
+    assert [len(cases) for cases in job.val] == [1, 1]
+    assert len(job.test) == 2
+    loop = bare.FedAvg(job)
+    assert 0 <= loop.validate() <= 1
+    assert len(loop.score()) == 2 * task.classes
+
+
+def test_other_settings_do_other_work(tmp_path):
+    """The comparison would notice: a bare loop with another learning rate ends elsewhere."""
+    task = make_training(make_federation(tmp_path), FedAvg()).task
+    job = bare.load(workloads.export(task, tmp_path / "job"))
+    other = replace(job, settings=replace(job.settings, rates=[2 * rate for rate in job.settings.rates]))
+    ends = []
+    for each in (job, other):
+        loop = bare.FedAvg(each)
+        loop.round(0)
+        ends.append({k: v.numpy() for k, v in loop.weights.items() if v.is_floating_point()})
+    assert workloads.largest_difference(*ends) > 1e-4
+
+
+def test_the_suites_can_be_written_and_read(tmp_path):
+    from fedbench.suite import make_suite, read_suite
+
+    for suite in (workloads.FOUR_CLIENTS, workloads.HEART, workloads.changed(workloads.HEART, rounds=7)):
+        read = read_suite(str(workloads.write_suite(suite, tmp_path / "suite.toml")))
+        assert read.model_copy(update={"name": "command line"}) == make_suite(suite)
+
+
+# -- scores --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")  # MONAI warns about every empty mask
+@pytest.mark.parametrize("shape", [(64, 80), (32, 24, 20)])
+def test_scores_equal_monai_wherever_it_defines_them(shape):
+    pairs = [evaluation.draw(shape, seed) for seed in range(40)]
+    spacing = (1.0, 0.7, 2.0)[: len(shape)]
+    ours = evaluation.fedbench_scores(pairs, spacing)
+    theirs = evaluation.monai_scores([evaluation.one_hots(pair) for pair in pairs], spacing)
+    compared, worst = evaluation.difference(ours, theirs)
+    assert compared > 0.8 * ours.size
+    assert worst <= evaluation.EQUAL
+    assert not np.isfinite(theirs).all()  # masks that only one of the two has are among them
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_in_the_readme_are_those_of_the_json_files():
+    readme = common.README.read_text(encoding="utf-8")
+    assert common.regenerated(readme, common.RESULTS) == readme
+
+
+def result(rows: list[Row]) -> dict:
+    return {
+        "name": "overhead", "title": "a title", "command": "python -m benchmarks.overhead", "date": "2026-01-01T00:00",
+        "quick": False, "verdict": common.verdict(rows), "rows": [asdict(row) | {"met": row.met} for row in rows],
+        "notes": ["A note."], "hardware": {"cpu": "a CPU", "cores": 2, "memory_gib": 8.0}, "load_before": 0.1,
+        "versions": {"torch": "2"},
+    }  # fmt: skip
+
+
+def test_a_table_shows_what_was_measured_and_what_was_missed(tmp_path):
+    report = Report()
+    report.add("ratio", [1.0, 1.2, 1.01], target=("<=", 1.05))
+    report.add("speed-up", [1.5, 1.6], target=(">=", 1.85))
+    report.fail("peer", "failed: no such package", target=(">=", 1.0))
+    report.add("seconds", 0.25, "s")
+    (tmp_path / "overhead.json").write_text(json.dumps(result(report.rows)))
+    readme = f"# Head\n\n{common.BEGIN}\nold\n{common.END}\nTail\n"
+    new = common.regenerated(readme, tmp_path)
+    assert new.startswith("# Head\n") and new.endswith(f"{common.END}\nTail\n") and "old" not in new
+    assert "**1 of 3 targets met**" in new
+    assert "| ratio | 1.01 | 1.00–1.20 (3) | ≤ 1.05 | yes |" in new
+    assert "| speed-up | 1.55 | 1.50–1.60 (2) | ≥ 1.85 | **no** |" in new
+    assert "| peer | failed: no such package |  | ≥ 1 | not measured |" in new
+    assert "| seconds | 0.250 s |  |  |  |" in new
+    assert "Not measured yet: `python -m benchmarks.peers`" in new
+    assert common.regenerated(new, tmp_path) == new
+
+
+def test_tasks_take_turns_in_both_orders():
+    calls: list[str] = []
+    tasks = {name: lambda name=name: calls.append(name) or float(len(calls)) for name in "ab"}
+    values = common.interleave(tasks, repeats=2, warmups=1)
+    assert calls == ["b", "a", "a", "b", "b", "a"]
+    assert values == {"a": [3.0, 6.0], "b": [4.0, 5.0]}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.00123, "0.00123"), (1.5, "1.50"), (123.4, "123"), (1e-9, "1.0e-09")]
+)
+def test_figures_have_three_digits(value, text):
+    assert common.figure(value) == text
+
+
+def test_a_spread_is_median_and_range():
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0, 3)
+
+
+def test_threads_are_left_as_they_were_found():
+    """Importing the benchmarks changes nothing global."""
+    assert torch.get_num_threads() >= 1
