@@ -192,7 +192,7 @@ class Algorithm:
 
     A subclass with a ``name`` is found by that name. Its docstring's first line is what ``fedbench list`` shows.
 
-    Two promises may be declared, which :mod:`fedbench.testing` holds it to. ``is_fedavg_with``: parameters with which it
+    Two promises may be declared; :mod:`fedbench.testing` holds it to them. ``is_fedavg_with``: parameters with which it
     is plain averaging bit for bit, such as ``{"mu": 0.0}``. ``terms_move``: what the other terms of the loss may move.
     """
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import bare, common, evaluation, workloads
 from benchmarks.common import Report, Row, Spread
@@ -27,8 +26,14 @@ NETWORKS = {
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_bare_loop_gives_the_bits_of_fedbench(tmp_path, network, precision, optimizer):
     """Several steps and epochs, clients of different sizes, augmentation, a falling learning rate."""
-    settings = {"model": NETWORKS[network], "precision": precision, "optimizer": optimizer, "local_epochs": 2}
-    federation = make_federation(tmp_path, clients=3)
+    settings = {
+        "model": NETWORKS[network],
+        "precision": precision,
+        "optimizer": optimizer,
+        "local_epochs": 2,
+        "size": 32,
+    }
+    federation = make_federation(tmp_path, clients=3, size=32)
     through = trained(federation, FedAvg(), **settings)
     task = make_training(federation, FedAvg(), **settings).task
     loop = bare.FedAvg(bare.load(workloads.export(task, tmp_path / "job")))
@@ -145,8 +150,3 @@ def test_figures_have_three_digits(value, text):
 
 def test_a_spread_is_median_and_range():
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0, 3)
-
-
-def test_threads_are_left_as_they_were_found():
-    """Importing the benchmarks changes nothing global."""
-    assert torch.get_num_threads() >= 1
