@@ -1,5 +1,6 @@
 # Two commands: `make bench` sets up and runs the default suite, `make test` sets up and runs the tests.
 VENV ?= .venv
+TESTERS ?= 2
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
@@ -10,7 +11,7 @@ bench: $(READY)
 	$(BIN)/python -m fedbench run --all
 
 test: $(READY)
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations=15
 
 lint: $(READY)
 	$(BIN)/ruff check .
