@@ -25,6 +25,7 @@ README = Path(__file__).with_name("README.md")
 RESULTS = Path(__file__).with_name("results")
 BEGIN, END = "<!-- generated: do not edit below -->", "<!-- generated: do not edit above -->"
 NAMES = ("overhead", "peers", "parallel", "growth", "evaluation", "startup", "precision")  # in the README's order
+LONGEST = 3600  # seconds that a command may take
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -139,7 +140,10 @@ def output(*arguments: object, python: Path | str = sys.executable, **environmen
     """Run ``python ARGUMENTS`` from the repository's root and return its standard output."""
     line = [str(python), *map(str, arguments)]
     env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment
-    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True)
+    try:
+        done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"{' '.join(line)} did not end within {LONGEST} s") from None
     if done.returncode:
         raise CommandFailed(f"{' '.join(line)} ended with {done.returncode}: {(done.stderr or done.stdout)[-1500:]}")
     return done.stdout

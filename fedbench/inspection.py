@@ -78,7 +78,7 @@ def _problem_of_file(path: Path, root: Path | None) -> str | None:
         )
     if not path.is_file():
         return f"{path} is not a file; put the file there."
-    if not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         return f"{path} cannot be read: no permission; change its mode or owner (chmod u+r)."
     if path.stat().st_size == 0:
         return f"{path} is empty (0 bytes); copy or download it again."
@@ -88,6 +88,15 @@ def _problem_of_file(path: Path, root: Path | None) -> str | None:
 def _twice(case: Case, first: Case) -> str:
     files = " and ".join(str(c.sources[0]) for c in (first, case) if c.sources)
     return f"case {case.id} is there twice" + (f": {files}; remove one." if files else "; remove one.")
+
+
+def read_case(case: Case) -> Volume:
+    """Return ``case.read()``; what the system refuses becomes a :class:`UserError` that names the file."""
+    try:
+        return case.read()
+    except OSError as error:
+        file = error.filename or (case.sources[0] if case.sources else "its file")
+        raise UserError(f"case {case.id}: {file} cannot be read: {error.strerror or error}.") from None
 
 
 def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int) -> None:

@@ -23,7 +23,7 @@ from fedbench.config import DataConfig, digest
 from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
 from fedbench.files import locked, sha256, try_lock, write_atomic, write_text
-from fedbench.inspection import check_volume, inventory, refuse
+from fedbench.inspection import check_volume, inventory, read_case, refuse
 from fedbench.prepared import FACTS, FORMAT, MANIFEST, damage, is_store
 from fedbench.resampling import resample
 
@@ -92,7 +92,7 @@ def check(
     found = inventory(dataset)
 
     def read(case: Case) -> None:
-        check_volume(case, case.read(), dataset, len(grid_of(dataset, data)))
+        check_volume(case, read_case(case), dataset, len(grid_of(dataset, data)))
 
     _, problems = _for_all(found.cases, read, workers or default_workers(), progress)
     folder = store_folder(dataset, code, cache, data, found.cases)
@@ -161,7 +161,7 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     if record_file.exists():  # written by an earlier attempt, after its arrays
         return json.loads(record_file.read_text(encoding="utf-8"))
     grid = grid_of(dataset, data)
-    volume = case.read()
+    volume = read_case(case)
     check_volume(case, volume, dataset, len(grid))
     if data.colour == "grey":
         volume = Volume(_grey(volume.image), volume.label, volume.spacing)
