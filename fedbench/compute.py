@@ -31,7 +31,8 @@ class Compute:
         torch.set_default_device(None)
         torch.set_grad_enabled(True)
         torch.set_flush_denormal(False)
-        torch.use_deterministic_algorithms(False)
+        if torch.are_deterministic_algorithms_enabled():  # to set it costs a second, even to what it is
+            torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         return cls(torch.device(device), config.precision == "bf16", config.channels_last)

@@ -8,8 +8,9 @@ the checksums of its files; ``dataset.json``, what holds for all cases. It is wr
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fedbench.reading import map_array, read_table
 FORMAT = 4
 MANIFEST = "manifest.parquet"
 FACTS = "dataset.json"
+MAPS = 256  # arrays mapped at a time: each holds an open file, and a process may have about a thousand
 
 
 @dataclass(frozen=True)
@@ -49,21 +51,30 @@ class PreparedCase:
     channels: int = 1
     voxels: tuple[int, ...] = ()
 
-    @cached_property
+    @property
     def image(self) -> np.ndarray:
         """float32 ``(Z, C, X, Y)``, read-only, memory-mapped."""
-        stored = map_array(f"{self.stem}.image.npy")
+        stored = _mapped(f"{self.stem}.image.npy")
         return (
             np.broadcast_to(stored, (len(stored), self.channels, *stored.shape[2:])) if self.channels == 3 else stored
         )
 
-    @cached_property
+    @property
     def label(self) -> np.ndarray:
         """uint8 ``(Z, X, Y)``, read-only, memory-mapped."""
-        return map_array(f"{self.stem}.label.npy")
+        return _mapped(f"{self.stem}.label.npy")
 
-    def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("image", "label")}
+
+def _mapped(file: str) -> np.ndarray:
+    try:
+        return _recently_mapped(file, os.stat(file).st_mtime_ns)
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing; prepare the data again.") from None
+
+
+@lru_cache(maxsize=MAPS)
+def _recently_mapped(file: str, _changed: int) -> np.ndarray:
+    return map_array(file)
 
 
 @dataclass(frozen=True)

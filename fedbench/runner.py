@@ -179,8 +179,16 @@ def _score(
 
 
 def _latest(training: Training, metric: str) -> float | None:
-    rows = [r for r in training.history if r["metric"] == metric]
-    values = [r["value"] for r in rows if r["round"] == rows[-1]["round"]]
+    values: list[float] = []
+    last = None
+    for row in reversed(training.history):  # from the end: a run may have a hundred thousand rows
+        if row["metric"] == metric:
+            last = row["round"] if last is None else last
+            if row["round"] != last:
+                break
+            values.append(row["value"])
+        elif last is not None and row["round"] < last:
+            break
     return sum(values) / len(values) if values else None
 
 

@@ -476,3 +476,21 @@ def test_colours_are_normalised_together(coloured, tmp_path):
     image = load(prepare_toy(coloured, tmp_path / "cache")).cases[0].image[0]
     assert image.mean() == pytest.approx(0, abs=1e-5) and image.std() == pytest.approx(1, abs=1e-5)
     assert image[0].mean() > image[1].mean() + 1 and (image[1] == image[2]).all()
+
+
+def test_a_store_of_any_size_needs_few_open_files(tmp_path):
+    """600 cases, two arrays each; a process may have 400 files open here."""
+    code = f"""
+        import resource
+        from pathlib import Path
+        import numpy as np
+        from fedbench import prepared
+        resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+        grid = (1.0, 1.0), (4, 4)
+        cases = [prepared.PreparedCase(str(i), "P", "CT", "", *grid, "", f"{tmp_path}/{{i}}") for i in range(600)]
+        for i, case in enumerate(cases):
+            np.save(f"{{case.stem}}.image.npy", np.full((1, 1, 4, 4), i, np.float32))
+            np.save(f"{{case.stem}}.label.npy", np.zeros((1, 4, 4), np.uint8))
+        print(sum(float(case.image[0, 0, 0, 0]) + case.label.max() for case in cases))
+    """
+    assert float(in_another_process(code)) == sum(range(600))
