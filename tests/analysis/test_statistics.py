@@ -143,7 +143,7 @@ def test_turning_the_difference_round_turns_only_the_sign(differences, order):
     assert ((one.p > 0) & (one.p <= 1)).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_agrees_with_statsmodels_and_is_monotone(p):
     raw = np.array(p)
