@@ -16,6 +16,7 @@ import pytest
 from fedbench import load_results
 from fedbench.store import Store
 from tests import plugins
+from tests.faults.machine import descendants
 from tests.toys import refused
 
 TINY_SUITE = """
@@ -236,23 +237,6 @@ def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tin
     assert "the plugin broke" in fedbench("show", "phantom-heart.raising")[1]
 
 
-def processes_under(pid: int) -> set[int]:
-    """All living descendants of a process."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
-    found, todo = set(), [pid]
-    while todo:
-        for child in children.get(todo.pop(), []):
-            found.add(child)
-            todo.append(child)
-    return found
-
-
 @pytest.mark.parametrize(("workers", "kill"), [("2", signal.SIGINT), ("0", signal.SIGTERM)])
 def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, workers, kill):
     plugin = plugins.write(tmp_path, "slow", plugins.SLOW)
@@ -265,7 +249,7 @@ def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, work
     while time.monotonic() < deadline and not list(results.glob("*/checkpoint.safetensors")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
-    family = processes_under(process.pid)
+    family = descendants(process.pid)
     process.send_signal(kill)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

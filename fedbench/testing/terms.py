@@ -34,6 +34,7 @@ def first_gradient(subject: Subject, start: tuple[State, dict[str, Any]], way: f
 
     class Stopping(subject.cls):  # type: ignore[name-defined]
         def local_step(self, step: Step) -> None:
+            """Move the live weights, note the gradient of the first step there, and stop."""
             model, stream = step.model, torch.Generator().manual_seed(0)
             names = {id(p): name for name, p in model.named_parameters()}
             with torch.no_grad():
