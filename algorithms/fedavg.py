@@ -18,5 +18,5 @@ class FedAvg(Algorithm):
 
     def aggregate(self, server: Server, uploads: Sequence[Upload]) -> None:
         """w_{t+1} = sum_k n_k / n * w_k."""
-        states = [{name: upload.message[name] for name in server.weights} for upload in uploads]
-        server.weights = weighted_mean(states, [upload.samples for upload in uploads])
+        messages, samples = [u.message for u in uploads], [u.samples for u in uploads]
+        server.weights = weighted_mean(messages, samples, names=server.weights)

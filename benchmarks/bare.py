@@ -170,7 +170,7 @@ class FedAvg:
             train_client(self.job, self.model, client, number)
             state = self.model.state_dict()
             for name, value in mean.items():
-                value += state[name].double() * (len(images) / total)
+                value.add_(state[name].double(), alpha=len(images) / total)
         for name, value in self.weights.items():  # of counters, which have no mean, the last client's
             self.weights[name] = mean[name].to(value.dtype) if name in mean else state[name].clone()
 

@@ -18,7 +18,7 @@ checkpoints without knowing what is in them. ``scratch`` lives for one round. Pl
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -77,6 +77,8 @@ class Client:
 
     Attributes:
         networks: ``model`` and the algorithm's side networks, loaded with what was received and what is local.
+        entries: the networks' present state by name, detached and live: it changes as the client trains.
+        shared: names of the entries that travel.
         received: the message that came down, on the networks' device; frozen copies, not the live parameters.
         memory: kept between rounds; replace entries, never edit tensors in place.
         optimizers: fresh in every round; ``main`` steps the segmentation network.
@@ -88,6 +90,8 @@ class Client:
     index: int
     samples: int
     networks: nn.ModuleDict
+    entries: State
+    shared: frozenset[str]
     received: Message
     memory: State
     round: int
@@ -169,7 +173,7 @@ class Upload:
     client: str
     index: int
     samples: int
-    message: Message
+    message: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -255,11 +259,13 @@ class Algorithm:
 
     def upload(self, client: Client) -> Message:
         """Return what the client sends. Default: the shared entries."""
-        shared = self.shared_names(client.networks)
-        return {name: value for name, value in client.networks.state_dict().items() if name in shared}
+        return {name: value for name, value in client.entries.items() if name in client.shared}
 
     def aggregate(self, server: Server, uploads: Sequence[Upload]) -> None:
-        """Update ``server.weights`` and ``server.memory`` from the uploads, in client order."""
+        """Update ``server.weights`` and ``server.memory`` from the uploads, in client order.
+
+        Messages of many clients lie on disk: read one after the other, as :func:`weighted_mean` does.
+        """
         raise NotImplementedError(f"algorithm '{self.name}' must implement aggregate()")
 
     # -- after training -------------------------------------------------------------------------------------------
@@ -294,23 +300,31 @@ def model_entries(state: Mapping[str, Tensor]) -> State:
     return {name: value for name, value in state.items() if name.startswith(MODEL)}
 
 
-def weighted_mean(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> State:
-    """Average whole state dictionaries, buffers included.
+def weighted_mean(
+    states: Iterable[Mapping[str, Tensor]], weights: Sequence[float], names: Collection[str] | None = None
+) -> State:
+    """Average whole state dictionaries, buffers included; one is read after the other.
 
     Float entries: ``sum_k weights_k * x_k / sum(weights)``, accumulated in float64 in the order given and cast back.
     Integer entries (BatchNorm's ``num_batches_tracked``): the maximum; their mean has no meaning.
+
+    Args:
+        names: which entries; None for those of the first state.
     """
     total = float(sum(weights))
-    mean: State = {}
-    for name, first in states[0].items():
-        if first.is_floating_point():
-            sums = torch.zeros_like(first, dtype=torch.float64)
-            for state, weight in zip(states, weights, strict=True):
-                sums += state[name].double() * (weight / total)
-            mean[name] = sums.to(first.dtype)
-        else:
-            mean[name] = torch.stack([state[name] for state in states]).amax(0)
-    return mean
+    sums: State = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for state, weight in zip(states, weights, strict=True):
+        for name in state if names is None else names:
+            value = state[name]
+            if name not in sums:
+                dtypes[name] = value.dtype
+                sums[name] = value.double() * (weight / total) if value.is_floating_point() else value.clone()
+            elif value.is_floating_point():
+                sums[name].add_(value.double(), alpha=weight / total)
+            else:
+                sums[name] = torch.maximum(sums[name], value)
+    return {name: value.to(dtypes[name]) for name, value in sums.items()}
 
 
 def squared_distance(model: nn.Module, reference: Mapping[str, Tensor]) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from fedbench.arrays import moved
+
 ROTATION = math.radians(10)
 SCALE = 0.1
 SHIFT = 0.05  # of the field of view
@@ -56,13 +58,18 @@ def augment(
         generator: CPU stream; every draw is made on the CPU, so that devices see the same numbers.
     """
     n, spatial_dims = len(images), images.dim() - 2
-    theta = affine_matrices(n, spatial_dims, mirror_axes, generator).to(images.device)
+    theta = moved(affine_matrices(n, spatial_dims, mirror_axes, generator), images.device)
     grid = affine_grid(theta, list(images.shape), align_corners=False)
-    moved = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    moved_labels = grid_sample(labels.to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    turned = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    turned_labels = grid_sample(
+        labels.to(images.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )
     column = (n, *[1] * (images.dim() - 1))
-    gain = 1 + _uniform(n, GAIN, generator).reshape(column).to(images.device)
-    offset = _uniform(n, OFFSET, generator).reshape(column).to(images.device)
-    sigma = (torch.rand(n, generator=generator) * NOISE).reshape(column).to(images.device)
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
-    return moved * gain + offset + sigma * noise, moved_labels.round().to(labels.dtype)
+    drawn = [
+        1 + _uniform(n, GAIN, generator),
+        _uniform(n, OFFSET, generator),
+        torch.rand(n, generator=generator) * NOISE,
+    ]
+    gain, offset, sigma = (values.reshape(column) for values in moved(torch.stack(drawn), images.device))
+    noise = moved(torch.randn(images.shape, generator=generator), images.device)
+    return turned * gain + offset + sigma * noise, turned_labels.round().to(labels.dtype)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedbench.arrays import MappedArrays, window
 from fedbench.augmentation import augment
 from fedbench.federation import ClientData
 from fedbench.prepared import PreparedCase
@@ -37,6 +40,7 @@ class TrainingSet:
         patches_per_case: samples of a volume (3-D) in one epoch; the most crops of a 2-D picture, which gives about as
             many as cover it.
         mirror_axes: in-plane axes that augmentation may flip.
+        arrays: where samples are read and where batches end up; None is the store and the CPU.
     """
 
     def __init__(
@@ -46,7 +50,9 @@ class TrainingSet:
         batch_size: int,
         patches_per_case: int = 1,
         mirror_axes: Sequence[int] = (),
+        arrays: MappedArrays | None = None,
     ) -> None:
+        self.arrays = arrays or MappedArrays()
         self.size = tuple(size)
         self.mirror_axes = tuple(mirror_axes)
         self.samples = [_Sample(case, z) for case in client.train for z in self._slices(case, patches_per_case)]
@@ -80,34 +86,47 @@ class TrainingSet:
 
     def _stack(self, indices: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         pairs = [self._read(self.samples[i], generator) for i in indices]
-        images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        images, labels = (self.arrays.batch(windows) for windows in zip(*pairs, strict=True))
+        return images, labels
 
-    def _read(self, sample: _Sample, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-        case = sample.case
+    def _read(self, sample: _Sample, generator: torch.Generator) -> tuple[Any, Any]:
+        image, label = self.arrays.of(sample.case)
         if sample.z is not None:
-            shape = case.label.shape[1:]
-            corner = _random_corner(shape, self.size, generator)
-            image = _window(case.image[sample.z], corner, self.size, PADDING)
-            return image, _window(case.label[sample.z][None], corner, self.size, 0)
-        shape = (*case.label.shape[1:], case.label.shape[0])
-        corner = self._patch_corner(case, shape, generator)
-        # (Z, C, X, Y) -> (C, X, Y, Z): a view of the memory map; only the window is read
-        image = _window(np.moveaxis(case.image, 0, -1), corner, self.size, PADDING)
-        return image, _window(np.moveaxis(case.label, 0, -1)[None], corner, self.size, 0)
+            corner = _random_corner(label.shape[1:], self.size, generator)
+            return (
+                window(image[sample.z], corner, self.size, PADDING),
+                window(label[sample.z][None], corner, self.size, 0),
+            )
+        corner = self._patch_corner(sample.case, (*label.shape[1:], label.shape[0]), generator)
+        # (Z, C, X, Y) -> (C, X, Y, Z): views; only the window is read
+        patch = window(_slices_last(image), corner, self.size, PADDING)
+        return patch, window(_slices_last(label)[None], corner, self.size, 0)
 
     def _patch_corner(self, case: PreparedCase, shape: Sequence[int], generator: torch.Generator) -> list[int]:
         """Half of the patches are centred on a random foreground voxel, the others lie anywhere."""
         if torch.rand(1, generator=generator).item() < 0.5:
-            z, x, y = np.nonzero(case.label)
-            if len(z):
-                at = int(torch.randint(len(z), (1,), generator=generator))
-                centre = (x[at], y[at], z[at])
+            foreground = _foreground(case)
+            if len(foreground):
+                at = int(torch.randint(len(foreground), (1,), generator=generator))
+                z, x, y = np.unravel_index(foreground[at], case.label.shape)
                 return [
                     int(np.clip(c - w // 2, 0, n - w)) if n > w else -((w - n) // 2)
-                    for c, n, w in zip(centre, shape, self.size, strict=True)
+                    for c, n, w in zip((x, y, z), shape, self.size, strict=True)
                 ]
         return _random_corner(shape, self.size, generator)
+
+
+@lru_cache(maxsize=128)
+def _foreground(case: PreparedCase) -> np.ndarray:
+    """Where the label is not background: flat indices, int32 or int64."""
+    found = np.flatnonzero(case.label)
+    return found.astype(np.int32) if case.label.size < 2**31 else found
+
+
+def _slices_last(array: Any) -> Any:
+    """View ``(Z, ...)`` as ``(..., Z)``."""
+    axes = [*range(1, len(array.shape)), 0]
+    return array.permute(axes) if isinstance(array, Tensor) else array.transpose(axes)
 
 
 def _random_corner(shape: Sequence[int], size: Sequence[int], generator: torch.Generator) -> list[int]:
@@ -116,15 +135,3 @@ def _random_corner(shape: Sequence[int], size: Sequence[int], generator: torch.G
         int(torch.randint(n - w + 1, (1,), generator=generator)) if n > w else -((w - n) // 2)
         for n, w in zip(shape, size, strict=True)
     ]
-
-
-def _window(array: np.ndarray, corner: Sequence[int], size: Sequence[int], fill: float) -> np.ndarray:
-    """Copy ``array[:, corner : corner + size]``; what lies outside is ``fill``."""
-    window = np.full((array.shape[0], *size), fill, dtype=array.dtype)
-    source, target = [slice(None)], [slice(None)]
-    for start, width, length in zip(corner, size, array.shape[1:], strict=True):
-        low, high = max(start, 0), min(start + width, length)
-        source.append(slice(low, high))
-        target.append(slice(low - start, high - start))
-    window[tuple(target)] = array[tuple(source)]
-    return window

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fedbench.arrays import moved
 from fedbench.config import TrainingConfig
 
 
@@ -35,6 +36,12 @@ class Compute:
             torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+        if device == "cuda" and config.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        elif device == "cuda":
+            torch.backends.cudnn.deterministic = False
+            torch.backends.cudnn.benchmark = True
         return cls(torch.device(device), config.precision == "bf16", config.channels_last)
 
     def autocast(self) -> torch.autocast:
@@ -48,29 +55,30 @@ class Compute:
 
     def images(self, images: Tensor) -> Tensor:
         """Move a batch ``(B, C, *size)`` to the device in the chosen layout."""
-        return images.to(self.device, non_blocking=True).contiguous(memory_format=self._layout(images.dim()))
+        there = images if images.device.type == self.device.type else moved(images, self.device)
+        return there.contiguous(memory_format=self._layout(images.dim()))
 
     def networks(self, networks: nn.ModuleDict, spatial_dims: int) -> nn.ModuleDict:
         """Move networks to the device in the chosen layout."""
-        networks.to(self.device)
-        if self.channels_last:
-            layout = self._layout(spatial_dims + 2)
-            for parameter in networks.parameters():
-                if parameter.dim() == spatial_dims + 2:
-                    parameter.data = parameter.data.contiguous(memory_format=layout)
-        return networks
+        layout = self._layout(spatial_dims + 2)
+        if layout != torch.contiguous_format:
+            networks.to(memory_format=layout)  # type: ignore[call-overload]
+        return networks.to(self.device)
 
     def state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Move a state to the device (a copy where the device differs)."""
-        return {name: value.to(self.device) for name, value in state.items()}
+        return {name: value.to(self.device, non_blocking=True) for name, value in state.items()}
 
 
 def to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a detached, contiguous CPU copy that shares no memory with a live network."""
-    return {
-        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    copies = {
+        name: value.detach().to("cpu", copy=True, non_blocking=True, memory_format=torch.contiguous_format)
         for name, value in state.items()
     }
+    if any(value.is_cuda for value in state.values()):
+        torch.cuda.synchronize()
+    return copies
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ class TrainingConfig(Parameters):
     """The budget and the local training, the same for every algorithm of a suite.
 
     ``lr`` decays over the rounds; within a round it is constant. ``precision`` and ``channels_last`` set to ``auto``
-    are resolved once, when the runs are planned, and the resolved value is part of the run's identity.
+    are resolved once, when the runs are planned, and the resolved value is part of the run's identity. On a CPU a run
+    gives the same bits always; on a GPU only as far as ``deterministic`` kernels exist, and faster without them.
     """
 
     rounds: int = Field(30, ge=1)
@@ -53,6 +54,7 @@ class TrainingConfig(Parameters):
     validate_every: int = Field(1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
+    deterministic: bool = True
     threads: int = Field(1, ge=1)
 
 
@@ -69,6 +71,8 @@ class DataConfig(Parameters):
     Partition: one client per modality; ``clients_per_modality`` divides each, evenly or skewed by Dirichlet
     distributions (``size_skew``, ``class_skew``: their concentration, smaller is more uneven); ``modality_mix`` is the
     share of a modality's patients that stay with its clients; ``clients = "site"`` makes one client per hospital.
+
+    ``hide_test`` (set by ``tune``, refused in suites) keeps test cases from a run: the same clients, no scores.
     """
 
     spacing: tuple[float, ...] | None = None
@@ -87,6 +91,7 @@ class DataConfig(Parameters):
     class_skew: float | None = Field(None, gt=0)
     modality_mix: float | None = Field(None, gt=0, le=1)
     unlabelled_share: float = 0.0
+    hide_test: bool = False
 
     @field_validator("spacing", "size")
     @classmethod
@@ -125,18 +130,20 @@ class EvaluationConfig(Parameters):
 
     ``selection`` is the rule tables use: the last round or the best validation. The primary endpoint is ``metric`` on
     the modalities of ``relation`` (``in``: a client's own, ``cross``: the others', ``unseen``: nobody's); ``reference``
-    is the algorithm that all others are compared with.
+    is the algorithm that all others are compared with. ``reestimate`` also scores models for everybody with the
+    statistics of their BatchNorm layers taken anew from the training images of the modality in question.
     """
 
     nsd_tolerance_mm: float = Field(3.0, gt=0)
     nsd_tolerance_px: float = Field(2.0, gt=0)  # of pictures, whose pixels have no size in mm
+    reestimate: bool = False
     selection: Literal["last", "best-validation"] = "last"
     relation: Literal["in", "cross", "unseen"] = "cross"
     metric: Literal["dice", "hd95", "nsd"] = "dice"
     reference: str = "fedavg"
 
 
-SCORING = ("nsd_tolerance_mm", "nsd_tolerance_px")  # what determines scores; the rest only what is compared
+SCORING = ("nsd_tolerance_mm", "nsd_tolerance_px", "reestimate")  # determine scores; the rest says what is compared
 
 
 def canonical(value: Any) -> str:

@@ -17,6 +17,7 @@ from fedbench.inference import predict, truth
 from fedbench.metrics import ClassScore, score_case
 from fedbench.models import SegmentationNetwork
 from fedbench.prepared import PreparedCase
+from fedbench.reestimation import batch_norms, reestimate, samples_of, training_cases
 
 if TYPE_CHECKING:
     from fedbench.training import Task
@@ -75,7 +76,8 @@ def evaluate(
     """Score every deployed model on every test case in every modality.
 
     A global model is run once and its scores are listed for each client that uses it, so a row always says whose model
-    it is. ``keep`` sees each predicted label map.
+    it is. ``keep`` sees each predicted label map. With ``config.reestimate`` a model for everybody that has BatchNorm is
+    scored once more, as deployment ``reestimated``, with statistics from the training images of each case's modality.
 
     Args:
         regions: what is scored, by name: one label, or several as one structure (whole tumour = oedema and core).
@@ -85,30 +87,42 @@ def evaluate(
         mm, or px where nobody knows how large a pixel is), label, class, dice, hd95 (in unit), nsd, volume_truth and
         volume_prediction (3-D: ml; 2-D: unit squared), flag.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     federation: Federation = task.federation
     tolerances = {"mm": config.nsd_tolerance_mm, "px": config.nsd_tolerance_px}
+    model: SegmentationNetwork = networks["model"]  # type: ignore[assignment]
+
+    def score(kind: str, users: Sequence[ClientData], case: PreparedCase) -> np.ndarray:
+        prediction = predict(model, case, compute, task.size)
+        scores = score_regions(prediction, truth(case), regions, case.spacing, tolerances[case.unit])
+        for client in users:
+            where = {
+                "client": client.name,
+                "client_modality": client.modality,
+                "deployment": kind,
+                "selection": selection,
+                "relation": relation(client, case.modality, federation.unseen),
+                "modality": case.modality,
+                "patient": case.patient,
+                "case": case.id,
+                "unit": case.unit,
+            }
+            rows.extend(where | {"class": name} | _columns(value) for name, value in scores.items())
+        return prediction
+
     for deployment in deployments:
         load_deployment(networks, deployment)
-        model: SegmentationNetwork = networks["model"]  # type: ignore[assignment]
         users = [c for c in federation.clients if deployment.client in (None, c.name)]
         for case in federation.test:
-            prediction = predict(model, case, compute, task.size)
-            keep(deployment, case, prediction)
-            scores = score_regions(prediction, truth(case), regions, case.spacing, tolerances[case.unit])
-            for client in users:
-                where = {
-                    "client": client.name,
-                    "client_modality": client.modality,
-                    "deployment": deployment.kind,
-                    "selection": selection,
-                    "relation": relation(client, case.modality, federation.unseen),
-                    "modality": case.modality,
-                    "patient": case.patient,
-                    "case": case.id,
-                    "unit": case.unit,
-                }
-                rows += [where | {"class": name} | _columns(score) for name, score in scores.items()]
+            keep(deployment, case, score(deployment.kind, users, case))
+        if config.reestimate and deployment.client is None and batch_norms(model):
+            kind = "reestimated" if deployment.kind == "global" else f"{deployment.kind}, reestimated"
+            for modality, cases in training_cases(federation).items():
+                samples = samples_of(cases, task.size, task.training.batch_size, task.data.patches_per_case)
+                reestimate(model, samples, compute)
+                for case in federation.test:
+                    if case.modality == modality:
+                        score(kind, users, case)
     return rows
 
 

@@ -88,6 +88,8 @@ def relation(client: ClientData, modality: str, unseen: str | None) -> str:
 def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federation:
     """Split the patients of ``dataset`` and deal those for training and validation to clients, as ``config`` says.
 
+    With ``hide_test`` the clients are the same, ``test`` is empty, and the digest is another.
+
     Raises:
         UserError: an unknown modality to leave out, no client or no test patient left, or a client without training or
             validation patients.
@@ -110,6 +112,7 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
         )
     clients = tuple(_client(dataset.name, seed, name, train, val) for name in sorted({*train, *val}))
     test = tuple(case for patient in splits["test"] for case in patients[patient])
+    shown = () if config.hide_test else test
     content = {
         "dataset": dataset.content,
         "unseen": config.leave_out,
@@ -117,11 +120,11 @@ def partition(dataset: PreparedDataset, config: DataConfig, seed: int) -> Federa
             {"name": c.name, "train": [describe(x) for x in c.train], "val": [describe(x) for x in c.val]}
             for c in clients
         ],
-        "test": [describe(x) for x in test],
+        "test": [describe(x) for x in shown],
     }
     federation = Federation(dataset.name, clients, test, config.leave_out, digest(content))
     federation.verify()
-    return federation
+    return replace(federation, test=shown)
 
 
 _PARTS = ("train", "val")

@@ -136,6 +136,8 @@ def _basicunet(config: ModelConfig, in_channels: int, out_channels: int) -> Segm
     if len(channels) != 5:
         raise UserError(f"model 'basicunet' takes 5 channels, got {list(channels)}; change [model] channels.")
     net = BasicUNet(config.spatial_dims, in_channels, out_channels, (*channels, channels[0]), norm=NORMS[config.norm])
+    for up in (net.upcat_4, net.upcat_3, net.upcat_2, net.upcat_1):
+        up.is_pad = False  # sizes are multiples of 16: to pad them by nothing copies every map
     return _BasicUNet(net, channels[-1], 16, config.spatial_dims)
 
 

@@ -259,8 +259,8 @@ def _imported_from_folder(file: Path) -> list[Path]:
 
 
 RESULT_MODULES = (
-    "algorithm", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "inference", "metrics",
-    "models", "prepared", "splitting", "streams", "training",
+    "algorithm", "arrays", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "held",
+    "inference", "metrics", "models", "prepared", "reestimation", "splitting", "streams", "training",
 )  # fmt: skip
 PREPARING_MODULES = (
     "dataset", "dicom", "folders", "imaging", "mapping", "names", "pictures", "preparation", "resampling",

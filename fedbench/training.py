@@ -26,11 +26,13 @@ from fedbench.algorithm import (
     Step,
     Upload,
 )  # fmt: skip
+from fedbench.arrays import arrays_on
 from fedbench.batches import TrainingSet
 from fedbench.compute import Compute, own_stream, to_cpu
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
 from fedbench.evaluation import validation_dice
 from fedbench.federation import ClientData, Federation
+from fedbench.held import Held, all_finite, message_bytes
 from fedbench.models import build_model
 from fedbench.streams import derive_seed
 
@@ -62,11 +64,6 @@ class Snapshot:
     round: int
     score: float
     deployments: list[Deployment] = field(default_factory=list)
-
-
-def message_bytes(message: Message) -> int:
-    """Bytes of all tensors of a message, as they would travel without compression."""
-    return sum(value.numel() * value.element_size() for value in message.values())
 
 
 def learning_rate(config: TrainingConfig, round: int) -> float:
@@ -110,11 +107,13 @@ class Training:
         self.compute = compute
         self.clients = sorted(task.algorithm.training_clients(task.federation.clients), key=lambda c: c.name)
         self.networks = compute.networks(build_networks(task, self.clients), task.model.spatial_dims)
-        self.shared = task.algorithm.shared_names(self.networks)
-        initial = to_cpu(self.networks.state_dict())
+        self.entries = self.networks.state_dict()  # live: what changes in the networks changes here
+        self.shared = frozenset(task.algorithm.shared_names(self.networks))
+        initial = to_cpu(self.entries)
+        config, size, axes = task.training, task.size, task.mirror_axes
+        arrays = arrays_on(compute.device, [case for client in self.clients for case in client.train])
         self.sets = [
-            TrainingSet(c, task.size, task.training.batch_size, task.data.patches_per_case, task.mirror_axes)
-            for c in self.clients
+            TrainingSet(c, size, config.batch_size, task.data.patches_per_case, axes, arrays) for c in self.clients
         ]
         self.server = Server({k: v for k, v in initial.items() if k in self.shared})
         local = {k: v for k, v in initial.items() if k not in self.shared}
@@ -142,31 +141,34 @@ class Training:
             yield done
 
     def _train_round(self) -> None:
-        uploads = []
-        for index, state in enumerate(self.states):
-            started = time.perf_counter()
-            message = self.task.algorithm.download(self.server, state, index)
-            upload = self._train_client(index, state, message)
-            uploads.append(upload)
-            self._log(state.name, "bytes down", message_bytes(message))
-            self._log(state.name, "bytes up", message_bytes(upload.message))
-            self._log(state.name, "seconds", time.perf_counter() - started)
-        self.task.algorithm.aggregate(self.server, uploads)
-        for name, value in self.server.weights.items():
-            if value.is_floating_point() and not torch.isfinite(value).all():
-                raise TrainingDiverged(f"round {self.server.round}: aggregated weight '{name}' is NaN or infinite")
+        with Held() as held:
+            uploads = []
+            for index, state in enumerate(self.states):
+                started = time.perf_counter()
+                message = self.task.algorithm.download(self.server, state, index)
+                upload = self._train_client(index, state, message)
+                uploads.append(Upload(state.name, index, state.samples, held.keep(upload)))
+                self._log(state.name, "bytes down", message_bytes(message))
+                self._log(state.name, "bytes up", message_bytes(upload))
+                self._log(state.name, "seconds", time.perf_counter() - started)
+            self.task.algorithm.aggregate(self.server, uploads)
+        if not all_finite(self.server.weights):
+            broken = next(name for name, value in self.server.weights.items() if not all_finite({name: value}))
+            raise TrainingDiverged(f"round {self.server.round}: aggregated weight '{broken}' is NaN or infinite")
 
-    def _train_client(self, index: int, state: ClientState, message: Message) -> Upload:
+    def _train_client(self, index: int, state: ClientState, message: Message) -> Message:
         task, algorithm, round = self.task, self.task.algorithm, self.server.round
         received = self.compute.state(message)
         own = {name: value for name, value in received.items() if name in self.shared}
-        self.networks.load_state_dict({**state.local, **own})
+        self._load({**state.local, **own})
         self.networks.train().requires_grad_(True)
         client = Client(
             name=state.name,
             index=index,
             samples=state.samples,
             networks=self.networks,
+            entries=self.entries,
+            shared=self.shared,
             received=received,
             memory=self.compute.state(state.memory),
             round=round,
@@ -181,9 +183,16 @@ class Training:
         with torch.no_grad(), self.compute.autocast():
             algorithm.end_round(client)
             upload = to_cpu(algorithm.upload(client))
-        entries = to_cpu({k: v for k, v in self.networks.state_dict().items() if k not in self.shared})
-        state.local, state.memory = entries, to_cpu(client.memory)
-        return Upload(state.name, index, state.samples, upload)
+        state.local = to_cpu({k: v for k, v in self.entries.items() if k not in self.shared})
+        state.memory = to_cpu(client.memory)
+        return upload
+
+    def _load(self, entries: Message) -> None:
+        """Copy ``entries`` into the networks; where they do not fit, ``load_state_dict`` says why."""
+        if entries.keys() != self.entries.keys() or any(v.shape != entries[k].shape for k, v in self.entries.items()):
+            self.networks.load_state_dict(entries)
+        for name, value in self.entries.items():
+            value.copy_(entries[name])
 
     def _train_epochs(self, client: Client, samples: TrainingSet) -> None:
         config = self.task.training
@@ -197,12 +206,11 @@ class Training:
         for epoch in range(config.local_epochs):
             stream = _generator("batches", self.task.seed, client.name, client.round, epoch)
             for images, labels in samples.batches(stream, augmented=config.augment):
-                step = Step(
-                    client, self.compute.images(images), labels.to(self.compute.device), self._segmentation_loss, record
-                )
+                step = Step(client, self.compute.images(images), labels, self._segmentation_loss, record)
                 with self.compute.autocast():
                     self.task.algorithm.local_step(step)
-        means = {term: total.item() / counts[term] for term, total in sums.items()}
+        totals = torch.stack(list(sums.values())).tolist() if sums else []  # the round's only wait for the device
+        means = {term: total / counts[term] for term, total in zip(sums, totals, strict=True)}
         if broken := [f"'{term}' is {mean}" for term, mean in means.items() if not math.isfinite(mean)]:
             raise TrainingDiverged(f"round {client.round}, client '{client.name}': term {', '.join(broken)}")
         for term, mean in means.items():

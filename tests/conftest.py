@@ -11,6 +11,9 @@ from fedbench import cli
 from fedbench.prepared import PreparedDataset, load
 from tests.toys import full, prepare_toy, write_toy
 
+# Tests that are started in the background would ignore SIGINT, and so would the processes they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def toy(tmp_path):

@@ -16,8 +16,9 @@ from fedbench.algorithms.moon import MOON
 from fedbench.config import EvaluationConfig, TrainingConfig
 from fedbench.evaluation import dice_per_class, evaluate, relation, score_regions
 from fedbench.federation import ClientData
+from fedbench.held import message_bytes
 from fedbench.inference import predict, truth
-from fedbench.training import learning_rate, message_bytes
+from fedbench.training import learning_rate
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
 
 REGIONS = {"first": (1,), "second": (2,), "either": (1, 2)}

@@ -53,9 +53,12 @@ class Endpoint:
 
 
 def labels(cases: pd.DataFrame) -> pd.Series:
-    """Return the identity of each row's algorithm: its setting, and its deployment where the setting has several."""
+    """Return the identity of each row's algorithm: its setting, and its deployment where the setting has several.
+
+    The global model is the setting itself, whatever else was derived from it.
+    """
     kinds = cases.groupby(["setting", "deployment"], observed=True).size().index.to_frame(index=False).astype(str)
-    several = kinds["setting"].map(kinds["setting"].value_counts()) > 1
+    several = (kinds["setting"].map(kinds["setting"].value_counts()) > 1) & (kinds["deployment"] != "global")
     kinds["label"] = kinds["setting"].where(~several, kinds["setting"] + " (" + kinds["deployment"] + ")")
     named = cases[["setting", "deployment"]].astype(str).merge(kinds, how="left", on=["setting", "deployment"])
     return named["label"].set_axis(cases.index)

@@ -173,7 +173,7 @@ def _vary(look: Look, number: int) -> Look:
 
 
 def _variant_order(label: str) -> tuple[int, str]:
-    return (0 if label.endswith("(global)") else 1 if label.endswith("(personal)") else 2, label)
+    return (0 if not label.endswith(")") else 1 if label.endswith("(personal)") else 2, label)
 
 
 def display_name(label: str) -> str:

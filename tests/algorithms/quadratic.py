@@ -49,6 +49,8 @@ def train(
         index=0,
         samples=1,
         networks=networks,
+        entries=networks.state_dict(),
+        shared=frozenset(networks.state_dict()),
         received={"model.w": torch.tensor(points["model"]), **(received or {})},
         memory=dict(memory or {}),
         round=0,

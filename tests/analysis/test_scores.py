@@ -138,8 +138,8 @@ def test_a_setting_with_several_deployments_is_several_algorithms():
     cases = table({"fedbn": [0.1, 0.2], "fedavg": [0.3, 0.4]})
     averaged = cases[cases["setting"] == "fedbn"].assign(deployment="averaged", dice=0.7)
     cases = pd.concat([cases, averaged], ignore_index=True)
-    assert matrix(cases).algorithms == ["fedavg", "fedbn (averaged)", "fedbn (global)"]
-    assert set(labels(cases)) == {"fedavg", "fedbn (averaged)", "fedbn (global)"}
+    assert matrix(cases).algorithms == ["fedavg", "fedbn", "fedbn (averaged)"]
+    assert set(labels(cases)) == {"fedavg", "fedbn", "fedbn (averaged)"}
 
 
 def test_categories_are_taken_by_name():
@@ -168,7 +168,8 @@ def test_categories_are_taken_by_name():
 def test_labels_are_the_same_in_all_datasets():
     cases = table({"fedbn": [0.1, 0.2], "fedavg": [0.3, 0.4]})
     elsewhere = cases[cases["setting"] == "fedbn"].assign(deployment="averaged", dataset="x")
-    assert matrix(pd.concat([cases, elsewhere])).algorithms == ["fedavg", "fedbn (global)"]
+    cases = cases.assign(deployment=cases["deployment"].where(cases["setting"] != "fedbn", "personal"))
+    assert matrix(pd.concat([cases, elsewhere])).algorithms == ["fedavg", "fedbn (personal)"]
 
 
 def test_conditions_of_training_are_never_mixed():

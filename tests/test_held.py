@@ -1,0 +1,67 @@
+"""Messages that wait for the aggregation read the same in memory and on disk."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedbench import held
+from fedbench.algorithm import weighted_mean
+from fedbench.algorithms.fedbn import FedBN
+from fedbench.algorithms.fedda import FedDAJoint
+from fedbench.held import Held, all_finite
+from tests.federations import make_federation, make_training
+
+
+def test_messages_beyond_the_limit_go_to_disk_and_read_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    messages = [{"w": torch.randn(4, 5).t(), "n": torch.tensor(k)} for k in range(4)]
+    with Held(in_memory=2 * 88) as kept:
+        there = [kept.keep(message) for message in messages]
+        assert [isinstance(message, dict) for message in there] == [True, True, False, False]
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+        for message, read in zip(messages, there, strict=True):
+            assert list(read) == list(message) and len(read) == 2 and "x" not in read
+            assert all(torch.equal(read[name], value) for name, value in message.items())
+        means = [weighted_mean(states, [1, 2, 3, 4]) for states in (messages, there)]
+        assert all(torch.equal(means[0][name], means[1][name]) for name in means[0])
+    assert not list(tmp_path.iterdir()), "the folder is left behind"
+
+
+@pytest.mark.parametrize("algorithm", [FedBN(), FedDAJoint(exchange="features")])
+def test_a_run_gives_the_same_bits_wherever_its_messages_wait(tmp_path, monkeypatch, algorithm):
+    states = []
+    for limit in (held.IN_MEMORY, 0):
+        monkeypatch.setattr(held, "IN_MEMORY", limit)
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        training = make_training(make_federation(folder), algorithm, rounds=3)
+        list(training.rounds())
+        states.append(training.state()[0])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_files_are_gone_even_if_training_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(RuntimeError), Held(in_memory=0) as kept:
+        kept.keep({"w": torch.ones(3)})
+        assert len(list(Path(tmp_path).iterdir())) == 1
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [([1.0, 2.0], True), ([1.0, float("nan")], False), ([float("inf")], False), ([float("inf"), float("-inf")], False)],
+)
+def test_all_finite_by_hand(values, finite):
+    assert all_finite({"w": torch.tensor(values), "n": torch.tensor(3)}) is finite
+
+
+def test_large_weights_that_overflow_in_a_sum_are_finite():
+    assert all_finite({"w": torch.full((4,), 3e38)})
+    assert all_finite({})
