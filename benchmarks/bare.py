@@ -33,9 +33,6 @@ class Settings:
     Attributes:
         rates: learning rate by round.
         seeds: of the batches, by round, client and epoch.
-        restride: give channels-last strides also to weights of one input channel, as ``model.to(memory_format=...)``
-            does; ``contiguous`` leaves them as they are, and the kernels of the first block then are others.
-        padded: leave MONAI's BasicUNet as it comes: it pads every upsampled map, by nothing where sizes are even.
     """
 
     network: str
@@ -53,8 +50,6 @@ class Settings:
     mirror_axes: list[int]
     bf16: bool
     channels_last: bool
-    restride: bool
-    padded: bool
     threads: int
     spacing: list[float]
     tolerance: float
@@ -79,13 +74,8 @@ class Job:
         model.load_state_dict(self.start)
         for module in model.modules():
             if hasattr(module, "is_pad"):
-                module.is_pad = self.settings.padded
-        if self.settings.restride:
-            return model.to(memory_format=self.layout)
-        for parameter in model.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=self.layout)
-        return model
+                module.is_pad = False  # BasicUNet pads every upsampled map, by nothing where sizes are even
+        return model.to(memory_format=self.layout)
 
     @property
     def layout(self) -> torch.memory_format:

@@ -11,7 +11,6 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def _rounds(
     training = {"rounds": rounds + 3, "validate_every": rounds + 3, **training}
     task = workloads.task_of(workloads.changed(suite, **training), settings.scratch / "rounds")
     job = bare.load(workloads.export(task, settings.scratch / f"job {name}"))
-    through, loop, other = workloads.start(task), bare.FedAvg(job), _at_its_best(job)
+    through, loop = workloads.start(task), bare.FedAvg(job)
     steps = through.rounds()
     cpu: dict[str, list[float]] = defaultdict(list)
 
@@ -68,8 +67,6 @@ def _rounds(
         return one
 
     tasks = {"fedbench": clocked("fedbench", lambda: next(steps)), "bare": clocked("bare", _counting(loop))}
-    if other is not None and ratio:
-        tasks["other"] = clocked("other", _counting(other))
     times = interleave(tasks, rounds, warmups=2)
     difference = _difference(through, loop)
     report.facts[name] = {"largest difference of the final weights": difference}
@@ -81,9 +78,6 @@ def _rounds(
         report.add(f"{name}: a round of the bare loop", times["bare"], "s")
         report.add(f"{name}: ratio of training time", ratios(times["fedbench"], times["bare"]), target=("<=", 1.05))
         report.add(f"{name}: ratio of CPU time", ratios(cpu["fedbench"][-rounds:], cpu["bare"][-rounds:]))
-    if "other" in times:
-        label = "the bare loop with channels-last strides throughout and without padding by nothing"
-        report.add(f"{name}: ratio to {label}", ratios(times["fedbench"], times["other"]))
     clients = len(through.clients)
     extra = [1000 * (a - b) / clients for a, b in zip(times["fedbench"], times["bare"], strict=True)]
     report.add(f"{name}: overhead per client and round", extra, "ms", target=("<=", 3.0))
@@ -99,12 +93,6 @@ def _difference(through: Any, loop: bare.FedAvg) -> float:
     ours = workloads.monai_names(through.server.weights)
     theirs = {name: value.numpy() for name, value in loop.weights.items()}
     return workloads.largest_difference(*({k: v for k, v in w.items() if v.dtype.kind == "f"} for w in (ours, theirs)))
-
-
-def _at_its_best(job: bare.Job) -> bare.FedAvg | None:
-    """The bare loop as fast as we know; None where it is that already."""
-    best = replace(job.settings, restride=job.settings.channels_last, padded=False)
-    return None if best == job.settings else bare.FedAvg(replace(job, settings=best))
 
 
 def _jobs(report: Report, settings: Settings) -> None:

@@ -123,8 +123,6 @@ def export(task: Task, folder: Path, tolerance: float = 3.0) -> Path:
         mirror_axes=list(task.mirror_axes),
         bf16=config.precision == "bf16",
         channels_last=config.channels_last,
-        restride=config.channels_last and _restrided(training),
-        padded=any(getattr(module, "is_pad", False) for module in training.networks.modules()),
         threads=config.threads,
         spacing=list(task.federation.test[0].spacing),
         tolerance=tolerance,
@@ -137,12 +135,6 @@ def export(task: Task, folder: Path, tolerance: float = 3.0) -> Path:
 
 def _seeds(task: Task, client: ClientData, round: int) -> list[int]:
     return [derive_seed("batches", task.seed, client.name, round, e) for e in range(task.training.local_epochs)]
-
-
-def _restrided(training: Training) -> bool:
-    """Whether fedbench's channels-last layout reaches weights of one input channel; see :class:`Settings`."""
-    weights = [p for p in training.networks.parameters() if p.dim() == 4]
-    return all(p.stride() == p.detach().clone(memory_format=torch.channels_last).stride() for p in weights)
 
 
 def _cases(prefix: str, cases: Sequence[PreparedCase]) -> dict[str, np.ndarray]:
