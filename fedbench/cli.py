@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from fedbench.commands import analysing, data, drawing, looking, plugins, reporting, running, verifying, writing
+from fedbench.commands import analysing, data, drawing, looking, plugins, reporting, running, tuning, verifying, writing
 from fedbench.commands.options import errors
 from fedbench.errors import UserError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 
 app.command()(running.run)
 app.command()(running.plan)
+app.command()(tuning.tune)
 app.command()(looking.status)
 app.command("list")(looking.list_)
 app.command()(looking.show)

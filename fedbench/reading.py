@@ -6,13 +6,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import pyarrow
-import pyarrow.parquet as pq
 
 from fedbench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_BYTES = 8 * 1024**3  # unpacked
 MOST_CELLS = 2 * 10**9  # rows x columns: a run-length encoded column of any length takes no bytes
@@ -24,6 +25,10 @@ def read_table(file: Path) -> pd.DataFrame:
     Raises:
         UserError: it is damaged, not parquet, or would unpack to more than any result.
     """
+    import pandas as pd
+    import pyarrow
+    import pyarrow.parquet as pq
+
     try:
         about = pq.read_metadata(file)
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))

@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
 from fedbench.files import sha256, try_lock, write_atomic, write_text
 from fedbench.reading import read_table
+
+if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
+    import pandas as pd
 
 RUN = "run.json"
 CASES = "cases.parquet"
@@ -132,6 +133,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows as parquet, atomically."""
+    import pandas as pd
+
     frame = pd.DataFrame(rows)
     write_atomic(path, lambda part: frame.to_parquet(part, index=False))
 
@@ -169,6 +172,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
     Raises:
         UserError: no such folder, or a run does not match its checksums.
     """
+    import pandas as pd
+
     root = Path(path)
     if not root.is_dir():
         raise UserError(f"no results in {root}: no such folder.")

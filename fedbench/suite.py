@@ -6,14 +6,79 @@ import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
 from fedbench.errors import UserError, nearest
 from fedbench.names import safe
 from fedbench.parameters import Parameters
+
+TECHNICAL = ("validate_every", "precision", "channels_last", "threads")  # of [training]: not what one tunes
+
+
+class TuningConfig(Parameters):
+    """How ``fedbench tune`` chooses hyper-parameters; no part of any run's identity.
+
+    ``rule``: the validation Dice, mean over clients, of the last round or of the best one; then the mean over ``seeds``
+    and over datasets. ``trials``: for the shared values and for each algorithm, drawn with ``draw_seed``. ``seeds`` are
+    by default none that a study reports, so that no algorithm is chosen by the luck of a reported run. ``rounds``: of a
+    trial; None is the suite's. ``shared``: values to try of keys of [training], ``{"training.lr": (1e-3, 1e-2)}``.
+    """
+
+    rule: Literal["last-validation-dice", "best-validation-dice"] = "last-validation-dice"
+    trials: int = Field(8, ge=1)
+    seeds: tuple[int, ...] = Field((1000,), min_length=1)
+    draw_seed: int = Field(0, ge=0)
+    rounds: int | None = Field(None, ge=1)
+    shared: dict[str, tuple[Any, ...]] = {}
+
+    @field_validator("seeds")
+    @classmethod
+    def _no_duplicates(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
+
+    @field_validator("shared", mode="before")
+    @classmethod
+    def _flat(cls, shared: Any) -> Any:
+        """Take ``training.lr = [...]`` without quotes for what it means."""
+        if not isinstance(shared, dict):
+            return shared
+        nested = {key: value for key, value in shared.items() if isinstance(value, dict)}
+        flat = {f"{section}.{key}": values for section, keys in nested.items() for key, values in keys.items()}
+        return {key: value for key, value in shared.items() if key not in nested} | flat
+
+    @field_validator("shared")
+    @classmethod
+    def _exist(cls, shared: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        return {key: _values_of(key, values) for key, values in shared.items()}
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TuningConfig:
+        if self.rounds is not None and "training.rounds" in self.shared:
+            raise ValueError("rounds fixes what shared says to tune (training.rounds); drop one of them")
+        return self
+
+
+def _values_of(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Check the values to try of one key of [training]; returns them as the key's type."""
+    known = [f"training.{name}" for name in TrainingConfig.model_fields if name not in TECHNICAL]
+    if key not in known:
+        raise ValueError(f"'{key}' is no shared hyper-parameter{nearest(key, known)} It can be {', '.join(known)}")
+    name = key.partition(".")[2]
+    if not values:
+        raise ValueError(f"'{key}' has no values to try")
+    try:
+        read = tuple(getattr(TrainingConfig(**{name: value}), name) for value in values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"'{key}' cannot be {first['input']!r}: {first['msg']}") from None
+    if len(set(read)) < len(read):
+        raise ValueError(f"'{key}' lists a value twice")
+    return read
 
 
 class Suite(Parameters):
@@ -28,6 +93,7 @@ class Suite(Parameters):
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    tuning: TuningConfig = TuningConfig()
 
     @field_validator("algorithms", "datasets", "seeds")
     @classmethod
@@ -36,6 +102,13 @@ class Suite(Parameters):
         if twice:
             raise ValueError(f"listed twice: {', '.join(twice)}")
         return values
+
+    @field_validator("data")
+    @classmethod
+    def _has_test_cases(cls, data: DataConfig) -> DataConfig:
+        if data.hide_test:
+            raise ValueError("hide_test is for `fedbench tune`, which sets it; a suite's runs are scored on test cases")
+        return data
 
 
 @dataclass(frozen=True)
@@ -57,11 +130,12 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """``dataset.algorithm.sSEED[.foldN][.no-MODALITY].hash``: readable, and unique by the hash."""
+        """``dataset.algorithm.sSEED[.foldN][.no-MODALITY][.tuning].hash``: readable, and unique by the hash."""
         i = self.identity
         fold = "" if i["data"]["fold"] is None else f".fold{i['data']['fold']}"
         unseen = "" if i["data"]["leave_out"] is None else f".no-{safe(i['data']['leave_out'])}"
-        return f"{i['dataset']}.{i['algorithm']}.s{i['seed']}{fold}{unseen}.{digest(i)[:12]}"
+        tuning = ".tuning" if i["data"].get("hide_test") else ""
+        return f"{i['dataset']}.{i['algorithm']}.s{i['seed']}{fold}{unseen}{tuning}.{digest(i)[:12]}"
 
 
 def builtin_suites() -> dict[str, Path]:
@@ -73,23 +147,46 @@ def builtin_suites() -> dict[str, Path]:
 def read_suite(source: str, overrides: dict[str, Any] | None = None) -> Suite:
     """Read a suite by name or from a TOML file, with some values replaced.
 
+    ``extends = "NAME"`` (or a file, seen from the suite's folder) takes all that the suite does not say from another;
+    sections are merged key by key.
+
     Args:
         overrides: ``{"seeds": (0, 1), "training.rounds": 5}``; None values are ignored.
 
     Raises:
         UserError: no such suite, not TOML, or a key or value that does not exist or fit.
     """
+    values = _values_in(_file_of(source, Path()), ())
+    return make_suite(values, overrides, f"suite {_file_of(source, Path())}")
+
+
+def _file_of(source: str, folder: Path) -> Path:
     known = builtin_suites()
     if source not in known and not source.endswith(".toml"):
         raise UserError(f"no suite named '{source}'{nearest(source, known)} Or give a file: --suite FILE.toml")
-    file = known.get(source, Path(source))
+    return known.get(source, folder / source)
+
+
+def _values_in(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a suite's values, and beneath them those of the suite that it extends."""
+    if file in extended_by:
+        raise UserError(f"suite {extended_by[0]} extends itself, by way of {file.name}; drop one `extends`.")
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read suite {file}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"suite {file} is not valid TOML: {error}.") from None
-    return make_suite({"name": file.stem} | values, overrides, f"suite {file}")
+    base = values.pop("extends", None)
+    if base is None:
+        return {"name": file.stem} | values
+    if not isinstance(base, str):
+        raise UserError(f"suite {file}: 'extends' = {base!r} is refused: it names one suite or file.")
+    beneath = _values_in(_file_of(base, file.parent), (*extended_by, file))
+    merged = {
+        k: {**beneath[k], **v} for k, v in values.items() if isinstance(v, dict) and isinstance(beneath.get(k), dict)
+    }
+    return beneath | {"name": file.stem} | values | merged
 
 
 def make_suite(values: dict[str, Any], overrides: dict[str, Any] | None = None, where: str = "command line") -> Suite:

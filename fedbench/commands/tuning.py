@@ -1,0 +1,162 @@
+"""``tune``: choose hyper-parameters alike for every algorithm, on validation cases alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fedbench.commands.options import OUT, Out, SuiteOptions, console, errors
+from fedbench.commands.running import interruptible
+
+if TYPE_CHECKING:
+    from fedbench.runner import Outcome
+    from fedbench.store import Store
+    from fedbench.suite import Cell, Suite
+    from fedbench.tuning.trials import Tuned
+
+
+def tune(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite by name or file.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Of the shared values and of each algorithm.  [default: the suite's]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draws the trials.  [default: the suite's]")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("-d", "--dataset", metavar="NAME[=PATH]", help="Dataset. Repeatable.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite, such as tuning.rounds=5. Repeatable."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="The tuned suite.  [default: SUITE-tuned.toml, beside the trials]"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster that this machine is part of.")
+    ] = None,
+    gpus_per_run: Annotated[
+        str, typer.Option(metavar="N|auto", help="GPUs per run; a fraction packs several on one, auto measures it.")
+    ] = "0",
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")
+    ] = 2.0,
+    out: Out = OUT,
+) -> None:
+    """Choose hyper-parameters: as many trials for every algorithm, judged on validation cases alone.
+
+    Shared ones ([tuning.shared] of the suite) are tuned once, on the reference algorithm; then each algorithm's own,
+    from the search ranges it declares, the default first. The runs have no test cases. Trials and the tuned suite are
+    kept in OUT/tuning/SUITE; what is finished is not repeated.
+
+    Example: `fedbench tune study-sts --trials 8 -d sts=PATH`
+    """
+    from fedbench.commands.running import _check_resources
+    from fedbench.names import safe
+    from fedbench.store import Store
+    from fedbench.suite import builtin_suites
+    from fedbench.tuning.suite_file import write_tuned
+    from fedbench.tuning.table import write_trials
+    from fedbench.tuning.trials import tune as choose
+
+    draws = {"tuning.trials": trials, "tuning.draw_seed": seed}
+    assigned = [*(set_ or ()), *(f"{key}={value}" for key, value in draws.items() if value is not None)]
+    options = SuiteOptions(suite=suite, dataset=dataset, set_=assigned, gpus_per_run=gpus_per_run, out=out)
+    _check_resources(options, workers, address)
+    chosen = options.read()
+    stem = suite if suite in builtin_suites() else Path(suite).stem
+    results = Store(out / "tuning" / safe(stem))
+    trainer = _Trainer(options, results, chosen.training.threads, workers, address, checkpoint_seconds)
+    with interruptible():
+        tuned = choose(chosen, trainer.plan, trainer.execute, results)
+    digest = write_trials(tuned, results.root)
+    file = write or results.root / f"{stem}-tuned.toml"
+    write_tuned(tuned, file, digest, _own_datasets(suite, chosen))
+    console.print(_summary(tuned))
+    console.print(f"trials: {results.root}/trials.md (.csv, .parquet)", highlight=False, soft_wrap=True)
+    console.print(f"tuned suite: {file}", highlight=False, soft_wrap=True)
+
+
+class _Trainer:
+    """Plans and runs trials, with what is finished or has diverged left out."""
+
+    def __init__(
+        self, options: SuiteOptions, results: Store, threads: int, workers: int | None, address: str | None,
+        checkpoint_seconds: float,
+    ) -> None:  # fmt: skip
+        from fedbench import scheduler
+        from fedbench.runner import Options
+
+        self.options, self.results = options, results
+        self.resources = scheduler.Resources(workers, threads, options.gpus, address)
+        self.how = Options(checkpoint_seconds=checkpoint_seconds)
+
+    def plan(self, suite: Suite) -> list[Cell]:
+        """Return the runs of a suite; the data is prepared where ``run`` finds it."""
+        from fedbench import planning
+        from fedbench.progress import preparing
+        from fedbench.store import Store
+
+        device = "cpu" if self.options.gpus == 0 else "cuda"
+        with preparing(console) as watch:
+            return planning.plan(suite, Store(self.options.out).prepared, device, watch)
+
+    def execute(self, heading: str, cells: list[Cell]) -> None:
+        """Run what is left; a run that failed for another reason than divergence ends the command with status 1."""
+        from fedbench import scheduler
+        from fedbench.console import display
+        from fedbench.tuning.trials import diverged
+
+        left = [cell for cell in cells if self.results.status(cell.id) != "done"]
+        todo = [cell for cell in left if not diverged(self.results.folder(cell.id))]
+        finished = len(cells) - len(todo)
+        console.print(f"{heading}: {len(cells)} runs, {finished} finished, {len(todo)} to do", highlight=False)
+        if not todo:
+            return
+        with display(console, self.results, len(todo)) as view:
+            outcomes = scheduler.run_cells(todo, self.results.root, self.resources, self.how, view)
+        failed = [o for o in outcomes if o.status == "failed" and not diverged(self.results.folder(o.run_id))]
+        if failed:
+            self._stop(failed)
+
+    def _stop(self, failed: list[Outcome]) -> None:
+        for outcome in failed:
+            errors.print(f"failed: {outcome.run_id}: {outcome.error}", style="red", highlight=False, markup=False)
+            errors.print(
+                f"  traceback: {self.results.folder(outcome.run_id)}/traceback.txt", highlight=False, markup=False
+            )
+        errors.print("nothing was chosen: only a run that diverged is judged. The same command tries these again.")
+        raise typer.Exit(1)
+
+
+def _own_datasets(source: str, used: Suite) -> tuple[str, ...] | None:
+    """Return the datasets as the suite names them, if the command line only says where these same ones lie."""
+    from fedbench.registry import parse_spec
+    from fedbench.suite import read_suite
+
+    own = read_suite(source).datasets
+    given, named = ([(s.name, s.params) for s in map(parse_spec, texts)] for texts in (used.datasets, own))
+    return own if given == named else None
+
+
+def _summary(tuned: Tuned) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("tuned", "trials", "default", "best", "chosen"):
+        table.add_column(column, justify="left" if column in ("tuned", "chosen") else "right", overflow="fold")
+    for first in (trial for trial in tuned.trials if trial.number == 0):
+        own = [t for t in tuned.trials if (t.stage, t.algorithm) == (first.stage, first.algorithm)]
+        best = next(trial for trial in own if trial.chosen)
+        values = ", ".join(f"{key} = {value}" for key, value in best.point.items()) or "nothing to tune"
+        table.add_row(
+            Text(f"shared, on {first.algorithm}" if first.stage == "shared" else first.algorithm),
+            f"{len(own)} of {tuned.suite.tuning.trials}" + (" (all)" if len(own) == first.possible else ""),
+            "diverged" if first.score is None else f"{first.score:.3f}", f"{best.score:.3f}", Text(values),
+        )  # fmt: skip
+    return table
