@@ -183,10 +183,10 @@ def _values_in(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise UserError(f"suite {file}: 'extends' = {base!r} is refused: it names one suite or file.")
     beneath = _values_in(_file_of(base, file.parent), (*extended_by, file))
-    merged = {
-        k: {**beneath[k], **v} for k, v in values.items() if isinstance(v, dict) and isinstance(beneath.get(k), dict)
-    }
-    return beneath | {"name": file.stem} | values | merged
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(beneath.get(key), dict):
+            values[key] = {**beneath[key], **value}
+    return beneath | {"name": file.stem} | values
 
 
 def make_suite(values: dict[str, Any], overrides: dict[str, Any] | None = None, where: str = "command line") -> Suite:

@@ -39,6 +39,35 @@ def test_a_file_is_read_and_the_rest_is_default(tmp_path):
     assert suite.data.spacing == (1.0, 1.0, 4.0) and suite.data.leave_out is None
 
 
+def test_a_suite_that_extends_another_says_only_what_differs(tmp_path):
+    suite_file(tmp_path, "seeds = [4]\n" + MINIMAL + "[training]\nrounds = 7\nlr = 0.1\n[model]\nnorm = 'group'\n")
+    (tmp_path / "middle.toml").write_text('extends = "mine.toml"\nseeds = [5]\n')
+    (tmp_path / "last.toml").write_text('extends = "middle.toml"\n[training]\nlr = 0.2\n')
+    suite = read_suite(str(tmp_path / "last.toml"), {"training.batch_size": 3})
+    assert (suite.name, suite.seeds, suite.algorithms) == ("last", (5,), ("fedavg",))
+    assert (suite.training.rounds, suite.training.lr, suite.training.batch_size) == (7, 0.2, 3)
+    assert suite.model.norm == "group"
+
+
+def test_a_suite_can_extend_one_that_comes_with_fedbench(tmp_path):
+    suite = read_suite(suite_file(tmp_path, 'extends = "smoke"\nseeds = [9]\n'))
+    assert suite == read_suite("smoke").model_copy(update={"seeds": (9,), "name": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "mine.toml"', "extends itself"),
+        ('extends = "smoek"', "no suite named 'smoek'; did you mean 'smoke'"),
+        ('extends = "none.toml"', "cannot read suite .*none.toml"),
+        ('extends = ["smoke"]', "'extends' = .* is refused"),
+    ],
+)
+def test_a_suite_that_extends_nothing_is_refused(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read_suite(suite_file(tmp_path, text))
+
+
 def test_overrides_replace_single_values(tmp_path):
     file = suite_file(tmp_path, MINIMAL + "[training]\nrounds = 7\nlr = 0.1\n")
     changes = {"seeds": (5,), "training.rounds": 2, "data.leave_out": "CT", "model.name": None, "algorithms": None}
