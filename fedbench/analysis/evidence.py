@@ -139,6 +139,10 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
     found = _published(path) if (path / MANIFEST).is_file() else _of_store(path, run_ids)
     if found.runs.empty:
         raise UserError(f"no finished run in {path}; start with `fedbench run --all`.")
+    if "selection" not in found.cases:
+        raise UserError(
+            f"{path} holds trials of `fedbench tune`, which are never scored on test cases: read trials.md."
+        )
     return found
 
 

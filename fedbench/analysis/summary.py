@@ -56,6 +56,10 @@ def summarise(
     runs, cases, rounds = (_of_dataset(frame, dataset, unseen) for frame in results)
     if runs.empty:
         raise UserError(f"no finished run of dataset '{dataset}'{_without(unseen)} in these results.")
+    if "selection" not in cases:
+        raise UserError(
+            f"dataset '{dataset}': these are trials of `fedbench tune`, which have no scores; read trials.md."
+        )
     cases = cases[cases["selection"] == selection]
     if cases.empty:
         raise UserError(f"dataset '{dataset}': no scores of selection '{selection}'; known: last, best-validation.")

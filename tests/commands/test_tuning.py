@@ -78,6 +78,8 @@ def test_tuned_from_end_to_end(fedbench, tmp_path, data):
     file = suite_file(tmp_path, data, "local", "fedprox", "fedprox[mu=0.3]", "fedadam", tuning=LR)
     status, _, err = fedbench("tune", file, "--workers", "0", "--seed", "5")
     assert status == 0, err
+    for command in (("tables", "--from"), ("report", "--from"), ("publish", "mine", "--from"), ("summary", "--out")):
+        refused(fedbench(*command, "results/runs/tuning/mine"), "trials of `fedbench tune`", "read trials.md")
     table = trials()
     assert {k: len(own) for k, own in table[table["stage"] == "own"].groupby("algorithm", sort=False)} == {
         "local": 1, "fedprox": 3, "fedprox[mu=0.3]": 1, "fedadam": 3
