@@ -209,7 +209,8 @@ class Training:
                 step = Step(client, self.compute.images(images), labels, self._segmentation_loss, record)
                 with self.compute.autocast():
                     self.task.algorithm.local_step(step)
-        totals = torch.stack(list(sums.values())).tolist() if sums else []  # the round's only wait for the device
+        there = [total.to(self.compute.device) for total in sums.values()]
+        totals = torch.stack(there).tolist() if there else []  # the round's only wait for the device
         means = {term: total / counts[term] for term, total in zip(sums, totals, strict=True)}
         if broken := [f"'{term}' is {mean}" for term, mean in means.items() if not math.isfinite(mean)]:
             raise TrainingDiverged(f"round {client.round}, client '{client.name}': term {', '.join(broken)}")
