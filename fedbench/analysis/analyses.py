@@ -143,6 +143,16 @@ def is_reconstruction(label: str) -> bool:
     return base_name(label).startswith(FOCUS)
 
 
+def is_reestimated(label: str) -> bool:
+    """Say whether its BatchNorm statistics were taken anew from the scored modality's training images."""
+    return label.endswith((" (reestimated)", ", reestimated)"))
+
+
+def reestimated(label: str) -> str:
+    """``fedavg`` -> ``fedavg (reestimated)``, ``fedbn (averaged)`` -> ``fedbn (averaged, reestimated)``."""
+    return f"{label[:-1]}, reestimated)" if label.endswith(")") else f"{label} (reestimated)"
+
+
 def in_order(algorithms: Iterable[str]) -> list[str]:
     """Return labels in the order of every table and legend: local, centralised, then the others by name."""
     names = {str(name) for name in algorithms}

@@ -37,6 +37,8 @@ def paper(
 ) -> None:
     """Write tables, figures and numbers of the paper from published results; or check that they are up to date.
 
+    The results at a glance in the README.md beside the paper's folder are made and checked too, if it has the marks.
+
     --check compares with the choices (--reference, ...) that the paper was made with, unless others are given.
 
     Examples: `fedbench paper` · `fedbench paper --pdf` · `fedbench paper --check`
@@ -64,14 +66,19 @@ def _recorded(to: Path) -> dict[str, str]:
 
 def _make(source: Path, to: Path, choices: Choices, pdf: bool) -> None:
     from fedbench.analysis.paper.building import build
+    from fedbench.analysis.paper.glance import glance, part_of, put_part
     from fedbench.analysis.paper.making import make
     from fedbench.analysis.paper.study import read_study
 
+    readme = _readme(to)
     study = read_study(source, choices)
+    part_of(readme)  # whatever is wrong with its marks is said before anything is drawn
     with console.status("reading") as status:
         files = make(study, to, status.update)
     of = ", ".join(study.manifests)
     console.print(f"{len(files)} files in {to}, from {of}", markup=False, highlight=False, soft_wrap=True)
+    if put_part(readme, glance(study, _linked(to))):
+        console.print(f"results at a glance: {readme}", markup=False, highlight=False, soft_wrap=True)
     if pdf:
         with console.status("LaTeX"):
             built = build(to)
@@ -80,20 +87,33 @@ def _make(source: Path, to: Path, choices: Choices, pdf: bool) -> None:
 
 def _check(source: Path, to: Path, choices: Choices) -> None:
     from fedbench.analysis.paper.building import MADE_FROM
+    from fedbench.analysis.paper.glance import NOTHING, glance, glance_problems
     from fedbench.analysis.paper.making import generated_files
     from fedbench.analysis.paper.study import folders_of, read_study
 
     if not folders_of(source):
         left = sorted(generated_files(to) | ({MADE_FROM} if (to / MADE_FROM).exists() else set()))
         console.print(f"nothing published yet in {source}", markup=False, highlight=False, soft_wrap=True)
-        _report([f"{name}: made from results that are not published; remove it." for name in left], to)
+        problems = [f"{name}: made from results that are not published; remove it." for name in left]
+        _report(problems + glance_problems(_readme(to), NOTHING), to)
         return
     from fedbench.analysis.paper.checking import check
 
     study = read_study(source, choices)
     with console.status("reading") as status:
         problems = check(study, to, status.update)
-    _report(problems, to)
+    _report(problems + glance_problems(_readme(to), glance(study, _linked(to))), to)
+
+
+def _readme(to: Path) -> Path:
+    """The README that shows the results at a glance: beside the paper's folder."""
+    from fedbench.analysis.paper.glance import README
+
+    return to.resolve().parent / README
+
+
+def _linked(to: Path) -> str:
+    return to.resolve().name
 
 
 def _report(problems: list[str], to: Path) -> None:

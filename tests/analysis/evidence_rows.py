@@ -56,7 +56,7 @@ def _run(
     )
     rows = index.to_frame(index=False)
     cell = rows.groupby(["modality", "p", "class"]).ngroup().to_numpy()
-    own = algorithm in ("local", "fedbn")
+    own = algorithm.partition("[")[0] in ("local", "fedbn")
     noise = stream.normal(0, 0.03, len(rows)) if own else stream.normal(0, 0.03, cell.max() + 1)[cell]
     dice = np.clip(hard[rows["p"]] + GAINS.get(algorithm, 0.0) + noise, 0.01, 0.99)
     keys = {

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,19 @@ def test_mixed_verdicts_are_counted(monkeypatch):
     assert "moon" in spelled("AnswerIn", macros)
 
 
+def test_statistics_taken_anew_are_no_gain_of_an_algorithm(monkeypatch):
+    monkeypatch.setattr(evidence_rows, "GAINS", {"local": -0.3})
+    found = evidence((TOY,), FEW, seeds=(0, 1, 2), patients=20)
+    extra = found.cases[found.cases["deployment"] == "global"].assign(deployment="reestimated")
+    extra["dice"] = (extra["dice"] + 0.15).clip(0, 1)
+    macros = texts(replace(found, cases=pd.concat([found.cases, extra], ignore_index=True)))
+    judged = "CrossDiceFeddaJointReestimatedAgainst"
+    assert macros[f"{judged}FedavgReestimatedToy"] == "not distinguishable from" and f"{judged}FedavgToy" not in macros
+    assert spelled("AnswerShort", macros).startswith("we found no evidence")
+    assert "not distinguishable in every one" in spelled("AnswerCross", macros)
+    assert "reestimated" not in spelled("AnswerIn", macros)
+
+
 def test_too_few_patients_and_seeds_are_said_to_decide_nothing():
     macros = texts(evidence((TOY,), FEW, seeds=(0,), patients=4))
     assert "no difference could be named however large" in macros["AnswerPower"]
@@ -343,6 +357,7 @@ def test_a_condition_published_again_is_a_study_beside_the_first(tmp_path):
     study_folder(tmp_path / "published", "study-other", (Condition("other"),), **TINY)
     study = read_study(tmp_path / "published")
     assert [part.title for part in study.parts] == ["other", "toy", "toy (study-toy-group)"]
+    assert [part.folder for part in study.parts] == ["study-other", "study-toy", "study-toy-group"]
     making.make(study, tmp_path / "paper")
     assert (tmp_path / "paper" / "figures" / "study-toy-group" / "toy.forest.pdf").is_file()
     assert (tmp_path / "paper" / "tables" / "study-toy-group.main.toy.tex").is_file()

@@ -11,10 +11,11 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.paper.verdicts import Comparison, Tally, Verdict, focus, judge, rivals, tally
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, alike, focus, judge, rivals, tally
 from fedbench.analysis.ranking import consensus
 from fedbench.analysis.rows import counted
 
+CROSS, UNSEEN = "on modalities that a client does not hold", "on a modality that nobody trained on"
 NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
 
 
@@ -27,20 +28,20 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     whole = [part for part in study.parts if not part.condition.unseen]
     crossed = [part for part in whole if "cross" in part.relations]
     held_out = [part for part in study.parts if "unseen" in part.relations]
-    cross, unseen = _studied(crossed, "cross"), _studied(held_out, "unseen")
+    cross, unseen = studied(crossed, "cross"), studied(held_out, "unseen")
     to_reference = [c for c in cross if c.other == c.reference]
     if held_out:
-        last = _in_words(numbers, "unseen", unseen, "on a modality that nobody trained on")
+        last = in_words(numbers, "unseen", unseen, UNSEEN)
     else:
         last = "No published condition leaves a modality out of training, so nothing can be said of unseen modalities."
     texts = {
         "in": _reference_beaten(numbers, [part for part in whole if "in" in part.relations]),
-        "federation": _federation(numbers, crossed),
-        "cross": _in_words(numbers, "cross", cross, "on modalities that a client does not hold"),
+        "federation": federation(numbers, crossed),
+        "cross": in_words(numbers, "cross", cross, CROSS),
         "variants": _by_variant(numbers, cross),
         "room": _room(numbers, to_reference),
         "unseen": last,
-        "short": _short(numbers, tally(to_reference), to_reference),
+        "short": short(numbers, to_reference),
         "luck": _luck(numbers, whole),
         "consensus": _consensus(study),
         "alignment": _alignment(numbers, [(part, trainings[part.key]) for part in whole]),
@@ -50,17 +51,20 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         numbers.put("answer", name, text=text)
 
 
-def _studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
-    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm."""
+def studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
+    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm.
+
+    What has statistics taken anew is compared only with what has them too.
+    """
     comparisons = []
     for part in parts:
         analysis = part.get(relation)
         labels = analysis.matrix.algorithms
-        comparisons += [judge(analysis, a, b) for a in focus(labels) for b in rivals(labels)]
+        comparisons += [judge(analysis, a, b) for a in focus(labels) for b in rivals(labels) if alike(a, b)]
     return comparisons
 
 
-def _in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], where: str) -> str:
+def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], where: str) -> str:
     """Say how the algorithms under study did against the others."""
     if not comparisons:
         return NONE_OF_FOCUS
@@ -77,8 +81,9 @@ def _in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], wh
     return f"{lead} better in {better}, worse in {worse} and not distinguishable in {same}."
 
 
-def _short(numbers: Numbers, counts: Tally, comparisons: list[Comparison]) -> str:
+def short(numbers: Numbers, comparisons: list[Comparison]) -> str:
     """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?"""
+    counts = tally(comparisons)
     if counts.total == 0:
         return "we cannot say, for nothing published compares it with the reference"
     reference = named(comparisons[0].other, False)
@@ -138,7 +143,8 @@ def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
     winners: dict[str, list[str]] = {}
     for part in parts:
         analysis = part.get("in")
-        others = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
+        rest = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
+        others = [a for a in rest if alike(a, analysis.reference)]
         better = [a for a in others if judge(analysis, a, analysis.reference).verdict is Verdict.BETTER]
         if better:
             winners[part.title] = better
@@ -154,7 +160,7 @@ def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
     return f"{lead} ({'; '.join(each)})."
 
 
-def _federation(numbers: Numbers, parts: list[Part]) -> str:
+def federation(numbers: Numbers, parts: list[Part]) -> str:
     """Say whether plain federation gives clients ability on other modalities at all."""
     found = [
         judge(part.get("cross"), part.get("cross").reference, "local")
@@ -176,7 +182,8 @@ def _luck(numbers: Numbers, parts: list[Part]) -> str:
     shares = []
     for part in parts:
         split = part.primary.variance
-        rows = split[(split["of"] == "difference") & split["algorithm"].map(is_reconstruction)]
+        own = [label for label in focus(split["algorithm"].unique()) if alike(label, part.primary.reference)]
+        rows = split[(split["of"] == "difference") & split["algorithm"].isin(own)]
         shares += [share for share in rows["seed_share"] if np.isfinite(share)]
     if not shares:
         return "With one seed, or without FedDA, the share of luck in a difference cannot be told."

@@ -17,6 +17,7 @@ from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.paper.answers import answer
 from fedbench.analysis.paper.building import MADE_FROM
 from fedbench.analysis.paper.data import datasets_section
+from fedbench.analysis.paper.norm_section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.reliability import describe_reliability
 from fedbench.analysis.paper.sections import wanted, write_sections
@@ -26,7 +27,8 @@ from fedbench.analysis.paper.training import measure
 from fedbench.files import sha256, write_text
 
 FORMAT = "fedbench paper 1"
-NUMBERS, GENERATED, SUPPLEMENT, DATASETS = "numbers.tex", "generated.tex", "supplement.tex", "datasets.tex"
+NUMBERS, GENERATED, NORMS = "numbers.tex", "generated.tex", "norms.tex"
+SUPPLEMENT, DATASETS = "supplement.tex", "datasets.tex"
 TABLES, FIGURES_FOLDER = "tables", "figures"
 
 
@@ -72,12 +74,14 @@ def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
     describe_reliability(numbers, study.parts)
     answer(numbers, study, trainings)
     sections = write_sections(numbers, study, drawn, trainings)
+    norms, tables = norms_section(numbers, study)
     return {
         NUMBERS: numbers.render(),
         GENERATED: sections.body,
+        NORMS: norms,
         SUPPLEMENT: sections.supplement,
         DATASETS: datasets_section(study),
-        **{f"{TABLES}/{name}.tex": text for name, text in sections.tables.items()},
+        **{f"{TABLES}/{name}.tex": text for name, text in (sections.tables | tables).items()},
     }
 
 
@@ -111,7 +115,7 @@ def recorded(target: Path) -> dict[str, Any]:
 
 def generated_files(target: Path) -> set[str]:
     """Return the paths, relative to ``target``, of all files there that have a generated file's place."""
-    single = (NUMBERS, GENERATED, SUPPLEMENT, DATASETS)
+    single = (NUMBERS, GENERATED, NORMS, SUPPLEMENT, DATASETS)
     found = {name for name in single if (target / name).is_file()}
     for folder in (TABLES, FIGURES_FOLDER):
         found |= {path.relative_to(target).as_posix() for path in (target / folder).rglob("*") if path.is_file()}

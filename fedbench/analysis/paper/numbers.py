@@ -50,6 +50,13 @@ class Numbers:
         """
         return self._texts[self._names[parts]]
 
+    def spelled(self, text: str) -> str:
+        """Return ``text`` with the uses of macros replaced by what they stand for."""
+        before = ""
+        while text != before:
+            before, text = text, re.sub(r"\\([A-Z][A-Za-z]*)\{\}", lambda use: self._texts[use[1]], text)
+        return text
+
     def names(self) -> list[str]:
         """Return the names of all macros, without the backslash."""
         return list(self._texts)

@@ -6,8 +6,8 @@ other normalisation layers, say) is a study of its own beside it, named after th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled
@@ -27,11 +27,13 @@ class Part:
 
     Attributes:
         study: the published folder it comes from where that holds a condition again; else empty.
+        folder: the published folder it comes from; empty where nobody knows.
     """
 
     analyses: Analyses
     condition: Condition
     study: str = ""
+    folder: str = ""
 
     @property
     def key(self) -> str:
@@ -70,15 +72,21 @@ class Study:
     Attributes:
         groups: name (``""`` for the main one) and analyses of conditions that all differ.
         manifests: sha256 of each published folder's manifest, by the folder's name.
+        folders: the published folder of each condition of the main group, by name.
     """
 
     groups: tuple[tuple[str, Analyses], ...]
     manifests: dict[str, str]
+    folders: Mapping[Condition, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Part]:
         """Every condition, those with nothing left out first."""
-        every = [Part(analyses, c, name) for name, analyses in self.groups for c in analyses.conditions]
+        every = [
+            Part(analyses, c, name, name or self.folders.get(c, ""))
+            for name, analyses in self.groups
+            for c in analyses.conditions
+        ]
         return sorted(every, key=lambda part: bool(part.condition.unseen))
 
     @property
@@ -106,14 +114,20 @@ def read_study(root: Path, choices: Choices | None = None) -> Study:
         else:
             others.append((safe(folder.name), evidence))
     merged = main[0] if len(main) == 1 else merge(main)
-    return study_of([("", merged), *others], choices, {f.name: sha256(f / MANIFEST) for f in folders})
+    manifests = {f.name: sha256(f / MANIFEST) for f in folders}
+    homes = {condition: safe(part.source.name) for part in main for condition in part.conditions}
+    return study_of([("", merged), *others], choices, manifests, homes)
 
 
 def study_of(
-    sources: Sequence[tuple[str, Evidence]], choices: Choices | None = None, manifests: dict[str, str] | None = None
+    sources: Sequence[tuple[str, Evidence]],
+    choices: Choices | None = None,
+    manifests: dict[str, str] | None = None,
+    folders: Mapping[Condition, str] | None = None,
 ) -> Study:
     """Return the study of evidence that is at hand, by name."""
-    return Study(tuple((name, Analyses(evidence, choices)) for name, evidence in sources), manifests or {})
+    groups = tuple((name, Analyses(evidence, choices)) for name, evidence in sources)
+    return Study(groups, manifests or {}, folders or {})
 
 
 def folders_of(root: Path) -> list[Path]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fedbench.analysis.analyses import REFERENCE_POINTS, RELATIONS, is_reconstruction, is_reference_point
+from fedbench.analysis.analyses import REFERENCE_POINTS, RELATIONS, is_reconstruction, is_reference_point, reestimated
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, p_value, percent, signed, words
 from fedbench.analysis.paper.study import Part
-from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, alike, focus, judge, rivals
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.ranking import METHODS
 from fedbench.analysis.rows import METRICS
@@ -129,7 +129,7 @@ def _sentences(teller: Teller, analysis: Analysis) -> list[str]:
     labels, reference, relation = analysis.matrix.algorithms, analysis.reference, analysis.matrix.endpoint.relation
     federated = [a for a in analysis.order if not is_reference_point(a)]
     sentences = [f"{teller.name(reference)} reached a Dice of {teller.score(analysis, reference)}."]
-    sentences += [_point(teller, analysis, point) for point in REFERENCE_POINTS if point in labels]
+    sentences += [reference_point(teller, analysis, name) for name in REFERENCE_POINTS if name in labels]
     if federated and federated[0] != reference:
         best = teller.put("best", relation, text=teller.name(federated[0]))
         score = teller.score(analysis, federated[0])
@@ -145,7 +145,7 @@ def _sentences(teller: Teller, analysis: Analysis) -> list[str]:
     return sentences
 
 
-def _point(teller: Teller, analysis: Analysis, point: str) -> str:
+def reference_point(teller: Teller, analysis: Analysis, point: str) -> str:
     """A reference point's score, and whether federation does better or worse than it."""
     text = f"{POINTS[point]} ({teller.name(point)}) reached {teller.score(analysis, point)}"
     if analysis.reference == point:
@@ -160,8 +160,9 @@ def _studied(teller: Teller, analysis: Analysis) -> list[str]:
 
 
 def _one(teller: Teller, analysis: Analysis, label: str) -> str:
-    """An algorithm under study: against the reference, then against everybody else."""
-    reference = analysis.reference
+    """An algorithm under study: against the reference, then against everybody else; anew against anew."""
+    own = analysis.reference
+    reference = next((r for r in (own, reestimated(own)) if r in analysis.matrix.algorithms and alike(r, label)), own)
     comparison = judge(analysis, label, reference)
     text = (
         f"{teller.name(label)} reached {teller.score(analysis, label)} and was {teller.verdict(analysis, comparison)} "
@@ -169,7 +170,7 @@ def _one(teller: Teller, analysis: Analysis, label: str) -> str:
     )
     found = {}
     for other in analysis.order:
-        if other not in (label, reference) and not is_reference_point(other):
+        if other not in (label, reference) and not is_reference_point(other) and alike(other, label):
             against = judge(analysis, label, other)
             teller.verdict(analysis, against)
             found[other] = against.verdict

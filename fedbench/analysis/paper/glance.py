@@ -1,0 +1,210 @@
+"""The results at a glance: the part of a README between two marks, one small table for each published condition.
+
+Numbers, verdicts and sentences are those of the paper, so the part is made and checked together with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fedbench.analysis import cells
+from fedbench.analysis.analyses import (
+    RECONSTRUCTED,
+    RECONSTRUCTION,
+    RELATIONS,
+    in_order,
+    is_reconstruction,
+    is_reestimated,
+    is_reference_point,
+)
+from fedbench.analysis.formats import escape_markdown
+from fedbench.analysis.paper import answers
+from fedbench.analysis.paper.norm_section import answer_norms, compare_norms
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.plain import markdown, plain
+from fedbench.analysis.paper.setup import NORMS, Settings
+from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.paper.telling import Teller, reference_point
+from fedbench.analysis.paper.verdicts import judge
+from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.rows import counted
+from fedbench.errors import UserError
+from fedbench.files import write_text
+
+README = "README.md"
+BEGIN, END = "<!-- results at a glance: begin -->", "<!-- results at a glance: end -->"
+NOTHING = "Nothing published yet.\n"
+ALONE = "local"  # what federation is compared with
+ROWS = 8  # of a table; the paper has all
+AGAIN = "run `fedbench paper`"
+ABOUT = (
+    "Means over patients; 95% bootstrap intervals over patients. *Better* and *worse* need both corrected tests, over "
+    "patients and over patients and seeds; all else is *not distinguishable*, which is no claim of equality. All "
+    "tables, tests and figures: [{folder}]({folder}/). This part is made by `python -m fedbench paper`; "
+    "[results/README.md](results/README.md) says how to repeat the runs."
+)
+
+
+def part_of(readme: Path) -> str | None:
+    """Return what stands between the marks; None without such a file, or without marks.
+
+    Raises:
+        UserError: one mark without the other, several, or the wrong way round.
+    """
+    if not readme.is_file():
+        return None
+    text = readme.read_text(encoding="utf-8")
+    if BEGIN not in text and END not in text:
+        return None
+    before, begin, rest = text.partition(f"{BEGIN}\n")
+    inside, end, after = rest.partition(END)
+    if not begin or not end or any(mark in piece for mark in (BEGIN, END) for piece in (before, inside, after)):
+        raise UserError(f"{readme}: the lines '{BEGIN}' and '{END}' must both be there, once and in this order.")
+    return inside
+
+
+def put_part(readme: Path, text: str) -> bool:
+    """Replace what stands between the marks; False where there are none.
+
+    Raises:
+        UserError: as :func:`part_of`.
+    """
+    if part_of(readme) is None:
+        return False
+    before, _, rest = readme.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
+    write_text(readme, f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
+    return True
+
+
+def glance_problems(readme: Path, text: str) -> list[str]:
+    """Return what is wrong with the part of a README, a line; empty if nothing is, or if it has no such part."""
+    there = part_of(readme)
+    if there is None or there == text:
+        return []
+    again = f"put `{NOTHING.strip()}` between the marks" if text == NOTHING else AGAIN
+    return [f"{readme.name}: its results at a glance are not what the results give; {again}."]
+
+
+def glance(study: Study, folder: str = "paper") -> str:
+    """Return the part, in Markdown; the same published results give the same text.
+
+    Args:
+        folder: of the paper, as the README links to it.
+    """
+    whole = [part for part in study.parts if not part.condition.unseen]
+    whole.sort(key=lambda part: (part.condition.name, part.study))
+    lines = [*(f"- {sentence}" for sentence in _answers(Numbers(), study)), ""]
+    for part in whole:
+        lines += _condition(part)
+    used = {label for part in whole for label in part.labels if is_reconstruction(label)}
+    lines += [f"{RECONSTRUCTED} {RECONSTRUCTION}", ""] if used else []
+    lines += [ABOUT.format(folder=folder)]
+    return "\n".join([*lines, ""])
+
+
+def _answers(numbers: Numbers, study: Study) -> list[str]:
+    """The answers over all conditions: the question of the paper, unseen modalities, norms."""
+    crossed = [part for part in study.parts if not part.condition.unseen and "cross" in part.relations]
+    held_out = [part for part in study.parts if "unseen" in part.relations]
+    cross = answers.studied(crossed, "cross")
+    texts = [
+        f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands: "
+        + plain(numbers, answers.short(numbers, [c for c in cross if c.other == c.reference]))
+        + "."
+    ]
+    if held_out:
+        unseen = answers.in_words(numbers, "unseen", answers.studied(held_out, "unseen"), answers.UNSEEN)
+        texts.append(plain(numbers, unseen))
+    made, _ = compare_norms(study)
+    if made:
+        texts.append(plain(numbers, answer_norms(numbers, made)))
+    return [escape_markdown(text) for text in texts]
+
+
+def _condition(part: Part) -> list[str]:
+    """A condition: what was run, its table, and two sentences."""
+    numbers = Numbers()
+    sentences = []
+    if "cross" in part.relations:
+        analysis = part.get("cross")
+        sentences.append(answers.in_words(numbers, "cross", answers.studied([part], "cross"), answers.CROSS))
+        if ALONE in analysis.matrix.algorithms:
+            sentences.append(reference_point(Teller(numbers, part), analysis, ALONE))
+    labels = [label for label in part.labels if not is_reestimated(label)]
+    shown = _chosen(part, labels)
+    more = len(part.labels) - len(shown)
+    left = f" {counted(more, 'more row')} in the paper." if more else ""
+    return [
+        f"### {escape_markdown(part.title)}", "", f"{escape_markdown(_size(part))}{left}", "",
+        *_table(part, shown), "", " ".join(markdown(numbers, sentence) for sentence in sentences), "",
+    ]  # fmt: skip
+
+
+def _size(part: Part) -> str:
+    """Runs, seeds, patients, and the kind of norm."""
+    analysis = part.primary
+    runs = part.analyses.results(part.condition).runs
+    norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
+    facts = [
+        counted(len(runs), "run"), counted(len(analysis.matrix.seeds), "seed"),
+        counted(len(analysis.matrix.values), "test patient"), *norms,
+    ]  # fmt: skip
+    folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""
+    return f"{', '.join(facts)}.{folder}"
+
+
+def _chosen(part: Part, labels: Sequence[str]) -> list[str]:
+    """Return the rows: all, or where they are too many reference points and reference, those under study, the best."""
+    if len(labels) <= ROWS:
+        return list(labels)
+    analysis = part.primary
+    ranked = [label for label in analysis.order if label in labels]
+    fixed = [label for label in labels if is_reference_point(label) or label == analysis.reference]
+    rest = [label for label in ranked if label not in fixed]
+    rest.sort(key=lambda label: not is_reconstruction(label))  # stable: the best first within each
+    return in_order([*fixed, *rest[: max(0, ROWS - len(fixed))]])
+
+
+def _table(part: Part, labels: Sequence[str]) -> list[str]:
+    """The table's lines: by cross-modality scores, with the in-modality Dice beside."""
+    relation = "cross" if "cross" in part.relations else "in"
+    dice, distance = part.get(relation), part.get(relation, "hd95")
+    own = part.get("in") if "in" in part.relations else None
+    heads = [
+        "algorithm", f"{RELATIONS[relation]} Dice", "in-modality Dice",
+        f"{RELATIONS[relation]} HD95 ({distance.matrix.unit})", f"against {dice.reference}",
+    ]  # fmt: skip
+    lines = [_pipes(map(escape_markdown, heads)), _pipes(["---", "--:", "--:", "--:", "---"])]
+    for label in labels:
+        name = escape_markdown(label) + (RECONSTRUCTED if is_reconstruction(label) else "")
+        lines.append(_pipes([name, *map(escape_markdown, _row(label, dice, own, distance))]))
+    return lines
+
+
+def _row(label: str, dice: Analysis, own: Analysis | None, distance: Analysis) -> list[str]:
+    if label == dice.reference:
+        word = "reference"
+    elif label in dice.matrix.algorithms:
+        word = judge(dice, label, dice.reference).verdict.value.removesuffix(" than").removesuffix(" from")
+    else:
+        word = cells.NONE
+    return [_estimate(dice, label), _mean(own, label, 3), _mean(distance, label, 1), word]
+
+
+def _estimate(analysis: Analysis, label: str) -> str:
+    if label not in analysis.means.index:
+        return cells.NONE
+    mean, low, high = (float(analysis.means[key][label]) for key in ("mean", "low", "high"))
+    shown = cells.estimate(mean, low, high, 3)
+    return f"{shown.text} ({shown.below.replace(', ', ' to ')})" if shown.below else shown.text
+
+
+def _mean(analysis: Analysis | None, label: str, digits: int) -> str:
+    if analysis is None or label not in analysis.means.index:
+        return cells.NONE
+    return cells.decimal(float(analysis.means["mean"][label]), digits)
+
+
+def _pipes(row: Iterable[str]) -> str:
+    return f"| {' | '.join(row)} |"

@@ -1,0 +1,148 @@
+"""Results at a glance: the paper's numbers and words between two marks of a README, and a check that notices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedbench.analysis.paper import glance as module
+from fedbench.analysis.paper.glance import BEGIN, END, NOTHING, glance, glance_problems, part_of, put_part
+from fedbench.analysis.paper.numbers import Numbers, named
+from fedbench.analysis.paper.plain import markdown, plain
+from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.rows import Endpoint
+from fedbench.errors import UserError
+from tests.analysis.evidence_rows import evidence
+from tests.analysis.test_norms import FEW, TOY, trained
+from tests.analysis.test_paper import NASTY, TINY, quick, study_folder  # noqa: F401  # quick is a fixture
+from tests.toys import refused
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def readme(folder: Path, inside: str = NOTHING) -> Path:
+    (folder / "README.md").write_text(f"# Title\n\n{BEGIN}\n{inside}{END}\n\nThe rest.\n")
+    return folder / "README.md"
+
+
+def rows_of(text: str, title: str) -> dict[str, list[str]]:
+    """The cells of the table under a heading, by algorithm."""
+    lines = text.partition(f"### {title}\n")[2].partition("###")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
+    return {name.replace("\\", ""): rest for name, *rest in cells[2:]}
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_numbers_and_words_are_those_of_the_analysis():
+    study = study_of([("", trained("batch", {"fedda-joint": 0.05}))])
+    text = glance(study)
+    rows = rows_of(text, "toy")
+    analyses = study.groups[0][1]
+    cross, own, hd95 = (analyses.get(TOY, Endpoint(*e)) for e in (("cross", "dice"), ("in", "dice"), ("cross", "hd95")))
+    assert set(rows) == {"local", "fedavg", "fedbn", "fedprox", "fedda-joint†"}
+    for label in FEW:
+        mean = cross.means.loc[label]
+        shown = rows[label + "†" * (label == "fedda-joint")]
+        assert shown[0] == f"{mean['mean']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
+        assert shown[1:3] == [f"{own.means.loc[label, 'mean']:.3f}", f"{hd95.means.loc[label, 'mean']:.1f}"]
+    words = [rows[name][3] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
+    assert words == ["reference", "worse", "better", "not distinguishable"]
+    assert "15 runs, 3 seeds, 14 test patients, batch normalisation" in text
+    assert "In our hands: yes, it was better than fedavg in every condition and variant." in text
+    assert "our reconstruction" in text and "(paper/)" in text and "`python -m fedbench paper`" in text
+
+
+def test_long_tables_keep_reference_points_reference_and_what_is_studied():
+    many = ("local", "centralised", "fedavg", "fedbn", "fedprox", "moon", "fedda-joint", "fedda-cyclic")
+    many += tuple(f"fedda-joint[lam={lam}]" for lam in (0.1, 1, 10))
+    text = glance(study_of([("", evidence((TOY,), many, patients=6))]))
+    rows = rows_of(text, "toy")
+    assert list(rows)[:3] == ["local", "centralised", "fedavg"] and len(rows) == module.ROWS
+    assert sum(name.startswith("fedda") for name in rows) == 5 and "3 more rows in the paper" in text
+
+
+def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
+    parts = [("", trained("batch", anew=0.1)), ("toy-instance", trained("instance"))]
+    text = glance(study_of([*parts, ("zoo", evidence(patients=6))]), "text")
+    titles = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("###")]
+    assert titles == ["toy", "toy (toy-instance)", "toy (zoo)"]
+    assert "reestimated" not in text and "3 more rows in the paper" in text
+    assert "with several kinds of normalisation" in text and "affine instance normalisation" in text
+    assert "[text](text/)" in text
+
+
+def test_sentences_are_read_without_latex():
+    numbers = Numbers()
+    inner = numbers.put("inner", text=r"$-0.012$ [$+0.001$, 0.5]")
+    numbers.put("outer", text="unused")
+    assert plain(numbers, rf"\textsf{{a\_b}}\textsuperscript{{\dag}} lost {inner} of 5\%, $p<0.001$ -- so") == (
+        "a_b† lost −0.012 [+0.001, 0.5] of 5%, p < 0.001 – so"
+    )
+
+
+def test_hostile_names_are_printed_as_they_are():
+    name = r"a_b%#$&{}^\input{/etc/passwd}\Macro{}<b>|`x`"
+    assert plain(Numbers(), named(name, False)) == name
+    assert "<b>" not in markdown(Numbers(), named(name, False))
+    text = glance(study_of([("", evidence((TOY,), ("fedavg", NASTY), patients=4))]))
+    table = [line for line in text.splitlines() if line.startswith("| a")]
+    assert len(table) == 2 and all(line.replace(r"\|", "").count("|") == 6 for line in table)
+
+
+# -- the marks -------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_part_between_the_marks_changes(tmp_path):
+    file = readme(tmp_path)
+    assert put_part(file, "New.\n") and part_of(file) == "New.\n"
+    assert file.read_text() == f"# Title\n\n{BEGIN}\nNew.\n{END}\n\nThe rest.\n"
+    assert glance_problems(file, "New.\n") == [] and "run `fedbench paper`" in glance_problems(file, "Newer.\n")[0]
+
+
+def test_a_readme_without_marks_is_left_alone(tmp_path):
+    file = tmp_path / "README.md"
+    assert not put_part(file, "New.\n") and not file.exists()
+    file.write_text("# Title\n")
+    assert not put_part(file, "New.\n") and glance_problems(file, "New.\n") == []
+    assert file.read_text() == "# Title\n"
+
+
+@pytest.mark.parametrize("text", [f"{BEGIN}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{END}\n", f"{BEGIN} {END}"])
+def test_damaged_marks_are_refused(tmp_path, text):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(UserError, match="both be there, once and in this order"):
+        put_part(tmp_path / "README.md", "New.\n")
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_the_projects_readme_has_such_a_part():
+    assert part_of(ROOT / "README.md") is not None
+    if not any((ROOT / "results" / "published").glob("*/manifest.json")):
+        assert part_of(ROOT / "README.md") == NOTHING
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_paper_writes_and_checks_the_readme_beside_it(fedbench, tmp_path):
+    root = study_folder(tmp_path / "published", **TINY)
+    file = readme(tmp_path)
+    status, out, _ = fedbench("paper", "--from", str(root))
+    assert status == 0 and "results at a glance" in out and "Published as study" in part_of(file)
+    assert fedbench("paper", "--from", str(root), "--check")[0] == 0
+    file.write_text(file.read_text().replace("0.7", "0.8"))
+    status, out, _ = fedbench("paper", "--from", str(root), "--check")
+    assert status == 1 and "README.md: its results at a glance are not what the results give" in out
+    file.write_text(f"{END}\n{BEGIN}\n")
+    refused(fedbench("paper", "--from", str(root)), "README.md", "in this order")
+
+
+def test_nothing_published_is_what_the_readme_must_say(fedbench, tmp_path):
+    file = readme(tmp_path)
+    assert fedbench("paper", "--check")[0] == 0
+    put_part(file, "fedavg 0.9\n")
+    status, out, _ = fedbench("paper", "--check")
+    assert status == 1 and "put `Nothing published yet.` between the marks" in out

@@ -1,0 +1,208 @@
+"""The same federation with other norm layers: what is put side by side, with which numbers, and what is not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedbench.analysis.analyses import Analyses, Choices
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.norms import Group, SideBySide, norms_of, side_by_side, step
+from fedbench.analysis.paper.norm_section import compare_norms, norms_section
+from fedbench.analysis.paper.norm_tables import effects_table, scores_table
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.plain import plain
+from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.paper.verdicts import judge
+from fedbench.analysis.rows import Endpoint
+from tests.analysis.evidence_rows import evidence
+
+TOY = Condition("toy")
+FEW = ("local", "fedavg", "fedbn", "fedprox", "fedda-joint")
+CROSS = Endpoint("cross", "dice")
+
+
+def trained(
+    norm: str, gains: dict[str, float] | None = None, anew: float | None = None, algorithms=FEW, condition=TOY,
+    patients=14, **identity,
+) -> Evidence:  # fmt: skip
+    """Evidence of one kind of norm: ``gains`` in Dice by setting, ``""`` for all; ``anew``: by new statistics."""
+    found = evidence((condition,), algorithms, (0, 1, 2), patients, random=len(norm))
+    cases, gains = found.cases, gains or {}
+    gained = cases["dice"] + gains.get("", 0.0) + cases["setting"].map(gains).fillna(0.0)
+    noise = np.random.default_rng(len(norm)).normal(0, 0.002, len(cases))
+    cases = cases.assign(dice=(gained + noise).clip(0, 1))
+    if anew is not None:
+        extra = cases[cases["deployment"] == "global"].assign(deployment="reestimated")
+        cases = pd.concat([cases, extra.assign(dice=(extra["dice"] + anew).clip(0, 1))], ignore_index=True)
+    model = {"model": {"name": "basicunet", "norm": norm}} | identity
+    runs = found.runs.assign(identity=[json.dumps(json.loads(text) | model) for text in found.runs["identity"]])
+    return replace(found, runs=runs, cases=cases)
+
+
+def group(name: str, found: Evidence, **choices) -> Group:
+    return Group(name, Analyses(found, Choices(**choices)))
+
+
+@pytest.fixture(scope="module")
+def groups() -> list[Group]:
+    """Batch norm, which loses 0.2 of which new statistics give back 0.1; affine instance norm; group norm."""
+    renamed = tuple("fedbn[norms=all]" if name == "fedbn" else name for name in FEW)
+    return [
+        group("study-group", trained("group", {"": -0.02}, algorithms=renamed)),
+        group("study", trained("batch", {"": -0.2, "fedbn": 0.15, "fedda-joint": 0.05}, anew=0.1)),
+        group("study-instance", trained("instance", {"fedda-joint": -0.03}, algorithms=renamed)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def found(groups) -> SideBySide:
+    (only,), reasons = side_by_side(groups, TOY)
+    assert reasons == []
+    return only
+
+
+# -- side by side ----------------------------------------------------------------------------------------------------
+
+
+def test_columns_stand_in_one_order_whatever_order_groups_are_in(groups, found):
+    headings = ["batch", "batch, re-estimated", "instance", "group"]
+    assert [column.heading for column in found.columns] == headings
+    assert [column.group for column in found.columns] == ["study", "study", "study-instance", "study-group"]
+    (turned,), _ = side_by_side(groups[::-1], TOY)
+    assert [column.heading for column in turned.columns] == headings
+    assert norms_of(groups[0], TOY) == ["group"]
+
+
+def test_an_algorithm_that_follows_the_norm_is_one_row(found):
+    batch, anew, instance, _ = found.columns
+    assert found.names == ["local", "fedavg", "fedbn", "fedda-joint", "fedprox"]
+    assert (batch.labels["fedbn"], instance.labels["fedbn"]) == ("fedbn", "fedbn[norms=all]")
+    assert "fedbn" not in anew.labels  # its models are the clients' own: there is nothing to take anew
+    assert anew.labels["fedavg"] == "fedavg (reestimated)"
+
+
+def test_both_forms_in_one_group_stay_two_rows():
+    both = (*FEW, "fedbn[norms=all]")
+    parts = [group("one", trained("batch", algorithms=both)), group("two", trained("instance", algorithms=both))]
+    (only,), _ = side_by_side(parts, TOY)
+    assert {"fedbn", "fedbn[norms=all]"} <= set(only.names)
+
+
+def test_numbers_are_those_of_each_groups_own_analysis(groups, found):
+    scores = scores_table(found, "toy", "toy", "")
+    effects = effects_table(found, "toy", "toy", "")
+    rows = {row[0].text: row for row in scores.rows}, {row[0].text: row for row in effects.rows}
+    for number, of in ((1, groups[1]), (3, groups[2]), (4, groups[0])):
+        own = of.analyses.get(TOY, CROSS)
+        label = "fedda-joint"
+        assert rows[0][label][number].values == tuple(own.means.loc[label, ["mean", "low", "high"]])
+        pair = judge(own, label, "fedavg")
+        ends = ("mean", "mean_low", "mean_high")
+        assert rows[1][label][number].values == (*(pair.row[end] for end in ends), pair.verdict.value)
+
+
+def test_what_was_re_estimated_is_compared_with_the_re_estimated_reference(found):
+    batch, anew = found.columns[:2]
+    plainly = judge(batch.analysis, "fedda-joint", "fedavg")
+    again = judge(anew.analysis, "fedda-joint (reestimated)", "fedavg (reestimated)")
+    assert anew.analysis.reference == "fedavg (reestimated)" and again.row["declared"]
+    assert again.row["mean"] == pytest.approx(plainly.row["mean"], abs=0.005)  # 0.1 of both, not of one
+    row = next(row for row in effects_table(found, "toy", "toy", "").rows if row[0].text == "fedda-joint")
+    assert row[2].values[0] == again.row["mean"]
+
+
+def test_the_step_of_the_norm_is_paired_over_patients_and_shown_first(found):
+    batch, anew, instance, _ = found.columns
+    gain = step(batch, instance, "fedavg")
+    own, other = (column.analysis.matrix.values["fedavg"] for column in (instance, batch))
+    assert gain.mean == pytest.approx((own - other).mean()) and gain.patients == 14
+    assert gain.low < gain.mean < gain.high and gain.runs_low < gain.mean < gain.runs_high
+    assert step(batch, anew, "fedavg").mean == pytest.approx(0.1, abs=1e-6)
+    first = effects_table(found, "toy", "toy", "").rows[0]
+    assert first[0].text == "fedavg: the norm itself" and first[1].text == "–"
+    assert first[3].values[:3] == (gain.mean, gain.low, gain.high)
+
+
+# -- what is not -----------------------------------------------------------------------------------------------------
+
+
+def refusal(other: Evidence, **choices) -> str:
+    shown, (reason,) = side_by_side([group("study", trained("batch")), group("other", other, **choices)], TOY)
+    assert shown == []
+    return reason
+
+
+def moved(found: Evidence, seed: int) -> Evidence:
+    def partition(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(partition=frame["partition"].where(frame["seed"] != seed, "elsewhere"))
+
+    return replace(found, runs=partition(found.runs), cases=partition(found.cases))
+
+
+def without_seed(found: Evidence, seed: int) -> Evidence:
+    return replace(found, **{k: f[f["seed"] != seed] for k in ("runs", "cases", "rounds") for f in [getattr(found, k)]})
+
+
+def test_what_cannot_be_compared_is_not_and_says_why():
+    instance = trained("instance")
+    finer = {"fold": None, "leave_out": None, "spacing": [1, 1, 1]}
+    assert refusal(moved(instance, 1)) == "other is not put beside study: its partitions are others (seed 1)."
+    assert "its seeds or folds are others" in refusal(without_seed(instance, 2))
+    assert "prepared otherwise (data.spacing)" in refusal(trained("instance", data=finer))
+    assert "another reference" in refusal(instance, reference="fedprox")
+    assert refusal(trained("batch")) == "other is not shown: it has the norm of study."
+    mixed = instance.runs["identity"].where(instance.runs["setting"] != "fedprox", trained("group").runs["identity"])
+    assert "several norms (group, instance)" in refusal(replace(instance, runs=instance.runs.assign(identity=mixed)))
+
+
+def test_other_differences_are_noted():
+    longer = trained("instance", training={"rounds": 60})
+    parts = [group("study", trained("batch", training={"rounds": 30})), group("other", longer)]
+    (shown,), _ = side_by_side(parts, TOY)
+    note = "Not the norm alone: other and study differ in training.rounds too."
+    assert shown.notes == (note,) and note in scores_table(shown, "toy", "toy", "").notes
+
+
+# -- in words --------------------------------------------------------------------------------------------------------
+
+
+def told(**parts: Evidence) -> tuple[str, str]:
+    """The section and the answer, as read."""
+    numbers = Numbers()
+    text, _ = norms_section(numbers, study_of([(name if i else "", e) for i, (name, e) in enumerate(parts.items())]))
+    return plain(numbers, text), plain(numbers, numbers.text("answer", "norms"))
+
+
+def test_the_words_follow_the_data():
+    batch, instance = trained("batch", {"": -0.2, "fedda-joint": 0.06}), trained("instance")
+    text, said = told(a=batch, b=instance)
+    assert "with batch normalisation, fedda-joint† is better" in text
+    assert "with affine instance normalisation, none of 3 is distinguishable from it" in text
+    assert "the largest step between norms was larger than" in text
+    assert "FedDA was better than fedavg of the same norm in 1 and worse in 0 of 2 comparisons" in said
+    assert "depended on the norm for the one variant" in said
+    text, said = told(a=trained("batch", {"fedda-joint": -0.2}), b=trained("instance", {"fedda-joint": -0.2}))
+    assert "the largest step between norms was no larger than" in text
+    assert "better than fedavg of the same norm in 0 and worse in 2" in said and "norm for no variant" in said
+
+
+def test_with_one_norm_one_sentence_says_so():
+    text, said = told(a=trained("batch"))
+    assert "stays open" in said and said in text and "input" not in text
+    assert compare_norms(study_of([("", trained("batch"))])) == ([], [])
+
+
+def test_statistics_taken_anew_are_a_column_without_another_group():
+    text, said = told(a=trained("batch", anew=0.1))
+    assert "with batch normalisation with re-estimated statistics" in text and "by +0.100" in said
+
+
+def test_modalities_left_out_are_told_elsewhere():
+    without = Condition("toy", "MR")
+    parts = [("", trained(norm, condition=without)) for norm in ("batch", "instance")]
+    assert compare_norms(study_of(parts)) == ([], [])
