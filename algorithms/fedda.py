@@ -94,7 +94,7 @@ class FedDA(FedAvg):
         discriminator = client.networks["discriminator"]
         return {
             "main": make(client.model.parameters()),
-            "discriminator": Adam(discriminator.parameters(), lr=1e-4, betas=(0.9, 0.99)),
+            "discriminator": Adam(discriminator.parameters(), lr=1e-4, betas=(0.9, 0.99), fused=True),
         }
 
     def upload(self, client: Client) -> Message:

@@ -1,8 +1,9 @@
 """FedAvg for one experiment as one would write it by hand: what fedbench is measured against.
 
-Only PyTorch and MONAI (and, where images are augmented, fedbench's function for it); all data in memory.
-``python -m benchmarks.bare JOB OUT.npz [--score]`` does a job that :func:`benchmarks.workloads.export` wrote: trains it
-and writes the final weights; with ``--score`` also validates after every round and scores the test cases, with MONAI.
+Only PyTorch and MONAI (and, where images are augmented, fedbench's function for it); all training data in the memory of
+the device. ``python -m benchmarks.bare JOB OUT.npz [--score] [--device cuda]`` does a job that
+:func:`benchmarks.workloads.export` wrote: trains it and writes the final weights; with ``--score`` also validates after
+every round and scores the test cases, with MONAI.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Settings:
 
 @dataclass
 class Job:
-    """A job in memory."""
+    """A job in memory: on ``device`` what is trained on, on the CPU the rest."""
 
     settings: Settings
     images: list[Tensor]
@@ -65,6 +66,7 @@ class Job:
     start: dict[str, Tensor]
     val: list[list[tuple[Tensor, np.ndarray]]] = field(default_factory=list)
     test: list[tuple[Tensor, np.ndarray]] = field(default_factory=list)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def network(self) -> nn.Module:
         """Return the network with the start weights."""
@@ -75,7 +77,7 @@ class Job:
         for module in model.modules():
             if hasattr(module, "is_pad"):
                 module.is_pad = False  # BasicUNet pads every upsampled map, by nothing where sizes are even
-        return model.to(memory_format=self.layout)
+        return model.to(self.device, memory_format=self.layout)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -84,15 +86,16 @@ class Job:
 
 
 @cache
-def load(folder: Path) -> Job:
-    """Read a job."""
+def load(folder: Path, device: str = "cpu") -> Job:
+    """Read a job and put its images and labels on ``device``."""
     settings = Settings(**json.loads((folder / JOB).read_text(encoding="utf-8")))
     with np.load(folder / STATE, allow_pickle=False) as arrays:
         state = {name: arrays[name] for name in arrays.files}
     job = Job(settings, [], [], {k[6:]: torch.from_numpy(v) for k, v in state.items() if k.startswith("start/")})
+    job.device = torch.device(device)
     for k in range(settings.clients):
-        job.images.append(torch.from_numpy(state[f"client/{k}/images"]))
-        job.labels.append(torch.from_numpy(state[f"client/{k}/labels"]))
+        job.images.append(torch.from_numpy(state[f"client/{k}/images"]).to(device))
+        job.labels.append(torch.from_numpy(state[f"client/{k}/labels"]).to(device))
         job.val.append(list(_cases(state, f"val/{k}")))
     job.test = list(_cases(state, "test"))
     return job
@@ -107,7 +110,7 @@ def batches(job: Job, client: int, round: int, epoch: int) -> Iterator[tuple[Ten
     """Yield the batches of one epoch, in the order that all programs share."""
     settings, images, labels = job.settings, job.images[client], job.labels[client]
     stream = torch.Generator().manual_seed(settings.seeds[round][client][epoch])
-    order = torch.randperm(len(images), generator=stream)
+    order = torch.randperm(len(images), generator=stream).to(job.device)
     for chosen in torch.tensor_split(order, math.ceil(len(images) / settings.batch_size)):
         batch = images[chosen], labels[chosen]
         if settings.augment:
@@ -136,7 +139,7 @@ def train_client(job: Job, model: nn.Module, client: int, round: int) -> None:
         )
     for epoch in range(settings.epochs):
         for images, labels in batches(job, client, round, epoch):
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            with torch.autocast(job.device.type, torch.bfloat16, enabled=settings.bf16):
                 logits = model(images)
             optimizer.zero_grad(set_to_none=True)
             loss(logits.float(), labels).backward()
@@ -168,9 +171,9 @@ class FedAvg:
     def predict(self, image: Tensor) -> np.ndarray:
         """Return the label map ``(X, Y, Z)`` of a case ``(Z, C, X, Y)``."""
         self.model.eval()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.job.settings.bf16):
-            logits = self.model(image.contiguous(memory_format=self.job.layout))
-        return logits.argmax(1).permute(1, 2, 0).numpy()
+        with torch.autocast(self.job.device.type, torch.bfloat16, enabled=self.job.settings.bf16):
+            logits = self.model(image.to(self.job.device).contiguous(memory_format=self.job.layout))
+        return logits.argmax(1).permute(1, 2, 0).cpu().numpy()
 
     def validate(self) -> float:
         """Return the mean over clients of their mean Dice on their validation cases."""
@@ -211,8 +214,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--score", action="store_true")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    job = load(options.job)
+    job = load(options.job, options.device)
     torch.set_num_threads(job.settings.threads)
     algorithm, ends, dice = FedAvg(job), [time.time()], []
     for number in range(options.rounds or len(job.settings.rates)):
@@ -222,7 +226,7 @@ def main() -> None:
         ends.append(time.time())
     if options.score:
         options.out.with_suffix(".json").write_text(json.dumps({"dice": dice, "cases": algorithm.score()}))
-    finish(options.out, algorithm.weights, ends)
+    finish(options.out, {name: value.cpu() for name, value in algorithm.weights.items()}, ends)
 
 
 def finish(out: Path, weights: dict[str, Any], ends: list[float]) -> None:

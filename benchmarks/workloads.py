@@ -67,10 +67,10 @@ def write_suite(suite: Mapping[str, Any], file: Path) -> Path:
     return file
 
 
-def cells(suite: Mapping[str, Any], out: Path) -> list[Cell]:
+def cells(suite: Mapping[str, Any], out: Path, device: str = "cpu") -> list[Cell]:
     """Plan the runs of ``suite``; data is prepared where ``fedbench run --out OUT`` would look for it."""
     out.mkdir(parents=True, exist_ok=True)
-    return planning.plan(make_suite(dict(suite)), out / ".prepared")
+    return planning.plan(make_suite(dict(suite)), out / ".prepared", device)
 
 
 def fresh_results(out: Path, plan: Path) -> Path:
@@ -80,14 +80,14 @@ def fresh_results(out: Path, plan: Path) -> Path:
     return out
 
 
-def task_of(suite: Mapping[str, Any], out: Path) -> Task:
+def task_of(suite: Mapping[str, Any], out: Path, device: str = "cpu") -> Task:
     """Return the task of the first run of ``suite``."""
-    return planning.make_task(cells(suite, out)[0])
+    return planning.make_task(cells(suite, out, device)[0])
 
 
-def start(task: Task) -> Training:
-    """Return a training of ``task`` on the CPU that has not begun."""
-    return Training(task, Compute.start(task.training, "cpu"))
+def start(task: Task, device: str = "cpu") -> Training:
+    """Return a training of ``task`` that has not begun."""
+    return Training(task, Compute.start(task.training, device))
 
 
 def export(task: Task, folder: Path, tolerance: float = 3.0) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.utils.deterministic
 from torch import Tensor, nn
 
 from fedbench.arrays import moved
@@ -38,7 +40,9 @@ class Compute:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
         if device == "cuda" and config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         elif device == "cuda":
             torch.backends.cudnn.deterministic = False
             torch.backends.cudnn.benchmark = True

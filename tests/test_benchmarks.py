@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import bare, common, evaluation, workloads
+from benchmarks import __main__ as everything
+from benchmarks import bare, common, evaluation, gpu, gpu_agreement, gpu_packing, workloads
 from benchmarks.common import Report, Row, Spread
 from fedbench.algorithms.fedavg import FedAvg
 from tests.federations import make_federation, make_training, trained
@@ -95,6 +101,111 @@ def test_scores_equal_monai_wherever_it_defines_them(shape):
     assert compared > 0.8 * ours.size
     assert worst <= evaluation.EQUAL
     assert not np.isfinite(theirs).all()  # masks that only one of the two has are among them
+
+
+# -- the GPU benchmark, as far as a CPU goes -----------------------------------------------------------------------
+
+TINY = workloads.FOUR_CLIENTS | {
+    "datasets": [f"{workloads.SHAPES}[clients=2,patients=3,slices=4,size=16]"],
+    "model": {"channels": [4, 4, 8, 8, 8]},
+    "data": {"test_fraction": 0.34, "val_fraction": 0.34},
+}
+
+
+def bench_in(folder: Path) -> gpu_agreement.Bench:
+    settings = common.Settings(quick=True, repeats=2, scratch=folder, env=folder)
+    return gpu_agreement.Bench(Report(), settings, "cpu", time.monotonic() + 600)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_benchmark_says_so_and_the_others_go_on(capfd):
+    done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], cwd=common.ROOT, capture_output=True, text=True)
+    assert done.returncode == common.NOT_HERE
+    assert done.stdout.startswith("gpu: no GPU") and done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert everything.run(["gpu"], []) == []
+    assert capfd.readouterr().out == done.stdout
+    assert everything.run(["startup"], ["--no-such-option"]) == ["startup"]
+
+
+def test_how_far_trainings_are_apart(tmp_path):
+    """The same training ends with the same bits; another precision and another seed do not."""
+    suite = workloads.changed(TINY, rounds=2) | {"seeds": [0, 1], "algorithms": ["local"]}
+    cell, other = workloads.cells(suite, tmp_path)
+    first, again = (gpu_agreement.trained(cell, "cpu", gpu_agreement.FP32) for _ in range(2))
+    bf16, seed = gpu_agreement.trained(cell, "cpu", gpu_agreement.BF16), gpu_agreement.trained(other, "cpu", {})
+    assert set(first.dice) == {"M000", "M001"}
+    assert gpu_agreement.different_entries(first, again) == 0
+    assert gpu_agreement.dice_apart(first, again) == gpu_agreement.weights_apart(first, again) == 0
+    assert gpu_agreement.different_entries(first, bf16) > 0
+    assert 0 < gpu_agreement.weights_apart(first, bf16) < gpu_agreement.weights_apart(first, seed)
+    assert any("running_var" in name for name in first.last)
+    assert not any("running_var" in name for name in first.parameters)
+
+
+def test_every_built_in_algorithm_is_compared_with_the_cpu(tmp_path):
+    from fedbench import registry
+
+    bench = bench_in(tmp_path)
+    cells = gpu_agreement.agreement_cells(replace(bench, settings=replace(bench.settings, quick=False)))
+    ours = {name for name, found in registry.discover("algorithm").items() if found.module.startswith("fedbench.")}
+    assert {cell.identity["algorithm"] for cell in cells.values()} >= ours >= {"fedavg", "fedda-joint", "scaffold"}
+    networks = {(cell.identity["model"]["name"], cell.identity["model"]["spatial_dims"]) for cell in cells.values()}
+    assert networks == {("basicunet", 2), ("basicunet", 3), ("unet", 2), ("segresnet", 2)}
+
+
+def test_paces_are_of_the_same_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "WORKLOADS", {"tiny": TINY})
+    bench = bench_in(tmp_path)
+    gpu.steps(bench)
+    rows = {row.what: row for row in bench.report.rows}
+    (same,) = [row for what, row in rows.items() if "largest difference" in what]
+    assert same.measured is not None and same.measured.median == 0
+    for kernels in ("fastest kernels", "deterministic kernels (default)"):
+        assert rows[f"tiny, {kernels}: fedbench, times the time of the bare loop"].target == ("<=", gpu.RATIO)
+    assert "tiny, fastest kernels: not resident, times the time of fedbench" in rows
+    assert not [row for row in rows.values() if row.measured is None]
+
+
+def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+    def broken(_: gpu_agreement.Bench) -> None:
+        raise RuntimeError("no kernel | here\nsecond line")
+
+    monkeypatch.setattr(gpu_agreement, "agreement", broken)
+    for name in ("steps", "tried"):
+        monkeypatch.setattr(gpu, name, lambda bench: bench.needs(1e9))
+    monkeypatch.setattr(gpu_packing, "packing", lambda bench: bench.report.add("runs", 1.0))
+    monkeypatch.setattr(gpu_agreement, "bits", lambda bench: bench.report.add("bits", 0, target=("<=", 0)))
+    rows = gpu.measure_on("cpu", bench_in(tmp_path).settings).rows
+    assert [row.what for row in rows] == [
+        "agreement with the CPU", "bits", "steps per second", "runs", "settings"
+    ]  # fmt: skip
+    assert rows[0].note == "failed: RuntimeError: no kernel / here second line"
+    assert rows[2].note == "left out: no time was left"
+    assert common.verdict(rows) == "1 of 3 targets met"
+
+
+def test_processes_share_the_runs_of_one_folder(tmp_path):
+    suite = workloads.changed(TINY, rounds=1) | {"seeds": [0, 1, 2]}
+    cells = workloads.cells(suite, tmp_path / "plan")
+    out = gpu_packing.together(2, suite, tmp_path / "two", tmp_path / "plan", "cpu", 300)
+    assert {path.parent.name for path in out.glob("*/done")} == {cell.id for cell in cells}
+    with pytest.raises(common.CommandFailed, match="0 of 3 runs were finished"):
+        gpu_packing.together(1, suite, tmp_path / "short", tmp_path / "plan", "cpu", 0.0)
+
+
+def test_a_sampler_reads_what_is_said_each_second_and_ends(tmp_path):
+    """Any program that prints such lines will do."""
+    lines = "utilization.gpu [%], memory.used [MiB]\n37 %, 1024 MiB\n[N/A], 5 MiB\n"
+    program = f"import sys, time; print({lines!r}, end='', flush=True); time.sleep(600)"
+    with gpu_packing.Sampler([sys.executable, "-c", program]) as sampler:
+        assert sampler.before == 1024
+    now = time.time()
+    assert sampler.between(now - 60, now) == [(37.0, 1024.0)]
+    assert sampler.between(now + 1, now + 60) == []
+    with gpu_packing.Sampler(["no-such-program"]) as none:
+        pass
+    assert none.between(0, now) == [] and none.problem == "no no-such-program here"
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
