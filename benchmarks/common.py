@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = Path(__file__).with_name("README.md")
 RESULTS = Path(__file__).with_name("results")
 BEGIN, END = "<!-- generated: do not edit below -->", "<!-- generated: do not edit above -->"
-NAMES = ("overhead", "peers", "parallel", "growth", "evaluation", "startup", "precision")  # in the README's order
+# in the README's order
+NAMES = ("overhead", "peers", "parallel", "growth", "evaluation", "startup", "precision", "changes", "chaos", "gpu")
+NOT_HERE = 2  # exit status of a benchmark that cannot be run on this machine
 LONGEST = 3600  # seconds that a command may take
 console = Console(highlight=False, soft_wrap=True)
 
@@ -73,11 +75,17 @@ class Row:
 
 @dataclass
 class Report:
-    """What a benchmark found. ``facts``: anything else worth keeping (settings, versions of peers)."""
+    """What a benchmark found.
+
+    Attributes:
+        facts: anything else worth keeping (settings, versions of peers).
+        hardware: of the machine, beyond what :func:`hardware` says; ``gpu`` is shown.
+    """
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
 
     def add(self, what: str, values: float | Sequence[float], unit: str = "", **more: Any) -> None:
         """Append a row of one or several repeats."""
@@ -125,6 +133,10 @@ def seconds(task: Callable[[], Any]) -> float:
 def ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
     """Return a/b pair by pair."""
     return [x / y for x, y in zip(a, b, strict=True)]
+
+
+class NotHere(RuntimeError):
+    """This machine lacks what is to be measured."""
 
 
 class CommandFailed(RuntimeError):
@@ -208,7 +220,11 @@ def main(name: str, title: str, measure: Callable[[Settings], Report], argv: Seq
     before = os.getloadavg()[0]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=f"fedbench-{name}-") as scratch:
-        report = measure(Settings(options.quick, repeats, Path(scratch), options.env))
+        try:
+            report = measure(Settings(options.quick, repeats, Path(scratch), options.env))
+        except NotHere as reason:
+            console.print(f"{name}: {reason}")
+            sys.exit(NOT_HERE)
     result = {
         "name": name,
         "title": title,
@@ -219,7 +235,7 @@ def main(name: str, title: str, measure: Callable[[Settings], Report], argv: Seq
         "rows": [asdict(row) | {"met": row.met} for row in report.rows],
         "notes": report.notes,
         "facts": report.facts,
-        "hardware": hardware(),
+        "hardware": hardware() | report.hardware,
         "versions": versions(),
         "repeats": repeats,
         "seconds": round(time.perf_counter() - started, 1),
@@ -273,7 +289,8 @@ def section(result: Mapping[str, Any]) -> str:
         "",
         f"**{result['verdict']}**{' (quick mode: the numbers mean little)' if result['quick'] else ''} · "
         f"`{result['command']}` · {result['date'][:10]} · {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']:g} GiB · torch {result['versions'].get('torch')} · "
+        f"{machine['memory_gib']:g} GiB{' · ' + machine['gpu'] if 'gpu' in machine else ''} · "
+        f"torch {result['versions'].get('torch')} · "
         f"load before: {result['load_before']:g}",
         "",
         "| what | median | range (repeats) | target | met |",

@@ -55,6 +55,9 @@ class Display(Watcher):
         self.running.pop(cell.id, None)
         self.console.print(f"[yellow]{cell.id}: {reason}; going on from its checkpoint", highlight=False)
 
+    def told(self, words: str) -> None:
+        self.console.print(words, style="yellow", markup=False, highlight=False)
+
     def seconds_left(self) -> float | None:
         """Estimate from the runs that ended in this session."""
         if not self.ended:

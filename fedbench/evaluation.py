@@ -76,8 +76,8 @@ def evaluate(
     """Score every deployed model on every test case in every modality.
 
     A global model is run once and its scores are listed for each client that uses it, so a row always says whose model
-    it is. ``keep`` sees each predicted label map. With ``config.reestimate`` a model for everybody with BatchNorm is scored
-    once more, as deployment ``reestimated``, with statistics from the training images of each case's modality.
+    it is. ``keep`` sees each predicted label map. With ``config.reestimate`` a model for everybody with BatchNorm is
+    scored once more, as deployment ``reestimated``, with statistics from the training images of each case's modality.
 
     Args:
         regions: what is scored, by name: one label, or several as one structure (whole tumour = oedema and core).

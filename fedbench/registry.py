@@ -229,7 +229,7 @@ def code_digest(cls: type) -> str:
         file = todo.pop()
         if file not in files:
             files.add(file)
-            todo += _imported_from_folder(file)
+            todo += imported_from_folder(file)
     contents = sorted((file.name, file.read_bytes()) for file in files)
     return hashlib.sha256(b"".join(name.encode() + content for name, content in contents)).hexdigest()
 
@@ -241,7 +241,7 @@ def _plugin_file(base: type) -> str | None:
     return getattr(sys.modules[base.__module__], "__file__", None) if is_plugin else None
 
 
-def _imported_from_folder(file: Path) -> list[Path]:
+def imported_from_folder(file: Path) -> list[Path]:
     """Files under ``file``'s folder that its import statements name, relatively or by any trailing part of a path."""
     names: set[tuple[str, ...]] = set()
     for node in ast.walk(ast.parse(file.read_bytes())):

@@ -1,18 +1,13 @@
-"""Runs one cell in this process: claim it, train (or go on), score, write, seal. Both executors call this."""
+"""Runs one cell in this process: claim it, train (or go on), score, write, seal. Every executor goes through here."""
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
-import platform
-import resource
-import subprocess
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,23 +21,29 @@ from fedbench.errors import UserError
 from fedbench.evaluation import evaluate
 from fedbench.inference import pooled_features, truth
 from fedbench.prepared import PreparedCase, load
+from fedbench.provenance import now, provenance
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.training import Task, Training
 from fedbench.views import array_key, cut, keep_views, save_arrays
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
-PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a cell ended; ``busy``: another process works on it."""
+    """How an attempt at a cell ended.
+
+    Attributes:
+        status: ``busy``: another process works on it.
+        out_of_memory: it failed for want of memory on the device; with fewer runs beside it, it may not.
+    """
 
     run_id: str
     status: Literal["done", "failed", "busy"]
     seconds: float = 0.0
     error: str = ""
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,33 @@ class Options:
 
     tensorboard: bool = False
     checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a cell's inputs lie on this machine, where that is elsewhere than on the one that planned it.
+
+    Attributes:
+        prepared: folder of the prepared dataset.
+        algorithm: the algorithm as of :attr:`Cell.algorithm`, with this machine's path if it is a file.
+    """
+
+    prepared: str
+    algorithm: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A round is over, or scoring begins; ``facts`` is what ``progress.json`` now holds."""
+
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The checkpoint was written."""
+
+    path: Path
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -65,62 +93,92 @@ def execute(cell: Cell, root: Path, options: Options, report: Report = lambda _:
     Returns:
         the outcome; an exception is recorded in the run's folder (``failure.json``, ``traceback.txt``), not raised.
     """
+    for event in events(cell, root, options):
+        if isinstance(event, Outcome):
+            return event
+        if isinstance(event, Progress):
+            report(event.facts)
+    raise AssertionError("a run ends with an outcome")
+
+
+def events(
+    cell: Cell, root: Path, options: Options, inputs: Inputs | None = None
+) -> Iterator[Progress | Saved | Outcome]:
+    """Run ``cell`` as :func:`execute` does, and yield what happens as it happens; last comes the outcome.
+
+    Args:
+        inputs: where its data and its algorithm lie here; None: where the cell says.
+    """
     results = Store(root)
     folder = results.folder(cell.id)
     with results.lock(cell.id) as free:
         if not free:
-            return Outcome(cell.id, "busy")
+            yield Outcome(cell.id, "busy")
+            return
         if results.status(cell.id) == "done":
-            return Outcome(cell.id, "done")
+            yield Outcome(cell.id, "done")
+            return
         started = time.time()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in (store.FAILURE, store.TRACEBACK):
                 (folder / name).unlink(missing_ok=True)
-            _run(cell, results, folder, options, report, started)
+            yield from _run(cell, inputs or Inputs(cell.prepared, cell.algorithm), results, folder, options, started)
         except Exception as error:
-            message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            message = _in_words(error)
             _record_failure(folder, message)
-            return Outcome(cell.id, "failed", time.time() - started, message)
-    return Outcome(cell.id, "done", time.time() - started)
+            out_of_memory = isinstance(error, torch.cuda.OutOfMemoryError)
+            yield Outcome(cell.id, "failed", time.time() - started, message, out_of_memory)
+            return
+    yield Outcome(cell.id, "done", time.time() - started)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        first = str(error).partition("\n")[0][:200]
+        return f"out of memory on the device; lower training.batch_size, data.size or model.channels ({first})"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def _record_failure(folder: Path, message: str) -> None:
     try:
         store.write_text(folder / store.TRACEBACK, traceback.format_exc())
-        store.write_json(folder / store.FAILURE, {"error": message, "at": _now()})
+        store.write_json(folder / store.FAILURE, {"error": message, "at": now()})
     except OSError:
         pass  # the folder is gone or the disk is full: the outcome still says what happened
 
 
-def _run(cell: Cell, results: Store, folder: Path, options: Options, report: Report, started: float) -> None:
-    prepared = load(Path(cell.prepared))
-    task = planning.make_task(cell, prepared)
+def _run(
+    cell: Cell, inputs: Inputs, results: Store, folder: Path, options: Options, started: float
+) -> Iterator[Progress | Saved]:
+    prepared = load(Path(inputs.prepared))
+    task = planning.make_task(replace(cell, prepared=inputs.prepared, algorithm=inputs.algorithm), prepared)
     compute = Compute.start(task.training, cell.identity["device"])
     training = Training(task, compute)
     earlier = _resume(training, results, cell.id)
     begun = time.perf_counter()
 
-    def save() -> None:
+    def save() -> Saved:
         tensors, facts = training.state()
         spent = earlier + time.perf_counter() - begun
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.save(folder / store.CHECKPOINT, tensors, facts | {"seconds": spent})
+        return Saved(folder / store.CHECKPOINT)
 
     board = _board(folder, training.server.round) if options.tensorboard else None
     saved = time.perf_counter()
-    _tell(folder, report, cell, training, started, "training")
+    yield _tell(folder, cell, training, started, "training")
     for _ in training.rounds():
         if time.perf_counter() - saved > options.checkpoint_seconds:
-            save()
+            yield save()
             saved = time.perf_counter()
         if board is not None:
             _events(board, training)
-        _tell(folder, report, cell, training, started, "training")
-    save()
+        yield _tell(folder, cell, training, started, "training")
+    yield save()
     if board is not None:
         board.close()
-    _tell(folder, report, cell, training, started, "scoring")
+    yield _tell(folder, cell, training, started, "scoring")
     rows = _score(cell, task, training, compute, prepared.regions, folder)
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
@@ -128,7 +186,7 @@ def _run(cell: Cell, results: Store, folder: Path, options: Options, report: Rep
     views = keep_views(results.root, task.federation)
     store.write_json(
         folder / store.RUN,
-        _provenance(cell, task, training, started, seconds) | {"views": views, "classes": list(prepared.classes)},
+        provenance(cell, task, training, started, seconds) | {"views": views, "classes": list(prepared.classes)},
     )
     (folder / store.PROGRESS).unlink(missing_ok=True)
     store.seal(folder)
@@ -192,7 +250,7 @@ def _latest(training: Training, metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _tell(folder: Path, report: Report, cell: Cell, training: Training, started: float, phase: str) -> None:
+def _tell(folder: Path, cell: Cell, training: Training, started: float, phase: str) -> Progress:
     progress = {
         "run_id": cell.id,
         "label": cell.label,
@@ -207,7 +265,7 @@ def _tell(folder: Path, report: Report, cell: Cell, training: Training, started:
     part = folder / f".{store.PROGRESS}.{os.getpid()}"
     part.write_text(json.dumps(progress))  # a rename without a flush: only ever read while the machine is up
     part.replace(folder / store.PROGRESS)
-    report(progress)
+    return Progress(progress)
 
 
 def _board(folder: Path, round: int) -> Any:
@@ -223,60 +281,3 @@ def _events(board: Any, training: Training) -> None:
     for row in training.history:
         if row["round"] == done:
             board.add_scalar(f"{row['metric']}/{row['client'] or 'all'}", row["value"], done)
-
-
-# -- provenance ----------------------------------------------------------------------------------------------------
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _git_state() -> dict[str, Any]:
-    """Commit of the checkout that fedbench runs from; empty outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    if commit.returncode or "site-packages" in folder.parts:
-        return {}
-    return {"commit": commit.stdout.strip(), "modified": bool(changes.stdout.strip())}
-
-
-def _hardware(device: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()}
-    if device == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts
-
-
-def _provenance(cell: Cell, task: Task, training: Training, started: float, seconds: float) -> dict[str, Any]:
-    start = datetime.datetime.fromtimestamp(started, datetime.UTC)
-    return {
-        "run_id": cell.id,
-        "label": cell.label,
-        "spec": cell.algorithm,
-        "identity": cell.identity,
-        "declared": cell.declared,
-        "partition": {
-            "clients": {c.name: {"train": [x.id for x in c.train], "val": [x.id for x in c.val]}
-                        for c in task.federation.clients},
-            "test": [x.id for x in task.federation.test],
-            "unseen": task.federation.unseen,
-        },
-        "best_validation_round": training.best.round if training.best else None,
-        "samples": {s.name: s.samples for s in training.states},
-        "steps": training.steps_per_round * task.training.rounds,
-        "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "git": _git_state(),
-        "hardware": _hardware(cell.identity["device"]),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "started": start.isoformat(timespec="seconds"),
-        "ended": _now(),
-        "seconds": seconds,
-    }  # fmt: skip

@@ -237,7 +237,7 @@ def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tin
     assert "the plugin broke" in fedbench("show", "phantom-heart.raising")[1]
 
 
-@pytest.mark.parametrize(("workers", "kill"), [("2", signal.SIGINT), ("0", signal.SIGTERM)])
+@pytest.mark.parametrize(("workers", "kill"), [("2", signal.SIGINT), ("1", signal.SIGTERM), ("0", signal.SIGTERM)])
 def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, workers, kill):
     plugin = plugins.write(tmp_path, "slow", plugins.SLOW)
     command = [sys.executable, "-m", "fedbench", "run", "--suite", tiny, "-a", plugin, "--rounds", "40"]

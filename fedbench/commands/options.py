@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich.console import Console
@@ -60,13 +60,33 @@ class SuiteOptions:
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite, such as training.lr=1e-3. Repeatable."),
     ] = None
-    gpus_per_run: Annotated[float, typer.Option(min=0, help="GPUs per run; a fraction packs several on one.")] = 0.0
+    gpus_per_run: Annotated[
+        str, typer.Option(metavar="N|auto", help="GPUs per run; a fraction packs several on one, auto measures it.")
+    ] = "0"
     out: Out = OUT
 
     @property
     def chosen(self) -> bool:
         """Whether runs are named at all."""
         return bool(self.all_ or self.suite or self.algorithm or self.dataset)
+
+    @property
+    def gpus(self) -> float | Literal["auto"]:
+        """``--gpus-per-run`` as a number of at least 0, or ``auto``.
+
+        Raises:
+            UserError: it is neither a fraction nor a whole number.
+        """
+        text = self.gpus_per_run
+        if text == "auto":
+            return "auto"
+        try:
+            gpus = float(text)
+        except ValueError:
+            gpus = -1
+        if not 0 <= gpus < float("inf") or (gpus > 1 and not gpus.is_integer()):
+            raise UserError(f"--gpus-per-run {text}: write a fraction such as 0.25, a whole number, or auto.")
+        return gpus
 
     def read(self, needs_algorithm: bool = True) -> Suite:
         """Return the suite with the options put in.
@@ -105,7 +125,7 @@ class SuiteOptions:
 
         suite = self.read()
         with preparing(console) as watch:
-            cells = planning.plan(suite, Store(self.out).prepared, "cuda" if self.gpus_per_run > 0 else "cpu", watch)
+            cells = planning.plan(suite, Store(self.out).prepared, "cpu" if self.gpus == 0 else "cuda", watch)
         return suite, cells
 
     def _overrides(self) -> dict[str, Any]:

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 @with_suite
 def run(
     options: SuiteOptions,
-    workers: Annotated[int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process.")] = None,
-    address: Annotated[str | None, typer.Option(metavar="ray://...|auto", help="A running Ray cluster.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster that this machine is part of.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")
@@ -39,7 +43,7 @@ def run(
     from fedbench.runner import Options
     from fedbench.store import Store
 
-    _check_gpu(options.gpus_per_run, address)
+    _check_resources(options, workers, address)
     results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
@@ -47,8 +51,7 @@ def run(
     console.print(f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do; results in {options.out}")
     failed = []
     if todo:
-        count = scheduler.default_workers(chosen.training.threads) if workers is None else workers
-        resources = scheduler.Resources(count, chosen.training.threads, options.gpus_per_run, address)
+        resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address)
         with interruptible(), display(console, results, len(todo)) as view:
             how = Options(tensorboard, checkpoint_seconds)
             outcomes = scheduler.run_cells(todo, options.out, resources, how, view)
@@ -97,12 +100,15 @@ def state_of(results: Store, run_id: str) -> str:
     return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
 
 
-def _check_gpu(gpus_per_run: float, address: str | None) -> None:
-    if gpus_per_run > 0 and address is None:
+def _check_resources(options: SuiteOptions, workers: int | None, address: str | None) -> None:
+    if address is not None and workers == 0:
+        raise UserError("--workers 0 runs in this process, --address on a cluster; drop one of them.")
+    if options.gpus != 0 and address is None:
         import torch
 
         if not torch.cuda.is_available():
-            raise UserError(f"--gpus-per-run {gpus_per_run:g}: no GPU on this machine; drop the option to use the CPU.")
+            given = options.gpus_per_run
+            raise UserError(f"--gpus-per-run {given}: no GPU on this machine; drop the option to use the CPU.")
 
 
 def _report(cells: list[Cell], suite: Suite, results: Store) -> None:

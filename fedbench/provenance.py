@@ -1,0 +1,90 @@
+"""What a run's ``run.json`` says besides its result: versions, commit, hardware, times."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import resource
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedbench.suite import Cell
+from fedbench.training import Task, Training
+
+PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
+
+
+def _versions() -> dict[str, str]:
+    """Of what is installed: without Ray, runs can still be made in this process."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the checkout that fedbench runs from; empty outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    if commit.returncode or "site-packages" in folder.parts:
+        return {}
+    return {"commit": commit.stdout.strip(), "modified": bool(changes.stdout.strip())}
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()}
+    if device == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def provenance(cell: Cell, task: Task, training: Training, started: float, seconds: float) -> dict[str, Any]:
+    """Return what ``run.json`` says of a finished run: what it was, on what it ran, and for how long.
+
+    Args:
+        started: seconds since the epoch, of this attempt.
+        seconds: of training and scoring, of all attempts together.
+    """
+    start = datetime.datetime.fromtimestamp(started, datetime.UTC)
+    return {
+        "run_id": cell.id,
+        "label": cell.label,
+        "spec": cell.algorithm,
+        "identity": cell.identity,
+        "declared": cell.declared,
+        "partition": {
+            "clients": {c.name: {"train": [x.id for x in c.train], "val": [x.id for x in c.val]}
+                        for c in task.federation.clients},
+            "test": [x.id for x in task.federation.test],
+            "unseen": task.federation.unseen,
+        },
+        "best_validation_round": training.best.round if training.best else None,
+        "samples": {s.name: s.samples for s in training.states},
+        "steps": training.steps_per_round * task.training.rounds,
+        "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
+        "versions": _versions(),
+        "git": _git_state(),
+        "hardware": _hardware(cell.identity["device"]),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "started": start.isoformat(timespec="seconds"),
+        "ended": now(),
+        "seconds": seconds,
+    }  # fmt: skip

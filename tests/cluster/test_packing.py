@@ -1,0 +1,208 @@
+"""How many runs share a GPU, worked by hand; the dry step, on the CPU; what happens to runs that are out of memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fedbench import planning, registry
+from fedbench.cluster import Node, differences
+from fedbench.compute import Compute
+from fedbench.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
+from fedbench.runner import execute
+from fedbench.scheduler import Resources, Watcher, run_cells
+from fedbench.store import FAILURE, Store, read_json
+from fedbench.suite import make_suite
+from tests import plugins
+from tests.faults.machine import bits
+from tests.test_runner import EVERY_ROUND, TINY
+from tests.toys import refused
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("needed", "cpus_per_gpu", "threads", "expected"),
+    [
+        ((2,), 64, 1, 18),  # 0.9 * 40 = 36 of 40 GB may be used, 36 // 2 = 18
+        ((2, 5), 64, 1, 7),  # the hungriest counts: 36 // 5
+        ((2, 5), 4, 1, 4),  # four CPUs feed four runs
+        ((2, 5), 8, 3, 2),  # eight CPUs feed two runs of three threads
+        ((37,), 64, 1, 1),  # fits alone, with less than a tenth to spare
+        ((2,), 0.5, 1, 1),  # two GPUs on one CPU: still one
+    ],
+)
+def test_runs_per_gpu(needed, cpus_per_gpu, threads, expected):
+    assert runs_per_gpu([Footprint(n * GB, 40 * GB) for n in needed], cpus_per_gpu, threads) == expected
+
+
+def test_shares_are_what_ray_can_count_and_add_up_to_at_most_one_gpu():
+    assert [share(n) for n in (1, 2, 3, 7)] == [1.0, 0.5, 0.3333, 0.1428]
+    assert all(n * share(n) <= 1 and (n + 1) * share(n) > 1 for n in range(1, 100))
+
+
+def test_a_packing_is_halved_until_a_run_has_a_gpu_to_itself():
+    """Two GPUs, four runs on each: half as many with twice as much, so that they are spread over both."""
+    assert Packing(8, 0.25).lowered() == Packing(4, 0.5)
+    assert Packing(4, 0.5).lowered() == Packing(2, 1.0)
+    assert Packing(2, 1.0).lowered() is None
+    assert Packing(3, 0.3333).lowered() == Packing(1, 0.6666)
+    assert Packing(1, 0.6666).lowered() == Packing(1, 1.0)
+    assert Packing(5, 0).lowered() == Packing(2, 0) and Packing(2, 0).lowered() == Packing(1, 0)
+    assert Packing(1, 0).lowered() is None
+    assert Packing(4, 2).lowered() is None
+
+
+def test_workers_that_fit_a_node():
+    node = Node("id", "name", cpus=16, gpus=2)
+    assert [node.workers(3, 0), node.workers(1, 0.25), node.workers(4, 0.25)] == [5, 8, 4]
+    assert [node.workers(1, 1), node.workers(1, 2), node.workers(1, 0.3333), node.workers(1, 0.6666)] == [2, 1, 6, 2]
+    assert Node("id", "name", 16, 0).workers(1, 0.5) == 0
+
+
+def test_what_differs_is_named():
+    driver = {"python": "3.11", "torch": "2.13.0", "fedbench": "0.1.0"}
+    assert differences(driver, dict(driver)) == []
+    assert differences(driver, driver | {"torch": "2.12.1"}) == ["torch is 2.12.1, here 2.13.0"]
+    assert differences(driver, {"python": "3.11", "torch": "2.13.0"}) == ["fedbench is unknown, here 0.1.0"]
+
+
+COUNTING = '''
+"""Writes down how large its batches are."""
+from fedbench.algorithms.fedavg import FedAvg
+
+class Counting(FedAvg):
+    """Counts."""
+    name = "counting"
+    sizes = []
+
+    def local_step(self, step):
+        self.sizes.append((step.client.name, len(step.images)))
+        super().local_step(step)
+'''
+
+
+def plan(root, *algorithms, **changes):
+    return planning.plan(make_suite(TINY | {"algorithms": algorithms} | changes), root / ".prepared")
+
+
+def test_the_dry_step_is_one_full_batch_per_client_and_leaves_no_trace(tmp_path):
+    plugin = plugins.write(tmp_path, "counting", COUNTING)
+    (cell,) = plan(tmp_path, plugin, training={"rounds": 4, "batch_size": 8})
+    task = planning.make_task(cell)
+    dry_step(task, Compute.start(task.training, "cpu"))
+    cls = registry.load("algorithm", registry.find("algorithm", plugin))
+    assert sorted(cls.sizes) == [("CT", 8), ("MR", 8)]
+    assert not list(tmp_path.glob("*.s0.*"))
+
+
+def test_runs_that_differ_in_seed_or_fold_are_measured_once(tmp_path):
+    cells = plan(tmp_path, "fedavg", "fedprox", "fedprox[mu=0.5]", seeds=[0, 1], data={"folds": 2})
+    assert len(cells) == 12
+    assert [cell.label for cell in kinds(cells)] == ["fedavg", "fedprox", "fedprox[mu=0.5]"]
+
+
+def test_auto_needs_a_gpu(fedbench):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, so asking for one is no mistake")
+    arguments = ("run", "-a", "fedavg", "-d", "phantom-heart[patients=10,size=32]", "--gpus-per-run")
+    refused(fedbench(*arguments, "auto"), "--gpus-per-run auto", "no GPU")
+    for wrong in ("many", "-1", "1.5", "nan", "inf"):
+        refused(fedbench(*arguments, wrong), f"--gpus-per-run {wrong}", "auto")
+
+
+CROWDED = '''
+"""Out of memory in round 2 as long as another run goes on; one that always is has mu = 0.9."""
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from fedbench.algorithms.fedprox import FedProx
+
+class Crowded(FedProx):
+    """Needs room."""
+    name = "crowded"
+
+    def begin_round(self, client):
+        super().begin_round(client)
+        here = Path(os.environ["FEDBENCH_TEST_ROOM"])
+        mine = here / f"{os.getpid()}"
+        mine.touch()
+        if client.round == 1 and client.index == 0:
+            deadline = time.monotonic() + float(os.environ["FEDBENCH_TEST_WAIT"])
+            while not self._others(here) and not (here / "crowded").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        if client.round == 2 and (self._others(here) or self.params.mu == 0.9):
+            (here / "crowded").touch()
+            raise torch.OutOfMemoryError("no room for 2 GiB")
+
+    def _others(self, here):
+        names = [path.name for path in here.iterdir() if path.name.isdecimal() and path.name != str(os.getpid())]
+        return [name for name in names if Path("/proc", name).exists()]
+
+    def end_round(self, client):
+        super().end_round(client)
+        if client.round == 3:
+            Path(os.environ["FEDBENCH_TEST_ROOM"], f"{os.getpid()}").unlink(missing_ok=True)
+'''
+
+
+class Reasons(Watcher):
+    def __init__(self):
+        self.reasons = []
+
+    def lost(self, cell, reason):
+        self.reasons.append((cell.id, reason))
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    (tmp_path / "room").mkdir()
+    monkeypatch.setenv("FEDBENCH_TEST_ROOM", str(tmp_path / "room"))
+    monkeypatch.setenv("FEDBENCH_TEST_WAIT", "60")
+    return plugins.write(tmp_path, "crowded", CROWDED)
+
+
+def test_runs_that_run_out_of_memory_together_go_on_one_at_a_time(tmp_path, monkeypatch, room):
+    cells = plan(tmp_path / "two", f"{room}[mu=0.1]", f"{room}[mu=0.2]")
+    watcher = Reasons()
+    ended = run_cells(cells, tmp_path / "two", Resources(2), EVERY_ROUND, watcher)
+    assert [outcome.status for outcome in ended] == ["done", "done"]
+    assert watcher.reasons and all("out of memory" in why and "1 at a time" in why for _, why in watcher.reasons)
+    monkeypatch.setenv("FEDBENCH_TEST_WAIT", "0")
+    for cell in plan(tmp_path / "alone", f"{room}[mu=0.1]", f"{room}[mu=0.2]"):
+        assert execute(cell, tmp_path / "alone", EVERY_ROUND).status == "done"
+    assert bits(tmp_path / "two") == bits(tmp_path / "alone")
+
+
+DEADLY = '''
+"""Brings down its worker, always."""
+import os, signal
+from fedbench.algorithms.fedavg import FedAvg
+
+class Deadly(FedAvg):
+    """Dies."""
+    name = "deadly"
+
+    def begin_round(self, client):
+        os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+def test_runs_that_cannot_succeed_are_given_up_and_the_others_go_on(tmp_path, monkeypatch, room):
+    """One does not fit even alone: it says what to change. One brings down every worker: it is tried three times."""
+    monkeypatch.setenv("FEDBENCH_TEST_WAIT", "0")
+    cells = plan(tmp_path, f"{room}[mu=0.9]", "fedavg", plugins.write(tmp_path, "deadly", DEADLY))
+    watcher = Reasons()
+    ended = {o.run_id: o for o in run_cells(cells, tmp_path, Resources(2), EVERY_ROUND, watcher)}
+    hungry, other, deadly = (ended[cell.id] for cell in cells)
+    assert (hungry.status, other.status, deadly.status) == ("failed", "done", "failed")
+    assert "worker lost" in deadly.error and "3 times" in deadly.error
+    for words in ("out of memory", "training.batch_size", "data.size", "no room for 2 GiB"):
+        assert words in hungry.error and words in (read_json(tmp_path / cells[0].id / FAILURE) or {})["error"]
+    reasons = {cell.id: [why for run_id, why in watcher.reasons if run_id == cell.id] for cell in cells}
+    assert reasons[cells[0].id] == ["out of memory on the device; from here on 1 at a time"]
+    assert len(reasons[cells[2].id]) == 2 and not reasons[cells[1].id]
+    assert Store(tmp_path).status(cells[0].id) == "failed"

@@ -1,0 +1,197 @@
+"""A driver on one node; a second one that sees neither its data, nor its results, nor its plugin, and is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import fedbench
+from fedbench.store import Store
+from tests import plugins
+from tests.cluster.nodes import Cluster, cluster, possible, pull_the_plug
+from tests.faults.machine import QUICK, bits, nothing_half_written
+from tests.toys import ROOT, full, write_toy
+
+pytestmark = pytest.mark.skipif(
+    not possible(),
+    reason="needs `unshare`, `setpriv` and the right to use it (root, or user namespaces): no second node here",
+)
+
+NEIGHBOUR = "PAUSE = 0.2\n"
+NOTING = '''
+"""FedProx that takes its time and writes down which round it begins."""
+import os
+import time
+
+from fedbench.algorithms.fedprox import FedProx
+from neighbour import PAUSE
+
+
+class Noting(FedProx):
+    """Notes its rounds."""
+
+    name = "noting"
+
+    def begin_round(self, client):
+        super().begin_round(client)
+        with open(os.environ["FEDBENCH_TEST_LOG"], "a") as log:
+            log.write(f"{self.params.mu} {client.round}\\n")
+        time.sleep(PAUSE)
+'''
+MUS = (0.1, 0.2, 0.3, 0.4)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    """What only the driver sees: data, plugin and its neighbour."""
+    folder = tmp_path_factory.mktemp("ground")
+    driver = folder / "driver"
+    driver.mkdir()
+    write_toy(driver / "toy", full(24))
+    (driver / "neighbour.py").write_text(NEIGHBOUR)
+    plugins.write(driver, "noting", NOTING)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_node(ground):
+    """A cluster of one node of one CPU, the one that drivers join."""
+    with cluster(ground) as found:
+        found.environment["FEDBENCH_TEST_LOG"] = str(ground / "head.log")
+        found.head()
+        yield found
+
+
+@pytest.fixture
+def two_nodes(one_node, ground):
+    """The same with a second node, to which the driver's folder looks empty."""
+    node = one_node.node(2, hidden=[ground / "driver"], FEDBENCH_TEST_LOG=str(ground / "node2.log"))
+    yield one_node, node
+    pull_the_plug(node)
+    for log in ground.glob("*.log"):
+        if not log.name.startswith("ray-"):
+            log.unlink()
+
+
+def command(driver: Path, out: str, *arguments: str, mus=MUS) -> list[str]:
+    names = [part for mu in mus for part in ("-a", f"noting.py:Noting[mu={mu}]")]
+    return [
+        sys.executable, "-m", "fedbench", "run", *names, "-d", f"{ROOT / 'tests' / 'toys.py'}:Toy=toy", *QUICK,
+        "--rounds", "6", "--checkpoint-seconds", "0", "--out", out, *arguments,
+    ]  # fmt: skip
+
+
+def start(found: Cluster, driver: Path, out: str, **more) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(driver, out, "--address", found.address, **more), cwd=driver, env=found.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ground):
+    """The bits of the runs in one process."""
+    done = subprocess.run(
+        command(ground / "driver", "alone", "--workers", "0"), cwd=ground / "driver", capture_output=True, text=True,
+        env=os.environ | {"FEDBENCH_TEST_LOG": os.devnull},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return bits(ground / "driver" / "alone")
+
+
+def noted(log: Path) -> dict[str, list[int]]:
+    """Which rounds of which run began on a node."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for line in log.read_text().splitlines() if log.exists() else []:
+        mu, round = line.split()
+        found[mu].append(int(round))
+    return found
+
+
+def test_runs_are_spread_over_a_node_that_sees_nothing_of_the_driver(two_nodes, ground, undisturbed):
+    found, _ = two_nodes
+    process = start(found, ground / "driver", "runs")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    here, there = noted(ground / "head.log"), noted(ground / "node2.log")
+    assert here and there and set(here) | set(there) == {str(mu) for mu in MUS} and not set(here) & set(there)
+    root = ground / "driver" / "runs"
+    assert sorted(bits(root).values()) == sorted(undisturbed.values())
+    nothing_half_written(root)
+    assert not list(root.glob("*/progress.json")) and not (root / ".cluster").exists()
+    assert {file.name for file in (root / ".views").iterdir()} == {
+        file.name for file in (ground / "driver" / "alone" / ".views").iterdir()
+    }
+    assert len(list((ground / "node2" / "cache" / "prepared").glob("toy-*"))) == 1
+    assert not list((ground / "node2" / "cache" / "runs").glob("*/*.s0.*"))
+
+
+def test_a_node_that_is_lost_in_mid_run_loses_nothing(two_nodes, ground, undisturbed):
+    """The plug is pulled once the driver has a checkpoint of the run there; the run goes on from it on the other."""
+    found, node = two_nodes
+    process = start(found, ground / "driver", "lost")
+    root, deadline = ground / "driver" / "lost", time.monotonic() + 90
+    while not (begun := _delivered(root, ground / "node2" / "cache" / "runs")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    assert Store(root).running(begun) and Store(root).progress(begun)
+    pull_the_plug(node)
+    interrupted = list(noted(ground / "node2.log"))[-1]
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert f"{begun}: node lost; going on" in out or f"{begun}: worker out of reach; going on" in out, out
+    assert min(noted(ground / "head.log")[interrupted]) >= 1
+    assert sorted(bits(root).values()) == sorted(undisturbed.values())
+    nothing_half_written(root)
+
+
+def _delivered(root: Path, node: Path) -> str | None:
+    """The run that works on the other node and of which the driver holds a checkpoint."""
+    held = {path.parent.name for path in root.glob("*.s0.*/checkpoint.safetensors")}
+    return next((path.parent.name for path in node.glob("*/*.s0.*/progress.json") if path.parent.name in held), None)
+
+
+def test_a_node_with_another_harness_is_refused_before_anything_runs(one_node, ground):
+    other = ground / "other"
+    shutil.copytree(Path(fedbench.__file__).parent, other / "fedbench")
+    with open(other / "fedbench" / "metrics.py", "a") as source:
+        source.write("# another version\n")
+    node = one_node.node(3, PYTHONPATH=str(other))
+    try:
+        process = start(one_node, ground / "driver", "refused", mus=MUS[:1])
+        _, err = process.communicate(timeout=120)
+    finally:
+        pull_the_plug(node)
+    assert process.returncode == 2 and "Traceback" not in err
+    assert err.count("error:") == 1 and "127.0.0.3" in err and "fedbench's source is" in err
+    assert not list((ground / "driver" / "refused").glob("*.s0.*"))
+
+
+def test_folders_that_are_shared_are_used_where_they_are(one_node, ground, undisturbed):
+    node = one_node.node(4, FEDBENCH_TEST_LOG=str(ground / "node4.log"))
+    try:
+        process = start(one_node, ground / "driver", "shared", mus=MUS[:2])
+        out, err = process.communicate(timeout=120)
+    finally:
+        pull_the_plug(node)
+    assert process.returncode == 0, out + err
+    assert noted(ground / "node4.log")
+    assert set(bits(ground / "driver" / "shared").values()) < set(undisturbed.values())
+    assert not (ground / "node4" / "cache" / "prepared").exists() and not (ground / "node4" / "cache" / "runs").exists()
+
+
+def test_an_address_where_no_cluster_is(ground, one_node):
+    """Also a client's address: the driver must be on a node."""
+    for address, words in (("127.0.0.1:1", "no Ray cluster"), ("ray://127.0.0.1:1", "on a node of the cluster")):
+        done = subprocess.run(
+            command(ground / "driver", "nowhere", "--address", address, mus=MUS[:1]), cwd=ground / "driver", text=True,
+            capture_output=True, env=one_node.environment,
+        )  # fmt: skip
+        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
