@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -42,6 +41,8 @@ def predict(model: SegmentationNetwork, case: PreparedCase, compute: Compute, pa
             ]
             labels = torch.cat(parts).permute(1, 2, 0)
         else:
+            from monai.inferers import sliding_window_inference
+
             volume = compute.images(image.permute(1, 2, 3, 0)[None])
             labels = sliding_window_inference(volume, patch, 1, model, overlap=0.25, mode="gaussian")[0].argmax(0)
             labels = labels.to(torch.uint8).cpu()

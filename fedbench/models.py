@@ -7,14 +7,16 @@ each architecture says once how its forward pass splits: ``forward(x) == decode(
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.networks.nets import BasicUNet, SegResNet, UNet
 from torch import Tensor, nn
 
 from fedbench.config import ModelConfig
 from fedbench.errors import UserError
+
+if TYPE_CHECKING:  # MONAI takes two seconds to import, and whoever only plans runs builds no network
+    from monai.networks.nets import BasicUNet, SegResNet, UNet
 
 NORMS: dict[str, tuple[str, dict[str, object]]] = {
     "batch": ("batch", {}),
@@ -132,6 +134,8 @@ class _SegResNet(SegmentationNetwork):
 
 
 def _basicunet(config: ModelConfig, in_channels: int, out_channels: int) -> SegmentationNetwork:
+    from monai.networks.nets import BasicUNet
+
     channels = config.channels or (16, 16, 32, 64, 128)
     if len(channels) != 5:
         raise UserError(f"model 'basicunet' takes 5 channels, got {list(channels)}; change [model] channels.")
@@ -142,6 +146,8 @@ def _basicunet(config: ModelConfig, in_channels: int, out_channels: int) -> Segm
 
 
 def _unet(config: ModelConfig, in_channels: int, out_channels: int) -> SegmentationNetwork:
+    from monai.networks.nets import UNet
+
     channels = config.channels or (16, 32, 64, 128)
     strides = (2,) * (len(channels) - 1)
     net = UNet(
@@ -151,6 +157,8 @@ def _unet(config: ModelConfig, in_channels: int, out_channels: int) -> Segmentat
 
 
 def _segresnet(config: ModelConfig, in_channels: int, out_channels: int) -> SegmentationNetwork:
+    from monai.networks.nets import SegResNet
+
     channels = config.channels or (8, 16, 32, 64)
     first, levels = channels[0], len(channels)
     if tuple(channels) != tuple(first * 2**level for level in range(levels)):

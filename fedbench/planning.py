@@ -37,12 +37,16 @@ def _silent(_dataset: str) -> Progress:
     return lambda done, total: None
 
 
-def plan(suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent) -> list[Cell]:
+def plan(
+    suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent,
+    is_done: Callable[[str], bool] = lambda _: False,
+) -> list[Cell]:  # fmt: skip
     """Return the cells of ``suite`` in the order they run: dataset, modality left out, fold, seed, algorithm.
 
     Args:
         cache: where prepared datasets are kept.
         device: ``cpu`` or ``cuda``; part of a run's identity, since it changes the bits.
+        is_done: of which runs, by id, it need not be tried whether they can be set up.
 
     Raises:
         UserError: anything about the suite, its plugins or its data that would make a run fail.
@@ -79,7 +83,7 @@ def plan(suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent)
                 }
                 for algorithm in algorithms:
                     cell = _cell(algorithm, shared, folder, suite)
-                    if seed == suite.seeds[0]:
+                    if seed == suite.seeds[0] and not is_done(cell.id):
                         Training(make_task(cell, prepared), Compute.start(training, "cpu"))
                     cells.append(cell)
     ids = [cell.id for cell in cells]

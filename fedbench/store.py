@@ -140,7 +140,13 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Write ``done``: from here on the run is finished and any change to it is noticed."""
+    """Write ``done``: from here on the run is finished and any change to it is noticed.
+
+    What attempts that were killed while they wrote have left behind is removed first.
+    """
+    for pattern in (".*.part", f".{PROGRESS}.*"):
+        for left in folder.glob(pattern):
+            left.unlink(missing_ok=True)
     write_json(folder / DONE, {"sha256": {name: sha256(folder / name) for name in SEALED}})
 
 
@@ -177,6 +183,7 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
     root = Path(path)
     if not root.is_dir():
         raise UserError(f"no results in {root}: no such folder.")
+    every: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     cases: list[pd.DataFrame] = []
     rounds: list[pd.DataFrame] = []
@@ -191,12 +198,19 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
         data = run["identity"]["data"]
         keys |= {"setting": run["label"], "fold": -1 if data["fold"] is None else data["fold"]}
         keys["unseen"] = data["leave_out"] or ""
+        every.append(keys)
         runs.append(keys | {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")})
-        for frames, name in ((cases, CASES), (rounds, ROUNDS)):
-            frames.append(read_table(folder / name).assign(**keys))
-    empty = pd.DataFrame()
-    return Results(
-        pd.DataFrame(runs),
-        pd.concat(cases, ignore_index=True) if cases else empty,
-        pd.concat(rounds, ignore_index=True) if rounds else empty,
-    )
+        cases.append(read_table(folder / CASES))
+        rounds.append(read_table(folder / ROUNDS))
+    return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))
+
+
+def _together(frames: list[pd.DataFrame], keys: list[dict[str, Any]]) -> pd.DataFrame:
+    """Concatenate the runs' tables; each row gets its run's keys."""
+    import pandas as pd
+
+    if not frames:
+        return pd.DataFrame()
+    lengths = [len(frame) for frame in frames]
+    columns: dict[str, Any] = {str(name): values.repeat(lengths).array for name, values in pd.DataFrame(keys).items()}
+    return pd.concat(frames, ignore_index=True).assign(**columns)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
@@ -120,6 +119,8 @@ class Training:
         self.states = [ClientState(c.name, len(s), dict(local)) for c, s in zip(self.clients, self.sets, strict=True)]
         self.history: list[dict[str, Any]] = []
         self.best: Snapshot | None = None
+        from monai.losses import DiceCELoss  # here: see models
+
         self._loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
     @property

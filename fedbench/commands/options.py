@@ -124,8 +124,12 @@ class SuiteOptions:
         from fedbench.store import Store
 
         suite = self.read()
+        results = Store(self.out)
+        device = "cpu" if self.gpus == 0 else "cuda"
         with preparing(console) as watch:
-            cells = planning.plan(suite, Store(self.out).prepared, "cpu" if self.gpus == 0 else "cuda", watch)
+            cells = planning.plan(
+                suite, results.prepared, device, watch, lambda run_id: results.status(run_id) == "done"
+            )
         return suite, cells
 
     def _overrides(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
+import monai.losses
+import monai.networks.nets  # noqa: F401 (MONAI sets an environment variable, which no plugin shall be blamed for)
 import torch
 
 from fedbench.algorithm import Algorithm, Deployment, Server, State, Upload, model_entries
