@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.runner import Outcome
 from fedbench.scheduler import Watcher
@@ -53,10 +54,14 @@ class Display(Watcher):
 
     def lost(self, cell: Cell, reason: str) -> None:
         self.running.pop(cell.id, None)
-        self.console.print(f"[yellow]{cell.id}: {reason}; going on from its checkpoint", highlight=False)
+        self._say(f"{cell.id}: {reason}; going on from its checkpoint", "yellow")
 
     def told(self, words: str) -> None:
-        self.console.print(words, style="yellow", markup=False, highlight=False)
+        self._say(words, "yellow")
+
+    def _say(self, words: str, style: str = "") -> None:
+        """Print words as they are: a label such as ``fedprox[mu=0.1]`` or an error is no markup."""
+        self.console.print(words, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def seconds_left(self) -> float | None:
         """Estimate from the runs that ended in this session."""
@@ -80,7 +85,7 @@ class LiveDisplay(Display):
     def finished(self, outcome: Outcome) -> None:
         super().finished(outcome)
         if outcome.status == "failed":
-            self.console.print(f"[red]{outcome.run_id} failed: {outcome.error[:300]}", highlight=False)
+            self._say(f"{outcome.run_id} failed: {outcome.error[:300]}", "red")
 
     def tick(self) -> None:
         left = self.seconds_left()
@@ -100,7 +105,7 @@ class LiveDisplay(Display):
             left = spent / done * (rounds - done) if done else None
             where = "scoring" if p.get("phase") == "scoring" else f"{done}/{rounds}" if p else "starting"
             table.add_row(
-                cell.identity["dataset"], str(cell.identity["seed"]), cell.label, where,
+                cell.identity["dataset"], str(cell.identity["seed"]), Text(cell.label), where,
                 number(p.get("loss")), number(p.get("dice")), clock(left),
             )  # fmt: skip
         return Group(table, self.bar)
@@ -117,7 +122,7 @@ class PlainDisplay(Display):
         super().finished(outcome)
         left = self.seconds_left()
         error = f" ({outcome.error[:300]})" if outcome.error else ""
-        self._print(
+        self._say(
             f"[{len(self.ended)}/{self.total}] {outcome.run_id} {outcome.status} in {outcome.seconds:.1f} s{error}; "
             f"{clock(left)} left"
         )
@@ -129,13 +134,10 @@ class PlainDisplay(Display):
                 continue
             self.last_line[run_id] = now
             if p := self.store.progress(run_id):
-                self._print(
+                self._say(
                     f"  {run_id} round {p['round']}/{p['rounds']} loss {number(p['loss'])} "
                     f"validation Dice {number(p['dice'])}"
                 )
-
-    def _print(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -28,12 +28,15 @@ def test_weighted_mean_takes_the_maximum_of_integers_and_averages_running_statis
     assert mean["running_mean"].tolist() == [3.0]
     assert mean["num_batches_tracked"].item() == 10
     assert mean["num_batches_tracked"].dtype == torch.int64
+    assert weighted_mean(states[::-1], [3, 1])["num_batches_tracked"].item() == 10
 
 
 def test_weighted_mean_accumulates_in_float64():
     """In float32, 2**24 + 1 + 1 summed one by one stays 2**24."""
     states = [{"w": torch.tensor([x])} for x in (2.0**24, 1.0, 1.0)]
     assert weighted_mean(states, [1, 1, 1])["w"].item() == pytest.approx((2**24 + 2) / 3, rel=1e-7)
+    states = [{"w": torch.tensor([x])} for x in (2.0**24, 1.0, -(2.0**24))]
+    assert weighted_mean(states, [1, 1, 1])["w"].item() == pytest.approx(1 / 3, rel=1e-6)
 
 
 def test_weighted_mean_of_one_client_is_that_client_to_the_bit():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import resource
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from fedbench.checkpoint import CorruptCheckpoint, load, save
 
@@ -141,3 +143,17 @@ def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):
     with pytest.raises(TypeError):
         save(file, {"a": torch.ones(2)}, {"not json": object()})
     assert file.read_bytes() == whole and [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_save_that_stops_half_way_keeps_the_old_checkpoint(tmp_path):
+    """No file of this process may grow beyond a kilobyte, as on a full disk."""
+    file, whole = small(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises((OSError, SafetensorError)):
+            save(file, {"a": torch.ones(100_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == whole
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]

@@ -112,6 +112,18 @@ def test_the_seed_deals_and_the_split_seed_splits():
     assert len({start.digest, dealt.digest, split.digest}) == 3
 
 
+@pytest.mark.parametrize("part", ["training", "validation", "test"])
+def test_one_other_case_anywhere_is_another_digest(part):
+    dataset = listing(full(30))
+    whole = partition(dataset, DataConfig(), 0)
+    client = whole.clients[0]
+    case = {"training": client.train, "validation": client.val, "test": whole.test}[part][0]
+    cases = tuple(replace(x, content="others") if x.id == case.id else x for x in dataset.cases)
+    other = partition(replace(dataset, cases=cases), DataConfig(), 0)
+    assert shape(other) == shape(whole)
+    assert other.digest != whole.digest
+
+
 @settings(deadline=None, max_examples=40)
 @given(patients, seeds, st.randoms(use_true_random=False))
 def test_the_order_of_listing_does_not_matter(have, seed, random):

@@ -69,6 +69,15 @@ def test_folds_are_stratified_by_modality_and_site():
         assert kinds == {("P", "A"): 4, ("P", "B"): 4, ("Q", "A"): 2, ("Q", "B"): 2}
 
 
+def test_small_groups_share_the_folds():
+    """Seven kinds of patients, two of each: the count goes on from kind to kind, so 14 make folds of 4, 4, 3 and 3."""
+    kinds = [["CT"], ["MR"], ["PET"], ["CT", "MR"], ["CT", "PET"], ["MR", "PET"], ["CT", "MR", "PET"]]
+    people = by_patient(listing({f"P{i}{twin}": have for i, have in enumerate(kinds) for twin in "ab"}).cases)
+    tested = [split(people, DataConfig(folds=4, fold=fold))["test"] for fold in range(4)]
+    assert [len(names) for names in tested] == [4, 4, 3, 3]
+    assert len({name for names in tested for name in names}) == 14
+
+
 def test_a_split_is_stratified_by_site():
     """20 patients of site A, 10 of B: round(30 * 0.3) = 9 for the test, 6 of A and 3 of B."""
     people = by_patient(sited(listing(full(30)), "AAB").cases)

@@ -14,7 +14,7 @@ import pytest
 
 from fedbench import load_results
 from fedbench.errors import UserError
-from fedbench.store import SEALED, Store, broken, read_json, seal, write_json, write_parquet
+from fedbench.store import Store, broken, read_json, seal, write_json, write_parquet
 
 RUN, GOOD = "toy.fedavg.s0.abc", "toy.fedavg.s1.def"
 spawn = multiprocessing.get_context("spawn")
@@ -66,6 +66,18 @@ def test_the_life_of_a_run(tmp_path):
     assert store.run_ids() == [RUN]
 
 
+def test_what_killed_attempts_left_half_written_is_gone_from_a_finished_run(tmp_path):
+    folder = write_run(tmp_path, sealed=False)
+    for name in (".checkpoint.safetensors.k3j2.part", ".cases.parquet.8x.part", ".progress.json.4711", "notes.txt"):
+        (folder / name).write_text("half")
+    before = {file.name for file in folder.iterdir()}
+    seal(folder)
+    names = {file.name for file in folder.iterdir()}
+    assert names - before == {"done"}
+    assert before - names == {name for name in before if name.startswith(".")}
+    assert Store(tmp_path).status(RUN) == "done"
+
+
 def test_progress_is_what_was_last_said_or_nothing(tmp_path):
     store = Store(tmp_path)
     assert store.progress(RUN) is None
@@ -81,7 +93,10 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", SEALED)
+FILES = ("run.json", "cases.parquet", "rounds.parquet", "checkpoint.safetensors", "predictions.npz", "features.npz")
+
+
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
     ("damage", "reason"), [(flip, "{} does not match its checksum"), (lambda path: path.unlink(), "{} is missing")]
 )
@@ -223,4 +238,4 @@ def test_two_processes_share_the_work_and_do_nothing_twice(tmp_path):
     assert sorted(done[0] + done[1]) == run_ids
     assert all(Store(tmp_path).status(run_id) == "done" for run_id in run_ids)
     assert not (tmp_path / ".quarantine").exists()
-    assert json.loads((tmp_path / "r07" / "done").read_text())["sha256"].keys() == set(SEALED)
+    assert json.loads((tmp_path / "r07" / "done").read_text())["sha256"].keys() == set(FILES)

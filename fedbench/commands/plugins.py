@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from fedbench.commands.options import console
+from fedbench.commands.options import console, errors
 from fedbench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -47,13 +47,18 @@ def check(
     from fedbench.testing.loading import kind_of
 
     started, spec = time.perf_counter(), registry.parse_spec(plugin)
-    if kind_of(spec.name) == "algorithm":
-        if spec.path or all_cases:
-            raise UserError(f"'{spec.name}' is an algorithm: it takes no {'=PATH' if spec.path else '--all-cases'}.")
-        findings = algorithm_findings(plugin, only=only or (), skip=skip or (), tell=_tell)
-    else:
-        most = None if all_cases else 2
-        findings = dataset_findings(plugin, cases=most, only=only or (), skip=skip or (), tell=_tell)
+    try:
+        if kind_of(spec.name) == "algorithm":
+            if spec.path or all_cases:
+                extra = "=PATH" if spec.path else "--all-cases"
+                raise UserError(f"'{spec.name}' is an algorithm: it takes no {extra}.")
+            findings = algorithm_findings(plugin, only=only or (), skip=skip or (), tell=_tell)
+        else:
+            most = None if all_cases else 2
+            findings = dataset_findings(plugin, cases=most, only=only or (), skip=skip or (), tell=_tell)
+    except KeyboardInterrupt:
+        errors.print("interrupted.", highlight=False)
+        raise typer.Exit(130) from None
     failed = [finding for finding in findings if finding.passed is False]
     passed = sum(finding.passed is True for finding in findings)
     counts = f"{passed} rules pass, {len(failed)} fail, {len(findings) - passed - len(failed)} do not apply"

@@ -20,7 +20,7 @@ from typing import IO, Any
 from fedbench.algorithm import Algorithm
 from fedbench.testing.findings import NotApplicable
 
-PATIENCE = 120  # seconds for a run that takes about one
+PATIENCE = 90  # seconds for a run that takes about one
 INSIDE = "FEDBENCH_CHECK_INSIDE"
 
 _process: subprocess.Popen[str] | None = None
@@ -50,6 +50,9 @@ def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
         answer = process.stdout.readline() if ready else ""
     except OSError:
         answer = ""
+    except BaseException:
+        stop()  # interrupted: it may hang, and would outlive this process
+        raise
     if not answer:
         stop()
         return {"error": f"the other process died or was silent for {PATIENCE} s"}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sysconfig
+import threading
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Generic, TypeVar
 
 from fedbench.errors import UserError, nearest
@@ -46,6 +50,10 @@ class Broken(Exception):
 
 class NotApplicable(Exception):
     """The rule says nothing about this plugin; the message says why."""
+
+
+class Hangs(BaseException):
+    """The plugin does not come back; no Exception, or the plugin might catch it."""
 
 
 @dataclass(frozen=True)
@@ -91,45 +99,78 @@ def chosen(rules: Sequence[Rule[S]], only: Collection[str], skip: Collection[str
 
 
 def examine(
-    rules: Sequence[Rule[S]], subject: S, gates: Collection[str], tell: Callable[[Finding], None]
+    rules: Sequence[Rule[S]], subject: S, gates: Collection[str], tell: Callable[[Finding], None], patience: int
 ) -> list[Finding]:
-    """Try ``rules`` one by one.
+    """Try ``rules`` one by one; after one that hangs, no other is tried.
 
     Args:
         gates: rules without which those after them are not worth trying.
         tell: hears every finding at once.
+        patience: seconds for a rule; 0 for as long as it takes.
     """
     findings: list[Finding] = []
     closed = ""
     for each in rules:
-        finding = Finding(each.name, None, f"not tried, since '{closed}' failed") if closed else _finding(each, subject)
-        if finding.passed is False and finding.rule in gates:
+        if closed:
+            finding, hangs = Finding(each.name, None, f"not tried, since '{closed}' failed"), False
+        else:
+            finding, hangs = _finding(each, subject, patience)
+        if finding.passed is False and (hangs or finding.rule in gates):
             closed = finding.rule
         findings.append(finding)
         tell(finding)
     return findings
 
 
-def _finding(each: Rule[S], subject: S) -> Finding:
+def _finding(each: Rule[S], subject: S, patience: int) -> tuple[Finding, bool]:
+    """Return what the rule says, and whether the plugin had to be interrupted."""
     try:
-        return Finding(each.name, True, each.test(subject) or each.promise)
+        with _limited(patience):
+            return Finding(each.name, True, each.test(subject) or each.promise), False
     except Broken as broken:
-        return Finding(each.name, False, broken.message, broken.hint or each.hint)
+        return Finding(each.name, False, broken.message, broken.hint or each.hint), False
     except NotApplicable as reason:
-        return Finding(each.name, None, f"does not apply: {reason}")
+        return Finding(each.name, None, f"does not apply: {reason}"), False
     except UserError as error:
-        return Finding(each.name, False, f"refused: {error}", each.hint)
+        return Finding(each.name, False, f"refused: {error}", each.hint), False
+    except Hangs as error:
+        message = f"did not come back within {patience} s{_place(error)}"
+        return Finding(
+            each.name, False, message, "a loop without an end, or a wait for something that never comes."
+        ), True
     except Exception as error:
-        return Finding(each.name, False, raised(error), f"this rule asks: {each.promise}.")
+        return Finding(each.name, False, raised(error), f"this rule asks: {each.promise}."), False
+
+
+@contextlib.contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """Raise :class:`Hangs` in the block after ``seconds``, if not 0; in the main thread, where signals arrive."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _hangs)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _hangs(_signal: int, _frame: FrameType | None) -> None:
+    raise Hangs
 
 
 def raised(error: BaseException) -> str:
     """Return an exception in one line, with the place in the plugin where it came from."""
+    text, place = " ".join(str(error).split()), _place(error)
+    return f"raises {type(error).__name__}{place}: {text[:300]}" if text else f"raises {type(error).__name__}{place}"
+
+
+def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _of_harness(frame.filename)]
-    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    text = " ".join(str(error).split())
-    return f"raises {type(error).__name__}{place}: {text[:300]}" if text else f"raises {type(error).__name__}{place}"
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def _of_harness(file: str) -> bool:

@@ -14,6 +14,7 @@ from fedbench.testing.loading import load
 from fedbench.testing.subject import Subject
 
 GATES = ("trains", "finite", "same-bits", "messages")  # what the others compare means little without these
+PATIENCE = 120  # seconds for a rule, which takes a few
 RULES: tuple[Rule[Subject], ...] = (
     *declared.RULES, *rounds.FIRST, *bits.FIRST,
     *rounds.RULES, naming.by_type, *aggregation.RULES, *terms.RULES, *bits.RULES, *shapes.RULES,
@@ -37,4 +38,4 @@ def examine_algorithm(
     subject = Subject(plugin, params)
     with settings_restored():
         subject.make()  # a wrong parameter is the caller's mistake
-        return examine(rules, subject, GATES, tell)
+        return examine(rules, subject, GATES, tell, PATIENCE)

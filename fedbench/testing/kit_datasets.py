@@ -15,6 +15,7 @@ from fedbench.testing.global_state import settings_restored
 from fedbench.testing.loading import load
 
 GATES = ("declaration", "lists", "volumes")
+PATIENCE = 600  # seconds for a rule that reads a few cases; all of them may take as long as they do
 RULES: tuple[Rule[Subject], ...] = (*dataset_listing.RULES, *dataset_reading.RULES)
 
 
@@ -35,4 +36,4 @@ def examine_dataset(
         params = {**dict(spec.params), **params}
     dataset = plugin(path, **params) if isinstance(plugin, type) else plugin
     with settings_restored():
-        return examine(rules, Subject(dataset, cases), GATES, tell)
+        return examine(rules, Subject(dataset, cases), GATES, tell, PATIENCE if cases is not None else 0)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 
 from fedbench.algorithms.fedprox import FedProx
+from tests.algorithms.quadratic import train
 from tests.federations import make_federation, make_training
+
+
+def test_two_steps_by_hand():
+    """w_t = (1, 2), mu = 1, eta = 0.1, 1/2 * ||w - (3, -2)||^2.
+
+    g = (-2, 4) and no pull yet, so w = (1.2, 1.6); g = (-1.8, 3.6), pull mu (w - w_t) = (0.2, -0.4), so (1.36, 1.28).
+    """
+    client = train(FedProx(mu=1.0), {"model": [1.0, 2.0]}, [[3.0, -2.0]] * 2)
+    torch.testing.assert_close(client.model.w.detach(), torch.tensor([1.36, 1.28]))
 
 
 def test_the_first_step_of_a_round_has_distance_zero_and_later_ones_the_distance_to_what_was_received(tmp_path):

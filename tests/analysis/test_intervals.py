@@ -34,6 +34,18 @@ def test_bca_agrees_with_scipy(column):
     assert found.method[column] == "BCa"
 
 
+def test_bca_counts_half_of_the_resamples_that_equal_the_mean():
+    """Scores of 0 and 1: of few patients many resamples have the mean of the sample, which scipy counts half."""
+    values = np.array([[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0]]).T
+    found = bootstrap_means(values, resamples=999)
+    expected = stats.bootstrap(
+        (values[:, 0],), np.mean, method="BCa", n_resamples=999, random_state=stream("patients"), vectorized=True
+    ).confidence_interval
+    assert (found.low[0], found.high[0]) == pytest.approx((expected.low, expected.high), abs=1e-10)
+    means = draws(7, 999, "patients") @ values[:, 0] / 7
+    assert np.isclose(means, values.mean()).sum() > 200
+
+
 def test_other_algorithms_do_not_move_an_interval():
     """Not even where there are more than are worked on at once."""
     many = np.tile(VALUES, (1, 100))

@@ -46,9 +46,9 @@ def start(command: Sequence[str], folder: Path, **environment: str) -> subproces
     )  # fmt: skip
 
 
-def finish(command: Sequence[str], folder: Path) -> tuple[int, str, str]:
+def finish(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
     """Run a command to its end: (exit status, standard output, standard error)."""
-    process = start(command, folder)
+    process = start(command, folder, **environment)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 

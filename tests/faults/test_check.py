@@ -1,0 +1,109 @@
+"""Plugins that misbehave under ``fedbench check``: it ends with a line that says so, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from fedbench.testing import kit, kit_datasets
+from tests import plugins
+from tests.faults.machine import all_gone, descendants, finish, start
+
+SLEEPING_DATASET = '''
+"""Never comes back from listing its cases."""
+import time
+from tests.wrong_plugins.datasets import Sound
+
+class Sleeping(Sound):
+    """Sleeps."""
+
+    name = "sleeping"
+
+    def cases(self):
+        time.sleep(10_000)
+'''
+
+
+def check(plugin: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "fedbench", "check", plugin, *arguments]
+
+
+def test_an_algorithm_that_hangs_is_a_finding_with_its_line(fedbench, tmp_path, monkeypatch):
+    monkeypatch.setattr(kit, "PATIENCE", 3)
+    plugin = plugins.write(tmp_path, "hanging", plugins.HANGING)
+    line = 1 + plugins.HANGING.splitlines().index("        time.sleep(10_000)")
+    status, out, _ = fedbench("check", f"{plugin}:Hanging", "--only", "trains", "--only", "buffers")
+    assert status == 1
+    assert f"FAIL trains           did not come back within 3 s (hanging.py:{line})" in out
+    assert "-> a loop without an end" in out
+    assert "buffers          not tried, since 'trains' failed" in out
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    assert signal.alarm(0) == 0  # none was left to ring later
+
+
+def test_one_that_catches_every_exception_cannot_hide_it(fedbench, tmp_path, monkeypatch):
+    monkeypatch.setattr(kit, "PATIENCE", 3)
+    stubborn = plugins.HANGING.replace(
+        "        time.sleep(10_000)",
+        "        while True:\n            try:\n                time.sleep(10_000)\n"
+        "            except Exception:\n                pass",
+    )
+    plugin = plugins.write(tmp_path, "stubborn", stubborn)
+    assert fedbench("check", f"{plugin}:Hanging", "--only", "trains")[0] == 1
+
+
+def test_a_dataset_that_hangs(fedbench, tmp_path, monkeypatch):
+    monkeypatch.setattr(kit_datasets, "PATIENCE", 3)
+    plugin, data = plugins.write(tmp_path, "sleeping", SLEEPING_DATASET), tmp_path / "patients"
+    data.mkdir()
+    status, out, err = fedbench("check", f"{plugin}:Sleeping={data}", "--only", "lists", "--only", "names")
+    assert status == 1, err
+    assert "did not come back within 3 s (sleeping.py:" in out
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_can_be_interrupted(tmp_path, kill):
+    """In the middle of a plugin that hangs, while the kit's other process waits for work."""
+    plugin = plugins.write(tmp_path, "hanging", plugins.HANGING)
+    process = start(check(f"{plugin}:Hanging"), tmp_path, PYTHONUNBUFFERED="1")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("pass search"):  # the next one trains
+            break
+    family = descendants(process.pid)
+    assert family
+    os.kill(process.pid, kill)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted.\n"
+    assert all_gone(family | {process.pid})
+
+
+def test_megabytes_of_output_hide_no_finding(tmp_path):
+    """The plugin prints in the kit's other process as well, which speaks through its standard output."""
+    rules = ("trains", "buffers", "other-process")
+    plugin = plugins.write(tmp_path, "noisy", plugins.NOISY)
+    only = [word for rule in rules for word in ("--only", rule)]
+    status, out, err = finish(check(f"{plugin}:Noisy", *only), tmp_path)
+    assert status == 0
+    assert len(out) + len(err) > 10**6
+    said = [line.split()[:2] for line in out.splitlines() if not line.startswith("x")]
+    assert said[:3] == [["pass", "trains"], ["pass", "buffers"], ["pass", "other-process"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Leaking", "the threads that run"),
+        ("Selfish", "the state of Python's random, the state of numpy's global generator"),
+    ],
+)
+def test_a_leaked_thread_and_a_changed_setting_are_findings(fedbench, tmp_path, name, words):
+    source = getattr(plugins, name.upper()).replace("torch.set_default_dtype(torch.float64)", "pass")  # it would raise
+    plugin = plugins.write(tmp_path, name.lower(), source)
+    status, out, _ = fedbench("check", f"{plugin}:{name}", "--only", "global-state")
+    assert status == 1
+    assert words in out

@@ -1,0 +1,155 @@
+"""Another machine: other variables, another folder, another clock, another order. The same runs, the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests import plugins
+from tests.faults.machine import all_gone, bits, descendants, finish, make, start, wait_for
+
+ALGORITHMS = ("fedavg", "fedbn", "fedda-joint", "moon", "scaffold")
+SECRET = "hunter2-f3db3nch"
+
+ERRATIC_CLOCK = '''
+"""The wall clock of every process of this test: an hour back at each look, from the year 2100 on."""
+import itertools, time
+_looks = itertools.count()
+time.time = lambda: 4102444800.0 - 3600 * next(_looks)
+'''
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """The bits of five algorithms in this environment, in this process's order."""
+    folder = tmp_path_factory.mktemp("usual")
+    status, _, err = finish(make(folder, *ALGORITHMS, rounds=2), folder)
+    assert status == 0, err
+    return bits(folder / "runs")
+
+
+STRANGE = {
+    "busy server": {
+        "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3", "PYTHONHASHSEED": "4321",
+        "TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "LANGUAGE": "tr",
+    },
+    "bare container": {
+        "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": "/nonexistent", "COLUMNS": "20",
+        "PYTHONOPTIMIZE": "1", "TZ": "",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variables", STRANGE.values(), ids=STRANGE)
+def test_another_users_environment_changes_no_bit(usual, tmp_path, variables):
+    status, _, err = finish(make(tmp_path, *ALGORITHMS, rounds=2), tmp_path, **variables)
+    assert status == 0, err
+    assert bits(tmp_path / "runs") == usual
+
+
+def test_workers_in_the_opposite_order_from_another_folder_change_no_bit(usual, tmp_path):
+    """Two beside each other, with variables of their own."""
+    elsewhere = tmp_path / "deep" / "er with a space"
+    elsewhere.mkdir(parents=True)
+    command = make(tmp_path, *ALGORITHMS[::-1], rounds=2, workers=2)
+    status, _, err = finish(command, elsewhere, **STRANGE["busy server"])
+    assert status == 0, err
+    assert bits(tmp_path / "runs") == usual
+    assert not list(elsewhere.iterdir())
+
+
+def test_results_named_by_a_relative_path_are_found_by_workers(usual, tmp_path):
+    command = make(tmp_path, "fedavg", rounds=2, workers=1)
+    command[command.index("--out") + 1] = "here/runs"
+    assert finish(command, tmp_path)[0] == 0
+    found = bits(tmp_path / "here" / "runs")
+    assert len(found) == 1
+    assert found.items() <= usual.items()
+
+
+def test_a_clock_that_runs_backwards_changes_no_bit(usual, tmp_path):
+    """Stopped half-way, and gone on with: nothing is taken for older or newer than it is."""
+    (tmp_path / "sitecustomize.py").write_text(ERRATIC_CLOCK)
+    command = make(tmp_path, *ALGORITHMS, rounds=2)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = start(command, tmp_path, PYTHONPATH=path)
+    wait_for(tmp_path / "runs", "*fedbn*/progress.json", process)
+    process.kill()
+    process.communicate()
+    status, _, err = finish(command, tmp_path, PYTHONPATH=path)
+    assert status == 0, err
+    assert bits(tmp_path / "runs") == usual
+    years = re.findall(r'"started": "(\d+)-', "".join(f.read_text() for f in (tmp_path / "runs").glob("*/run.json")))
+    assert len(years) == len(ALGORITHMS)
+    assert all(int(year) > 2090 for year in years)  # the clock was what it was made to be
+
+
+def test_no_variable_of_the_environment_is_kept(tmp_path):
+    """Not in provenance, nor in what a failing run leaves behind."""
+    raising = plugins.write(tmp_path, "raising", plugins.RAISING)
+    command = make(tmp_path, "fedavg", raising, rounds=2, workers=1)
+    status, out, err = finish(command, tmp_path, AWS_SECRET_ACCESS_KEY=SECRET, WANDB_API_KEY=SECRET)
+    assert status == 1
+    files = [file for file in (tmp_path / "runs").rglob("*") if file.is_file()]
+    assert {"run.json", "traceback.txt", "failure.json"} <= {file.name for file in files}
+    assert not [file for file in files if SECRET.encode() in file.read_bytes()]
+    assert SECRET not in out + err
+
+
+def test_a_worker_that_always_dies_fails_its_run_alone(usual, tmp_path):
+    """As by the system's out-of-memory killer: three attempts, then the run failed; the other one is what it is."""
+    dying = plugins.FRAGILE.replace("not marker.exists()", "True").replace("step.client.round == 2", "True")
+    plugin = plugins.write(tmp_path, "dying", dying)
+    command = make(tmp_path, "fedavg", plugin, rounds=2, workers=2)
+    process = start(command, tmp_path, FEDBENCH_TEST_MARKER=str(tmp_path / "marker"))
+    wait_for(tmp_path / "runs", "*fedavg*/done", process)
+    family = descendants(process.pid)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "worker lost" in err
+    assert "3 times" in err
+    assert "Traceback" not in out + err
+    found = bits(tmp_path / "runs")
+    assert len(found) == 1
+    assert found.items() <= usual.items()
+    assert all_gone(family | {process.pid})
+
+
+def listening(pids: set[int]) -> set[tuple[str, int]]:
+    """Return (address, port) of every TCP socket on which one of the processes listens."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = os.readlink(link)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                address, _, port = fields[1].rpartition(":")
+                found.add((address, int(port, 16)))
+    return found
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+@pytest.mark.xfail(strict=True, reason="Ray's own servers listen on every interface")
+def test_ray_listens_to_this_machine_alone(tmp_path):
+    """No dashboard, and no port that another machine could reach."""
+    process = start(make(tmp_path, rounds=200, workers=1), tmp_path)
+    wait_for(tmp_path / "runs", "*/progress.json", process)
+    ports = listening(descendants(process.pid) | {process.pid})
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert ports  # Ray's processes talk over some
+    assert {address for address, _ in ports} <= LOOPBACK

@@ -1,0 +1,1 @@
+"""Declared mutations: small lies in the code that some test must notice; ``python -m tests.mutants``."""

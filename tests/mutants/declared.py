@@ -1,0 +1,175 @@
+"""The mutations: where, what is written there, what is written instead, and whose tests should notice.
+
+Each is a mistake that somebody could make and that would still run: a wrong weight, sign, order, bound or name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change of one place.
+
+    Attributes:
+        old: what is there, once in the file.
+        tests: files whose tests should fail.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def of(file: str, tests: str, *changes: tuple[str, str]) -> list[Mutation]:
+    """Return the mutations of one file; ``tests`` are separated by spaces."""
+    return [Mutation(file, old, new, tuple(tests.split())) for old, new in changes]
+
+
+MUTATIONS: list[Mutation] = [
+    # -- aggregation and algorithms ----------------------------------------------------------------------------------
+    *of(
+        "fedbench/algorithm.py", "tests/test_algorithm.py",
+        ("total = float(sum(weights))", "total = float(len(weights))"),
+        ("sums[name] = torch.maximum(sums[name], value)", "sums[name] = value.clone()"),
+        ("sums[name] = value.double() * (weight / total) if", "sums[name] = value * (weight / total) if"),
+        ("sums[name].add_(value.double(), alpha=weight / total)", "sums[name].add_(value.double(), alpha=1 / total)"),
+        ("terms = [(p - reference[name]).square().sum()", "terms = [(p - reference[name]).abs().sum()"),
+    ),
+    *of(
+        "algorithms/fedavg.py", "tests/test_training.py tests/algorithms/test_reductions.py",
+        ("[u.samples for u in uploads]", "[1 for u in uploads]"),
+    ),
+    *of(
+        "algorithms/fedprox.py", "tests/algorithms/test_fedprox.py",
+        ("self.params.mu / 2 * proximal", "self.params.mu * proximal"),
+    ),
+    *of(
+        "algorithms/fedbn.py", "tests/algorithms/test_fedbn.py",
+        ('_BatchNorm if self.params.norms == "batch" else ALL_NORMS', "_BatchNorm"),
+        ("[c.samples for c in clients]", "[1 for c in clients]"),
+    ),
+    *of(
+        "algorithms/silobn.py", "tests/algorithms/test_silobn.py",
+        ('and name.rpartition(".")[2] in buffers', ""),
+    ),
+    *of(
+        "algorithms/scaffold.py", "tests/algorithms/test_scaffold.py",
+        ("c[name] - c_i[name].to(c[name])", "c_i[name].to(c[name]) - c[name]"),
+        ("total / steps - correction[name]", "total / steps"),
+        ("torch.lerp(x[name], server.weights[name], self.params.eta_g)", "server.weights[name]"),
+    ),
+    *of(
+        "algorithms/fedadam.py", "tests/algorithms/test_fedadam.py",
+        ("p.tau**2) + (1 - p.beta2)", "0.0) + (1 - p.beta2)"),
+        ("v[name].sqrt() + p.tau", "(v[name] + p.tau).sqrt()"),
+        ("self.setup.model.named_parameters()]", "self.setup.model.state_dict().items()]"),
+    ),
+    *of(
+        "algorithms/ditto.py", "tests/algorithms/test_ditto.py",
+        ("squared_distance(personal, step.received)", "squared_distance(step.model, step.received)"),
+    ),
+    *of(
+        "algorithms/moon.py", "tests/algorithms/test_moon.py",
+        ("softplus(push - pull)", "softplus(pull - push)"),
+    ),
+    *of(
+        "algorithms/fedda.py", "tests/algorithms/test_fedda.py",
+        ("step.features.detach(), target)", "step.features, target)"),
+        ("(judge(on_source, 1.0) + judge(on_target, 0.0)) / 2", "(judge(on_source, 0.0) + judge(on_target, 1.0)) / 2"),
+        ("(index + 1 + round % (clients - 1)) % clients", "(index + 1 + round) % clients"),
+        ("step.client.round / (RAMP * step.client.rounds)", "step.client.round / step.client.rounds"),
+    ),
+    # -- scores ------------------------------------------------------------------------------------------------------
+    *of(
+        "fedbench/metrics.py", "tests/test_metrics.py",
+        ("return ClassScore(label, 0.0, diagonal, 0.0,", "return ClassScore(label, 0.0, nan, 0.0,"),
+        ('"missed" if n_truth else "false-alarm"', '"false-alarm" if n_truth else "missed"'),
+        ("np.count_nonzero(there <= np.float32(tolerance))", "np.count_nonzero(there < np.float32(tolerance))"),
+        ("max(_percentile95(there), _percentile95(back))", "_percentile95(there)"),
+        ("np.float32(0.95) * np.float32(distances.size - 1)", "np.float32(0.95) * np.float32(distances.size)"),
+        ("(1000.0 if truth.ndim == 3 else 1.0)", "1000.0"),
+        ("return mask & ~inner", "return mask & inner"),
+    ),
+    *of(
+        "fedbench/evaluation.py", "tests/test_evaluation.py tests/test_training.py",
+        ("(joint.sum(0) + joint.sum(1))[1:]", "(2 * joint.sum(0))[1:]"),
+        ("own = [d for d in deployments if d.client == client.name]", "own = [d for d in deployments if d.client]"),
+    ),
+    # -- statistics --------------------------------------------------------------------------------------------------
+    *of(
+        "fedbench/analysis/statistics.py", "tests/analysis/test_statistics.py",
+        ("(n - 1) * chi2 / np.where", "n * chi2 / np.where"),
+        ("-(n - 1) * special.gammaln(k + 1)", "-n * special.gammaln(k + 1)"),
+        ("factors = p.shape[-1] - np.arange(p.shape[-1])", "factors = np.full(p.shape[-1], p.shape[-1])"),
+        ("stepped = np.maximum.accumulate(", "stepped = np.asarray("),
+        ("ties = (ordered[0] == 0) | (", "ties = ("),
+        ('zero_method="pratt", axis=0', 'zero_method="wilcox", axis=0'),
+        ("ranks.sum(axis=0) / (n * (n + 1) / 2)", "ranks.sum(axis=0) / (n * (n - 1) / 2)"),
+        ("2 * tails.min(axis=0)", "tails.min(axis=0)"),
+        ("ordered[outside - 1], ordered[-outside]", "ordered[outside], ordered[-outside - 1]"),
+        ("(1 / folds + test_per_train) * variance", "(1 / folds) * variance"),
+        ("(len(folds) - sizes)", "len(folds)"),
+    ),
+    *of(
+        "fedbench/analysis/intervals.py", "tests/analysis/test_intervals.py",
+        ("below + equal / 2", "below"),
+        ("bias + shifted / (1 - acceleration * shifted)", "bias + shifted / (1 + acceleration * shifted)"),
+        ("np.sum(centred**3, axis=0) / (6 *", "np.sum(centred**3, axis=0) / (3 *"),
+        ("under + (rank - floor) * (over - under)", "under"),
+    ),
+    *of(
+        "fedbench/analysis/ranking.py", "tests/analysis/test_ranking.py",
+        ("return -scores if higher_is_better else scores", "return scores if higher_is_better else -scores"),
+        ("(taken / tied[..., None])", "taken"),
+        ("np.where(untied > 0, own @ other", "np.where(untied > 0, np.abs(own @ other)"),
+    ),
+    # -- partition ---------------------------------------------------------------------------------------------------
+    *of(
+        "fedbench/splitting.py", "tests/test_splitting.py tests/test_federation.py",
+        ("rest = [p for p in order if p not in set(test)]", "rest = list(order)"),
+        ("% config.folds == (config.fold or 0)", "% config.folds != (config.fold or 0)"),
+        ("dealt += len(order)", "dealt += 0"),
+        ("items[(2 * i + 1) * len(items) // (2 * n)]", "items[i]"),
+        ('"split", config.split_seed, *modalities', '"split", *modalities'),
+    ),
+    *of(
+        "fedbench/federation.py", "tests/test_federation.py tests/test_training.py",
+        ("if len(places) > 1:", "if len(places) > 2:"),
+        ("if modality == unseen:", "if modality == client.name:"),
+        ('"val": [describe(x) for x in c.val]', '"val": []'),
+        ('"test": [describe(x) for x in shown],', '"test": [],'),
+    ),
+    *of(
+        "fedbench/streams.py", "tests/test_streams.py",
+        ('"\\x1f".join(str(name) for name in names)', '"".join(str(name) for name in names)'),
+    ),
+    # -- rounds, checkpoints, results --------------------------------------------------------------------------------
+    *of(
+        "fedbench/training.py", "tests/test_training.py tests/algorithms/test_reductions.py",
+        ("score > self.best.score", "score < self.best.score"),
+        ('tensors |= {f"client/{i}/memory/{k}": v', 'tensors |= {f"client/{i}/memory/": v'),
+        ('facts["round"])', 'facts["round"] + 1)'),
+        ("(1 + math.cos(math.pi * round / config.rounds))", "(1 + math.cos(math.pi * round))"),
+    ),
+    *of(
+        "fedbench/checkpoint.py", "tests/test_checkpoint.py",
+        ('"aliases": aliases}', '"aliases": {}}'),
+        ('f"{name}{value.dtype}{tuple(value.shape)}"', 'f"{value.dtype}"'),
+        ('if metadata.get("sha256") != _checksum(tensors, text):', 'if "sha256" not in metadata:'),
+        ("(value.data_ptr(), value.dtype, value.shape, value.stride())", "(value.data_ptr(),)"),
+    ),
+    *of(
+        "fedbench/store.py", "tests/test_store.py",
+        ("SEALED = (RUN, CASES, ROUNDS, CHECKPOINT,", "SEALED = (RUN, CASES, ROUNDS,"),
+        ("os.rename(self.folder(run_id), target)", "os.mkdir(target)"),
+    ),
+    *of(
+        "fedbench/files.py", "tests/test_files.py",
+        ("Path(name).unlink(missing_ok=True)", "pass"),
+        ("        write(Path(name))", "        write(path)"),
+        ("fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)", "fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)"),
+    ),
+]  # fmt: skip
