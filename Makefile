@@ -1,4 +1,4 @@
-# Two commands: `make bench` sets up and runs the default suite, `make test` sets up and runs the tests.
+# `make bench` sets up and runs the default suite, `make test` sets up and runs the tests; the others are for developers.
 VENV ?= .venv
 TESTERS ?= 2
 PYTHON ?= python3

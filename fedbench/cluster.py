@@ -31,6 +31,8 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     Raises:
         UserError: there is no such cluster, or this process cannot take part in it.
     """
+    if address is None:  # unset on Linux, it makes Ray's servers listen on every interface
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

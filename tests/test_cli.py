@@ -60,6 +60,14 @@ def test_run_twice_then_look_at_it(fedbench, tiny):
     assert "fedavg" in fedbench("summary")[1]
 
 
+def test_brackets_of_names_and_paths_are_shown(fedbench, tiny):
+    status, out, err = fedbench("plan", "--suite", tiny, "-a", "fedprox[mu=0.5]", "--out", "runs[b]")
+    assert status == 0, err
+    assert "fedprox[mu=0.5]" in out
+    status, out, _ = fedbench("run", "--suite", tiny, "--workers", "0", "--out", "runs[b]")
+    assert status == 0 and "results in runs[b]" in out.replace("\n", " ")
+
+
 def test_plan_estimates_without_a_finished_run(fedbench, tiny):
     status, out, _ = fedbench("plan", "--suite", tiny, "--seeds", "0-2")
     assert status == 0

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.commands.options import OUT, Out, SuiteOptions, console, must_exist, with_suite
 from fedbench.commands.running import state_of
@@ -38,7 +39,7 @@ def status(out: Out = OUT) -> None:
         elif state == "done":
             detail = f"{(read_json(results.folder(run_id) / RUN) or {}).get('seconds', 0):.0f} s"
         rounds = f"{progress['round']}/{progress['rounds']}" if progress else ""
-        table.add_row(run_id, state, rounds, detail)
+        table.add_row(run_id, state, rounds, Text(detail))
     console.print(table)
     console.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs yet")
 
@@ -65,7 +66,7 @@ def list_(what: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="Wha
         raise UserError(f"cannot list '{what}'{nearest(what, KINDS)}")
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, text in rows.items():
-        table.add_row(f"[bold]{name}", text)
+        table.add_row(Text(name, "bold"), Text(text))
     console.print(table)
 
 

@@ -18,8 +18,8 @@ from fedbench.errors import UserError
 if TYPE_CHECKING:
     from fedbench.suite import Cell, Suite
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False)  # names and paths may hold brackets
+errors = Console(stderr=True, markup=False)
 
 OUT = Path("results/runs")
 Out = Annotated[Path, typer.Option(help="Where results are kept.")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.commands.options import SuiteOptions, console, errors, with_suite
 from fedbench.errors import UserError
@@ -84,7 +85,7 @@ def plan(options: SuiteOptions) -> None:
         table.add_column(column, overflow="fold")
     for cell in cells:
         i = cell.identity
-        table.add_row(i["dataset"], str(i["seed"]), cell.label, states[cell.id], cell.id)
+        table.add_row(i["dataset"], str(i["seed"]), Text(cell.label), states[cell.id], cell.id)
     console.print(table)
     left = [cell for cell in cells if states[cell.id] != "done"]
     counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.commands.options import OUT, Out, console, must_exist
 from fedbench.commands.running import interruptible
@@ -65,7 +66,7 @@ def diff(
     for column in ("differs", "first", "second"):
         table.add_column(column, overflow="fold")
     for found in differences(one, other):
-        table.add_row(found.what, found.first, found.second)
+        table.add_row(Text(found.what), Text(found.first), Text(found.second))
     console.print(table if table.row_count else "configuration, data, code, versions and machine are the same")
     bits = differing_bits(folder, other_folder)
     for line in bits:
@@ -78,7 +79,7 @@ def diff(
     for column in means.columns:
         table.add_column(str(column), justify="left" if means[column].dtype == object else "right")
     for row in means.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
     console.print(table)
 
 

@@ -143,7 +143,6 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
-@pytest.mark.xfail(strict=True, reason="Ray's own servers listen on every interface")
 def test_ray_listens_to_this_machine_alone(tmp_path):
     """No dashboard, and no port that another machine could reach."""
     process = start(make(tmp_path, rounds=200, workers=1), tmp_path)
