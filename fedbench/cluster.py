@@ -24,6 +24,9 @@ TOKENS = ".cluster"  # under the results folder
 PROBE_SECONDS = 120.0  # a node's first worker process imports torch, perhaps from a network drive
 
 
+CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # unless "0", Ray's servers listen on every interface, on Linux too
+
+
 @contextlib.contextmanager
 def join(address: str | None, cpus: int) -> Iterator[Any]:
     """Connect to the Ray cluster at ``address``, or start Ray on this machine with ``cpus``; yields the module ``ray``.
@@ -31,8 +34,9 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     Raises:
         UserError: there is no such cluster, or this process cannot take part in it.
     """
-    if address is None:  # unset on Linux, it makes Ray's servers listen on every interface
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    set_here = address is None and CLUSTERS not in os.environ
+    if set_here:
+        os.environ[CLUSTERS] = "0"
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -63,6 +67,8 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+        if set_here:
+            os.environ.pop(CLUSTERS, None)
 
 
 def _knock(address: str) -> None:
