@@ -135,7 +135,12 @@ def test_labels_in_order_or_mapped(tmp_path, voxels):
 def test_affines_may_differ_by_rounding(tmp_path, voxels, mask):
     nearly = AFFINE.copy()
     nearly[:3, 3] += 0.05
-    read_pair(save(tmp_path / "image.nii", voxels), save(tmp_path / "mask.nii", mask, nearly), [1])
+    image = save(tmp_path / "image.nii", voxels)
+    shifted, exact = (
+        read_pair(image, save(tmp_path / f"{name}.nii", mask, affine), [1])
+        for name, affine in (("nearly", nearly), ("exact", AFFINE))
+    )
+    np.testing.assert_array_equal(shifted.label, exact.label)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused

@@ -341,7 +341,8 @@ def test_a_base_class_counts_and_an_unrelated_file_does_not(package):
 def test_a_plugin_file_may_import_from_its_folder(tmp_path):
     (tmp_path / "my_helper_functions.py").write_text("def twice(x):\n    return 2 * x\n")
     file = write_algorithm(tmp_path / "mine.py", extra="from my_helper_functions import twice\n")
-    load("algorithm", find("algorithm", str(file)))
+    cls = load("algorithm", find("algorithm", str(file)))
+    assert sys.modules[cls.__module__].twice(4) == 8
 
 
 def test_the_standard_library_does_not_count(tmp_path):

@@ -23,6 +23,16 @@ errors = Console(stderr=True, markup=False)
 
 OUT = Path("results/runs")
 Out = Annotated[Path, typer.Option(help="Where results are kept.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
+]
+Address = Annotated[
+    str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster that this machine is part of.")
+]
+GpusPerRun = Annotated[
+    str, typer.Option(metavar="N|auto", help="GPUs per run; a fraction packs several on one, auto measures it.")
+]
+CheckpointSeconds = Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")]
 Spacing = Annotated[str | None, typer.Option(metavar="MM,MM,MM", help="Common voxel size, such as 2,2,3 (px: 2,2).")]
 Size = Annotated[str | None, typer.Option(metavar="N|N,N", help="Voxels of a training sample, such as 96 or 96,64.")]
 
@@ -60,9 +70,7 @@ class SuiteOptions:
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite, such as training.lr=1e-3. Repeatable."),
     ] = None
-    gpus_per_run: Annotated[
-        str, typer.Option(metavar="N|auto", help="GPUs per run; a fraction packs several on one, auto measures it.")
-    ] = "0"
+    gpus_per_run: GpusPerRun = "0"
     out: Out = OUT
 
     @property

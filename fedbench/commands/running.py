@@ -12,7 +12,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import SuiteOptions, console, errors, with_suite
+from fedbench.commands.options import (
+    Address,
+    CheckpointSeconds,
+    SuiteOptions,
+    Workers,
+    console,
+    errors,
+    with_suite,
+)  # fmt: skip
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,16 +31,10 @@ if TYPE_CHECKING:
 @with_suite
 def run(
     options: SuiteOptions,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster that this machine is part of.")
-    ] = None,
+    workers: Workers = None,
+    address: Address = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")
-    ] = 2.0,
+    checkpoint_seconds: CheckpointSeconds = 2.0,
 ) -> None:
     """Run a suite; what is finished is not repeated, what was interrupted goes on.
 
@@ -44,7 +46,7 @@ def run(
     from fedbench.runner import Options
     from fedbench.store import Store
 
-    _check_resources(options, workers, address)
+    check_resources(options, workers, address)
     results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
@@ -101,7 +103,8 @@ def state_of(results: Store, run_id: str) -> str:
     return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
 
 
-def _check_resources(options: SuiteOptions, workers: int | None, address: str | None) -> None:
+def check_resources(options: SuiteOptions, workers: int | None, address: str | None) -> None:
+    """Refuse options that exclude each other, and a GPU where there is none."""
     if address is not None and workers == 0:
         raise UserError("--workers 0 runs in this process, --address on a cluster; drop one of them.")
     if options.gpus != 0 and address is None:

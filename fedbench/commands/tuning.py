@@ -9,8 +9,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import OUT, Out, SuiteOptions, console, errors
-from fedbench.commands.running import interruptible
+from fedbench.commands.options import (
+    OUT,
+    Address,
+    CheckpointSeconds,
+    GpusPerRun,
+    Out,
+    SuiteOptions,
+    Workers,
+    console,
+    errors,
+)  # fmt: skip
+from fedbench.commands.running import check_resources, interruptible
 
 if TYPE_CHECKING:
     from fedbench.runner import Outcome
@@ -36,18 +46,10 @@ def tune(
         Path | None,
         typer.Option(metavar="FILE.toml", help="The tuned suite.  [default: SUITE-tuned.toml, beside the trials]"),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster that this machine is part of.")
-    ] = None,
-    gpus_per_run: Annotated[
-        str, typer.Option(metavar="N|auto", help="GPUs per run; a fraction packs several on one, auto measures it.")
-    ] = "0",
-    checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")
-    ] = 2.0,
+    workers: Workers = None,
+    address: Address = None,
+    gpus_per_run: GpusPerRun = "0",
+    checkpoint_seconds: CheckpointSeconds = 2.0,
     out: Out = OUT,
 ) -> None:
     """Choose hyper-parameters: as many trials for every algorithm, judged on validation cases alone.
@@ -58,7 +60,6 @@ def tune(
 
     Example: `fedbench tune study-sts --trials 8 -d sts=PATH`
     """
-    from fedbench.commands.running import _check_resources
     from fedbench.names import safe
     from fedbench.store import Store
     from fedbench.suite import builtin_suites
@@ -69,7 +70,7 @@ def tune(
     draws = {"tuning.trials": trials, "tuning.draw_seed": seed}
     assigned = [*(set_ or ()), *(f"{key}={value}" for key, value in draws.items() if value is not None)]
     options = SuiteOptions(suite=suite, dataset=dataset, set_=assigned, gpus_per_run=gpus_per_run, out=out)
-    _check_resources(options, workers, address)
+    check_resources(options, workers, address)
     chosen = options.read()
     stem = suite if suite in builtin_suites() else Path(suite).stem
     results = Store(out / "tuning" / safe(stem))

@@ -213,6 +213,7 @@ def test_other_organs_in_mr_are_background(root, level):
 def test_pictures_with_a_palette(root):
     for path in (root / "Train_Sets" / "MR" / "5" / "T2SPIR" / "Ground").glob("*.png"):
         Image.open(path).convert("P").save(path)
+        assert Image.open(path).mode == "P"
     test_every_liver_is_where_its_slice_is_bright(root, "MR-5/T2")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.processes import family
 from fedbench.store import DONE, Store, load_results
 from tests.commands.test_data import TOY
 from tests.toys import full, write_toy
@@ -82,20 +83,7 @@ def nothing_half_written(root: Path) -> None:
 
 def descendants(pid: int) -> set[int]:
     """All living descendants of a process."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != "Z":
-            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
-    found, todo = set(), [pid]
-    while todo:
-        for child in children.get(todo.pop(), []):
-            found.add(child)
-            todo.append(child)
-    return found
+    return {child for child, _ in family(pid)}
 
 
 def all_gone(pids: set[int], seconds: float = 15) -> bool:
