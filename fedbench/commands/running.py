@@ -116,7 +116,6 @@ def check_resources(options: SuiteOptions, workers: int | None, address: str | N
 
 
 def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
-    from fedbench.analysis.overlays import draw_overlays
     from fedbench.analysis.summary import conditions, heading, render, summarise
     from fedbench.names import safe
     from fedbench.store import load_results, read_json, write_json
@@ -134,6 +133,8 @@ def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
         own = [c for c in cells if (c.identity["dataset"], c.identity["data"]["leave_out"] or "") == (name, unseen)]
         shown = {"runs": [cell.id for cell in own if cell.id in done]}
         if not target.exists() or read_json(target.with_suffix(".json")) != shown:  # drawing takes seconds
+            from fedbench.analysis.overlays import draw_overlays
+
             draw_overlays(own, results.root, name, target)
             write_json(target.with_suffix(".json"), shown)
         console.print(f"overlays: {target}", highlight=False, soft_wrap=True)
