@@ -1,8 +1,9 @@
 """What tables, figures, report and paper are made from: finished runs of a results folder, or published tables.
 
 A published folder (``fedbench publish``) holds ``manifest.json`` (checksums), ``runs.parquet``, ``cases.parquet``,
-``rounds.parquet``, ``features.parquet``, and per condition ``views.<name>.npz`` and ``predictions.<name>.npz`` for the
-cases that figures show. Both sources give the same :class:`Evidence`.
+``rounds.parquet``, ``features.parquet``, the trials' table if hyper-parameters were tuned, and per condition
+``views.<name>.npz`` and ``predictions.<name>.npz`` for the cases that figures show.
+Both sources give the same :class:`Evidence`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fedbench.views import FOLDER, CaseView, load_views, read_key
 
 MANIFEST = "manifest.json"
 TABLES = ("runs", "cases", "rounds", "features")
+TRIALS = ("trials.parquet", "trials.csv", "trials.md")  # how hyper-parameters were chosen, where that is published
 FORMAT = "fedbench published results 1"
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from fedbench import __version__, store
 from fedbench.analysis.analyses import Analyses
-from fedbench.analysis.evidence import FORMAT, MANIFEST, TABLES, Evidence, read_manifest
+from fedbench.analysis.evidence import FORMAT, MANIFEST, TABLES, TRIALS, Evidence, read_manifest
 from fedbench.analysis.publish_pictures import write_features, write_pictures
 from fedbench.analysis.rows import listed
 from fedbench.errors import UserError
@@ -31,12 +31,14 @@ UNUSED = ("volume_truth", "volume_prediction")  # columns of cases that nothing 
 
 
 def publish(
-    analyses: Analyses, target: Path, title: str = "", unfinished: Sequence[tuple[str, str]] = (), replace: bool = False
-) -> dict[str, int]:
+    analyses: Analyses, target: Path, title: str = "", unfinished: Sequence[tuple[str, str]] = (),
+    replace: bool = False, trials: Path | None = None,
+) -> dict[str, int]:  # fmt: skip
     """Write the evidence of a results folder to ``target``.
 
     Args:
         unfinished: (run id, state) of runs that belong here but did not finish.
+        trials: the folder of ``fedbench tune``: its table, which says how hyper-parameters were chosen, is taken along.
         replace: overwrite what was published there before; other files of the folder stay.
 
     Returns:
@@ -50,6 +52,8 @@ def publish(
     if safe(target.name) != target.name:
         raise UserError(f"cannot publish as '{target.name}': use letters, digits and dashes.")
     _check_target(target, replace)
+    if trials is not None:
+        _check_trials(trials)
     code = one_version(evidence)
     names = [condition.name for condition in evidence.conditions]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -66,6 +70,9 @@ def publish(
         for name, frame in frames.items():
             _write_frame(part / f"{name}.parquet", _settings_without_paths(frame))
         write_features(evidence, part / f"{TABLES[-1]}.parquet")
+        if trials is not None:
+            for name in TRIALS:
+                shutil.copyfile(trials / name, part / name)
         files = sorted(file.name for file in part.iterdir())
         manifest = {
             "format": FORMAT, "name": target.name, "title": title, "published by": __version__, "runs by": code,
@@ -104,6 +111,14 @@ def _check_target(target: Path, replace: bool) -> None:
         raise UserError(f"{target} is there and holds no published results; choose another name, or move it away.")
     if not replace:
         raise UserError(f"{target} holds published results; say --replace to overwrite them, or choose another name.")
+
+
+def _check_trials(folder: Path) -> None:
+    if missing := [name for name in TRIALS if not (folder / name).is_file()]:
+        raise UserError(
+            f"{folder} holds no table of trials ({listed(missing)} not there); give the folder that `fedbench tune` "
+            "names at its end, OUT/tuning/SUITE."
+        )
 
 
 def _install(part: Path, target: Path, files: Sequence[str], manifest: dict[str, Any]) -> None:

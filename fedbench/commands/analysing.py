@@ -138,6 +138,10 @@ def publish(
     reference: Annotated[
         str | None, typer.Option(metavar="ALGORITHM", help="Shown cases are chosen by the difference to it.")
     ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Publish the trials of `fedbench tune` too: OUT/tuning/SUITE."),
+    ] = None,
     incomplete: Annotated[bool, typer.Option("--incomplete", help="Although runs are missing.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite what was published under this name.")] = False,
 ) -> None:
@@ -145,7 +149,8 @@ def publish(
 
     Takes the runs of a suite, or everything finished. Tables made from it are the same as from the runs.
 
-    Example: `fedbench publish default --suite default`
+    Examples: `fedbench publish default --suite default` · `fedbench publish sts --suite study-sts-tuned -d sts=PATH
+    --trials results/runs/tuning/study-sts`
     """
     from fedbench.analysis.analyses import Analyses, Choices
     from fedbench.analysis.evidence import read_evidence
@@ -155,7 +160,7 @@ def publish(
     ids, left, of_suite = _to_publish(options, incomplete)
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
     found = Analyses(read_evidence(options.out, ids), choices)
-    sizes = write(found, to / name, title or of_suite, left, replace)
+    sizes = write(found, to / name, title or of_suite, left, replace, trials)
     runs = len(found.evidence.runs)
     console.print(
         f"{runs} runs in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",

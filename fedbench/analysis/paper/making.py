@@ -24,6 +24,7 @@ from fedbench.analysis.paper.sections import wanted, write_sections
 from fedbench.analysis.paper.setup import describe_setup
 from fedbench.analysis.paper.study import Study
 from fedbench.analysis.paper.training import measure
+from fedbench.analysis.paper.tuning import describe_tuning
 from fedbench.files import sha256, write_text
 
 FORMAT = "fedbench paper 1"
@@ -71,6 +72,7 @@ def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
     numbers, known = Numbers(), known_in(study)
     trainings = {part.key: measure(Scene(part.analyses, part.condition, known)) for part in study.parts}
     describe_setup(numbers, study)
+    describe_tuning(numbers, study)
     describe_reliability(numbers, study.parts)
     answer(numbers, study, trainings)
     sections = write_sections(numbers, study, drawn, trainings)

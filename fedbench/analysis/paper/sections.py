@@ -20,6 +20,7 @@ from fedbench.analysis.paper.settings_table import settings_table
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.telling import Teller, tell, tell_notes, tell_unseen
 from fedbench.analysis.paper.training import Training, tell_training
+from fedbench.analysis.paper.tuning import tuning_table
 from fedbench.analysis.rows import Endpoint
 
 BODY = ("forest",)  # figures of the text; the others are in the supplement
@@ -58,6 +59,8 @@ def write_sections(
     sections = Sections(HEAD, HEAD, {})
     parts = study.parts
     sections.supplement += _table(sections, settings_table(parts), "table", "")
+    if study.trials:
+        sections.supplement += _table(sections, tuning_table(study.trials), "table", "")
     whole = [part for part in parts if not part.condition.unseen]
     real = [part for part in whole if not is_generated(part.condition.dataset)]
     for part in whole:

@@ -7,15 +7,18 @@ other normalisation layers, say) is a study of its own beside it, named after th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pandas as pd
+
 from fedbench.analysis.analyses import Analyses, Choices, Settled
-from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
 from fedbench.files import sha256
+from fedbench.reading import read_table
 from fedbench.suite import safe
 
 HOW = "`fedbench publish` turns finished runs into published tables; see results/README.md."
@@ -73,11 +76,14 @@ class Study:
         groups: name (``""`` for the main one) and analyses of conditions that all differ.
         manifests: sha256 of each published folder's manifest, by the folder's name.
         folders: the published folder of each condition of the main group, by name.
+        trials: how hyper-parameters were chosen (:func:`fedbench.tuning.table.trials_frame`), by the name of the
+            published folder that holds it.
     """
 
     groups: tuple[tuple[str, Analyses], ...]
     manifests: dict[str, str]
     folders: Mapping[Condition, str] = field(default_factory=dict)
+    trials: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Part]:
@@ -116,7 +122,9 @@ def read_study(root: Path, choices: Choices | None = None) -> Study:
     merged = main[0] if len(main) == 1 else merge(main)
     manifests = {f.name: sha256(f / MANIFEST) for f in folders}
     homes = {condition: safe(part.source.name) for part in main for condition in part.conditions}
-    return study_of([("", merged), *others], choices, manifests, homes)
+    tables = {folder.name: folder / TRIALS[0] for folder in folders}
+    trials = {name: read_table(file) for name, file in tables.items() if file.is_file()}
+    return replace(study_of([("", merged), *others], choices, manifests, homes), trials=trials)
 
 
 def study_of(

@@ -1,0 +1,88 @@
+"""How hyper-parameters were chosen: the macro ``\\Tuning`` and a table, from the trials that were published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pandas as pd
+
+from fedbench.analysis.analyses import in_order
+from fedbench.analysis.captions import MARKS, name_of
+from fedbench.analysis.cells import Cell, Column, Table, count, number, text
+from fedbench.analysis.paper.numbers import Numbers, words
+from fedbench.analysis.paper.setup import names, span
+from fedbench.analysis.paper.study import Study
+from fedbench.analysis.rows import listed
+
+NAME = "tuning"
+UNTUNED = "No trials are published with these results: hyper-parameters are those that the suites name."
+RULES = {
+    "last-validation-dice": "the mean validation Dice of the last round",
+    "best-validation-dice": "the mean validation Dice of the best round",
+}
+CAPTION = (
+    "Mean validation Dice of the first trial, which is the algorithm's default, and of the best one; cases of "
+    "training clients alone, none of which is tested with the same split. The choice is the same for all runs of the "
+    "results named."
+)
+
+
+def describe_tuning(numbers: Numbers, study: Study) -> None:
+    """Define the macro that says how hyper-parameters were chosen."""
+    if not study.trials:
+        numbers.put("tuning", text=UNTUNED)
+        return
+    sentences = [f"For {names([name])}, {_chosen(frame)}." for name, frame in study.trials.items()]
+    sentences.append(f"No test case took part (Table~\\ref{{tab:{NAME}}}).")
+    if others := sorted(study.manifests.keys() - study.trials.keys()):
+        sentences.append(f"Nothing was tuned anew for {names(others)}.")
+    numbers.put("tuning", text=" ".join(sentences))
+
+
+def _chosen(frame: pd.DataFrame) -> str:
+    """``the learning rate was chosen from 3 trials with fedavg, ...``."""
+    shared, own = frame[frame["stage"] == "shared"], frame[frame["stage"] == "own"]
+    asked, rules = int(frame["asked"].iloc[0]), sorted(set(frame["rule"]))
+    tuned = own[own["possible"] > 1]
+    parts = []
+    if len(shared):
+        keys = names(json.loads(shared["parameters"].iloc[0]))
+        parts.append(f"{keys} was chosen from {span([len(shared)], 'trial')} with {names(set(shared['algorithm']))}")
+    if len(tuned):
+        made = tuned.groupby("algorithm").size()
+        all_there_are = " (all there are, where these are fewer)" if made.min() < asked else ""
+        parts.append(
+            f"each algorithm's own hyper-parameters from {span(made, 'trial')}{all_there_are}, the default first"
+        )
+    return f"{words(parts)}, by {words([RULES.get(rule, rule) for rule in rules])}"
+
+
+def tuning_table(trials: Mapping[str, pd.DataFrame]) -> Table:
+    """Return one row per choice: what was chosen, the default's score and the best one's."""
+    rows: list[list[Cell]] = []
+    starts = []
+    for folder, frame in trials.items():
+        starts.append(len(rows))
+        shared, own = frame[frame["stage"] == "shared"], frame[frame["stage"] == "own"]
+        if len(shared):
+            rows.append([text(folder), text(f"shared, with {shared['algorithm'].iloc[0]}"), *_row(shared)])
+        for algorithm in in_order(own[own["possible"] > 1]["algorithm"].unique()):
+            rows.append([text(folder), name_of(algorithm), *_row(own[own["algorithm"] == algorithm])])
+    columns = [
+        Column("results", left=True), Column("algorithm", left=True, heads=True), Column("trials"),
+        Column("default"), Column("best"), Column("chosen", left=True),
+    ]  # fmt: skip
+    fixed = sorted({a for f in trials.values() for a in f[(f["stage"] == "own") & (f["possible"] == 1)]["algorithm"]})
+    notes = (f"Nothing to tune: {listed(fixed)}.",) if fixed else ()
+    return Table(NAME, "Trials of hyper-parameters", CAPTION, columns, rows, tuple(starts[1:]), MARKS, notes)
+
+
+def _row(trials: pd.DataFrame) -> list[Cell]:
+    ordered = trials.sort_values("trial")
+    best = ordered[ordered["chosen"]].iloc[0]
+    values = json.loads(best["parameters"])
+    written = ", ".join(f"{key} = {value}" for key, value in sorted(values.items()))
+    return [
+        count(len(ordered)), number(ordered["score"].iloc[0], 3), number(best["score"], 3), text(written),
+    ]  # fmt: skip

@@ -1,0 +1,114 @@
+"""How hyper-parameters were chosen, published beside the runs: the paper tells it from the trials themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fedbench.analysis import publish
+from fedbench.analysis.analyses import Analyses
+from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
+from fedbench.analysis.formats import latex
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.plain import plain
+from fedbench.analysis.paper.study import Study, read_study
+from fedbench.analysis.paper.tuning import describe_tuning, tuning_table
+from fedbench.errors import UserError
+from fedbench.suite import make_suite
+from fedbench.tuning.table import write_trials
+from fedbench.tuning.trials import Trial, Tuned
+from tests.analysis.evidence_rows import evidence, write_store
+
+TOY = Condition("toy")
+ALGORITHMS = ("fedavg", "fedprox")
+
+
+def trial(algorithm, number, point, dice, possible, stage="own", chosen=False) -> Trial:
+    return Trial(stage, algorithm, number, point, algorithm, possible, (f"run{number}",), {"toy": dice}, chosen)
+
+
+@pytest.fixture
+def trials(tmp_path) -> Path:
+    """The folder of a tuning: FedProx gained 0.125, one of its three trials diverged, FedAvg had nothing to tune."""
+    tuned = Tuned(
+        make_suite({"algorithms": list(ALGORITHMS), "datasets": ["phantom-heart"], "tuning": {"trials": 3}}),
+        "fedavg",
+        (
+            trial("fedavg", 0, {"training.lr": 0.001}, 0.5, 2, "shared"),
+            trial("fedavg", 1, {"training.lr": 0.003}, 0.625, 2, "shared", chosen=True),
+            trial("fedavg", 0, {}, 0.625, 1, chosen=True),
+            trial("fedprox", 0, {"mu": 0.01}, 0.25, 4),
+            trial("fedprox", 1, {"mu": 1.0}, None, 4),
+            trial("fedprox", 2, {"mu": 0.1}, 0.375, 4, chosen=True),
+        ),
+        {"training.lr": 0.003},
+        {"fedavg": "fedavg", "fedprox": "fedprox[mu=0.1]"},
+    )
+    folder = tmp_path / "tuning"
+    folder.mkdir()
+    write_trials(tuned, folder)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path) -> Path:
+    return write_store(tmp_path / "runs", evidence((TOY,), ALGORITHMS, patients=4))
+
+
+@pytest.fixture
+def study(runs, trials, tmp_path) -> Study:
+    publish.publish(Analyses(read_evidence(runs)), tmp_path / "published" / "ours", trials=trials)
+    publish.publish(Analyses(read_evidence(runs)), tmp_path / "published" / "without")
+    return read_study(tmp_path / "published")
+
+
+def told(study: Study) -> str:
+    numbers = Numbers()
+    describe_tuning(numbers, study)
+    return plain(numbers, numbers.text("tuning"))
+
+
+def test_trials_are_published_byte_for_byte_with_a_checksum(study, trials, tmp_path):
+    ours = tmp_path / "published" / "ours"
+    names = {"trials.parquet", "trials.csv", "trials.md"}
+    assert names <= set(read_manifest(ours)["sha256"])
+    assert all((ours / name).read_bytes() == (trials / name).read_bytes() for name in names)
+    pd.testing.assert_frame_equal(study.trials["ours"], pd.read_parquet(trials / "trials.parquet"))
+
+
+def test_the_paper_counts_trials_and_names_what_was_not_tuned(study):
+    text = told(study)
+    assert "training.lr was chosen from 2 trials with fedavg" in text
+    assert "own hyper-parameters from 3 trials, the default first" in text
+    assert "the mean validation Dice of the last round" in text
+    assert "Nothing was tuned anew for without." in text
+
+
+def test_fewer_values_than_trials_are_said_to_be_all_there_are(study):
+    frame = study.trials["ours"]
+    fewer = frame[(frame["algorithm"] != "fedprox") | (frame["trial"] != 1)]
+    assert "from 2 trials (all there are, where these are fewer)" in told(replace(study, trials={"ours": fewer}))
+
+
+def test_nothing_published_is_said(study):
+    assert told(replace(study, trials={})).startswith("No trials are published")
+
+
+def test_the_table_shows_the_defaults_score_and_the_best_one(study):
+    table = tuning_table(study.trials)
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert rows == [
+        ["ours", "shared, with fedavg", "2", "0.500", "0.625", "training.lr = 0.003"],
+        ["ours", "fedprox", "3", "0.250", "0.375", "mu = 0.1"],
+    ]
+    assert table.notes == ("Nothing to tune: fedavg.",)
+    assert "0.375" in latex(table, "table")
+
+
+def test_a_folder_without_trials_is_refused_and_nothing_is_published(runs, tmp_path):
+    with pytest.raises(UserError, match=r"no table of trials \(trials\.parquet, .*OUT/tuning/SUITE"):
+        publish.publish(Analyses(read_evidence(runs)), tmp_path / "published" / "ours", trials=tmp_path)
+    assert not (tmp_path / "published" / "ours").exists()
