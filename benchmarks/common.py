@@ -46,7 +46,8 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         """Summarise ``values``."""
-        return cls(statistics.median(values), min(values), max(values), len(values))
+        numbers = [float(value) for value in values]  # NumPy's compare to what JSON does not know
+        return cls(statistics.median(numbers), min(numbers), max(numbers), len(numbers))
 
 
 @dataclass(frozen=True)
