@@ -46,6 +46,7 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init(
+            address="local",  # whatever cluster else this machine or RAY_ADDRESS knows of
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=128 * 1024 * 1024,

@@ -21,7 +21,7 @@ from fedbench.errors import UserError
 from fedbench.evaluation import evaluate
 from fedbench.inference import pooled_features, truth
 from fedbench.prepared import PreparedCase, load
-from fedbench.provenance import now, provenance
+from fedbench.provenance import forget_peak_memory, now, provenance
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.training import Task, Training
@@ -151,6 +151,7 @@ def _record_failure(folder: Path, message: str) -> None:
 def _run(
     cell: Cell, inputs: Inputs, results: Store, folder: Path, options: Options, started: float
 ) -> Iterator[Progress | Saved]:
+    forget_peak_memory()
     prepared = load(Path(inputs.prepared))
     task = planning.make_task(replace(cell, prepared=inputs.prepared, algorithm=inputs.algorithm), prepared)
     compute = Compute.start(task.training, cell.identity["device"])
