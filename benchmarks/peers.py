@@ -141,6 +141,7 @@ def _time(
     def task(name: str, rounds: int) -> Callable[[], float]:
         def one() -> float:
             file = scratch / "weights.npz"
+            file.unlink(missing_ok=True)
             took = programs[name](rounds, file)
             with np.load(file, allow_pickle=False) as arrays:
                 weights[name, rounds] = {k: arrays[k] for k in arrays.files if k != "ends"}

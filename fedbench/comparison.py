@@ -125,9 +125,14 @@ def repeat(cell: Cell, recorded: Path) -> list[str]:
 def prepared_folder(content: str, cache: Path) -> Path | None:
     """Return the prepared store under ``cache`` whose content has this digest."""
     for folder in sorted(cache.iterdir()) if cache.is_dir() else []:
-        if is_store(folder) and (store.read_json(folder / FACTS) or {}).get("content") == content:
+        if has_content(folder, content):
             return folder
     return None
+
+
+def has_content(folder: Path, content: str) -> bool:
+    """Say whether ``folder`` is a prepared store whose content has this digest."""
+    return is_store(folder) and (store.read_json(folder / FACTS) or {}).get("content") == content
 
 
 # -- what differs --------------------------------------------------------------------------------------------------

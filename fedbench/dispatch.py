@@ -15,7 +15,7 @@ from fedbench.cluster import living_nodes
 from fedbench.delivery import Delivery, begin, receive
 from fedbench.errors import UserError
 from fedbench.packing import Packing
-from fedbench.runner import Options, Outcome
+from fedbench.runner import Options, Outcome, record_failure
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.watcher import Watcher
@@ -274,7 +274,11 @@ class Dispatcher:
             job.crashes += 1
             reason = f"worker lost: {type(error).__name__}"
         if job.crashes >= ATTEMPTS:
-            return Outcome(job.cell.id, "failed", error=f"{reason} {ATTEMPTS} times")
+            message = f"{reason} {ATTEMPTS} times"
+            folder = self.results.folder(job.cell.id)
+            folder.mkdir(parents=True, exist_ok=True)
+            record_failure(folder, message, f"{message}; no traceback: its process ended. The last error:\n{error}\n")
+            return Outcome(job.cell.id, "failed", error=message)
         self.watcher.lost(job.cell, reason)
         self.todo.appendleft(job)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def seconds_left(cells: Sequence[Cell], root: Path) -> tuple[float, str]:
 def _timed_step(cell: Cell) -> float:
     """Seconds per optimiser step of one round of ``cell``, the second of two (the first one warms up)."""
     task = make_task(cell)
+    task = replace(task, training=task.training.model_copy(update={"rounds": max(2, task.training.rounds)}))
     training = Training(task, Compute.start(task.training, cell.identity["device"]))
     rounds = training.rounds()
     next(rounds)
     started = time.perf_counter()
-    next(rounds, None)
+    next(rounds)
     return (time.perf_counter() - started) / training.steps_per_round

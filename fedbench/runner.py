@@ -126,7 +126,7 @@ def events(
             yield from _run(cell, inputs or Inputs(cell.prepared, cell.algorithm), results, folder, options, started)
         except Exception as error:
             message = _in_words(error)
-            _record_failure(folder, message)
+            record_failure(folder, message)
             out_of_memory = isinstance(error, torch.cuda.OutOfMemoryError)
             yield Outcome(cell.id, "failed", time.time() - started, message, out_of_memory)
             return
@@ -140,9 +140,14 @@ def _in_words(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
-def _record_failure(folder: Path, message: str) -> None:
+def record_failure(folder: Path, message: str, details: str = "") -> None:
+    """Keep why a run failed in its folder.
+
+    Args:
+        details: for ``traceback.txt``; else the exception that is being handled.
+    """
     try:
-        store.write_text(folder / store.TRACEBACK, traceback.format_exc())
+        store.write_text(folder / store.TRACEBACK, details or traceback.format_exc())
         store.write_json(folder / store.FAILURE, {"error": message, "at": now()})
     except OSError:
         pass  # the folder is gone or the disk is full: the outcome still says what happened

@@ -97,7 +97,11 @@ def _packing(ray: Any, cells: Sequence[Cell], resources: Resources, briefing: Br
         watcher.told(f"{runs} runs at a time on a GPU, by a measured step")
     room = sum(node.workers(resources.threads, gpu) for node in living_nodes(ray))
     if resources.address and room == 0:
-        raise UserError(f"no node of the cluster has {resources.threads} CPUs for a run; lower training.threads.")
+        gpus = f" and {gpu:g} GPUs" if gpu else ""
+        raise UserError(
+            f"no node of the cluster has {resources.threads} CPUs{gpus} for a run; lower training.threads"
+            + (" or --gpus-per-run." if gpu else ".")
+        )
     return Packing(max(1, room if resources.workers is None else resources.workers), gpu)
 
 
@@ -112,9 +116,13 @@ def _measured(ray: Any, cells: Sequence[Cell], threads: int, briefing: Briefing)
         raise UserError("--gpus-per-run auto: no GPU of the cluster became free; give a number.") from None
     except ray.exceptions.RayTaskError as error:
         raise UserError(f"--gpus-per-run auto: {error.cause}") from None
+    except ray.exceptions.RayError as error:
+        raise UserError(f"--gpus-per-run auto: the measuring worker was lost ({error}); give a number.") from None
     finally:
         ray.kill(actor)
-    (node,) = [node for node in living_nodes(ray) if node.id == greeting.node]
+    node = next((node for node in living_nodes(ray) if node.id == greeting.node), None)
+    if node is None:
+        raise UserError("--gpus-per-run auto: the node that was measured is gone; start again, or give a number.")
     return runs_per_gpu(footprints, node.cpus / node.gpus, threads)
 
 

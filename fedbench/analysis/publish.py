@@ -25,6 +25,7 @@ from fedbench.analysis.publish_pictures import write_features, write_pictures
 from fedbench.analysis.rows import listed
 from fedbench.errors import UserError
 from fedbench.files import sha256
+from fedbench.reading import read_table
 from fedbench.suite import safe
 
 UNUSED = ("volume_truth", "volume_prediction")  # columns of cases that nothing reads
@@ -53,7 +54,7 @@ def publish(
         raise UserError(f"cannot publish as '{target.name}': use letters, digits and dashes.")
     _check_target(target, replace)
     if trials is not None:
-        _check_trials(trials)
+        _check_trials(trials, evidence)
     code = one_version(evidence)
     names = [condition.name for condition in evidence.conditions]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -113,12 +114,27 @@ def _check_target(target: Path, replace: bool) -> None:
         raise UserError(f"{target} holds published results; say --replace to overwrite them, or choose another name.")
 
 
-def _check_trials(folder: Path) -> None:
+def _check_trials(folder: Path, evidence: Evidence) -> None:
+    """Refuse trials that did not choose what these runs were made with."""
     if missing := [name for name in TRIALS if not (folder / name).is_file()]:
         raise UserError(
             f"{folder} holds no table of trials ({listed(missing)} not there); give the folder that `fedbench tune` "
             "names at its end, OUT/tuning/SUITE."
         )
+    trials = read_table(folder / TRIALS[0])
+    tuned = {column.removeprefix("dice ") for column in trials.columns if column.startswith("dice ")}
+    if other := sorted(set(evidence.runs["dataset"]) - tuned):
+        raise UserError(f"{folder} holds trials on {listed(sorted(tuned))}, these are runs on {listed(other)}.")
+    chosen = trials[trials["chosen"]]
+    settings = set(chosen[chosen["stage"] == "own"]["setting"])
+    if other := [setting for setting in evidence.settings if setting not in settings]:
+        raise UserError(f"{folder} did not choose {listed(other)}: the runs are not those of the tuned suite.")
+    for point in chosen[chosen["stage"] == "shared"]["parameters"]:
+        for key, value in json.loads(point).items():
+            section, _, name = key.partition(".")
+            used = {json.dumps(json.loads(text)[section][name]) for text in evidence.runs["identity"].unique()}
+            if used != {json.dumps(value)}:
+                raise UserError(f"{folder} chose {key} = {value}, the runs have {listed(sorted(used))}.")
 
 
 def _install(part: Path, target: Path, files: Sequence[str], manifest: dict[str, Any]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from fedbench.commands.options import OUT, SuiteOptions, console, with_suite
+from fedbench.commands.options import OUT, SuiteOptions, console, with_options, with_suite
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,24 +83,7 @@ class AnalysisOptions:
 
 def with_analysis(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command(options: AnalysisOptions, ...)`` the options of :class:`AnalysisOptions` on the command line."""
-    own = list(inspect.signature(command).parameters.values())[1:]
-    hints, types = get_type_hints(AnalysisOptions, include_extras=True), get_type_hints(command, include_extras=True)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    names = [f.name for f in fields(AnalysisOptions)]
-    shared = [
-        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(AnalysisOptions)
-    ]
-    particular = [p.replace(kind=keyword, annotation=types[p.name]) for p in own]
-
-    @functools.wraps(command)
-    def wrapper(**values: Any) -> None:
-        options = AnalysisOptions(**{name: values.pop(name) for name in names})
-        command(options, **values)
-
-    wrapper.__signature__ = inspect.Signature([*shared, *particular])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in (*shared, *particular)}
-    del wrapper.__wrapped__  # or its signature would be found first
-    return wrapper
+    return with_options(AnalysisOptions, command)
 
 
 def _reads_from(command: Callable[..., None]) -> Callable[..., None]:

@@ -163,17 +163,21 @@ class SuiteOptions:
 
 def with_suite(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command(options: SuiteOptions, ...)`` the options of :class:`SuiteOptions` on the command line."""
+    return with_options(SuiteOptions, command)
+
+
+def with_options(group: type[Any], command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command(options: group, ...)`` the fields of the dataclass ``group`` as options on the command line."""
     own = list(inspect.signature(command).parameters.values())[1:]
-    hints, types = get_type_hints(SuiteOptions, include_extras=True), get_type_hints(command, include_extras=True)
+    hints, types = get_type_hints(group, include_extras=True), get_type_hints(command, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    shared = [
-        inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(SuiteOptions)
-    ]
+    names = [f.name for f in fields(group)]
+    shared = [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(group)]
     particular = [p.replace(kind=keyword, annotation=types[p.name]) for p in own]
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:
-        options = SuiteOptions(**{f.name: values.pop(f.name) for f in fields(SuiteOptions)})
+        options = group(**{name: values.pop(name) for name in names})
         command(options, **values)
 
     wrapper.__signature__ = inspect.Signature([*shared, *particular])  # type: ignore[attr-defined]

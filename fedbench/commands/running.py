@@ -78,6 +78,7 @@ def plan(options: SuiteOptions) -> None:
     from fedbench.estimate import seconds_left
     from fedbench.store import Store
 
+    check_resources(options, None, None)
     results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()

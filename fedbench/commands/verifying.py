@@ -25,10 +25,15 @@ def verify(
         list[str] | None,
         typer.Option("-d", "--dataset", metavar="NAME[=PATH]", help="Its data, where it is not prepared in FOLDER."),
     ] = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option("-a", "--algorithm", metavar="FILE.py:CLASS", help="The plugin, where a run's algorithm is one."),
+    ] = None,
 ) -> None:
     """Execute stored runs again and compare: scores, curves, weights, slices and features, bit by bit.
 
-    Exit status 0 if all are the same, 1 if not. Bits are promised on the CPU and with the same versions.
+    Exit status 0 if all are the same, 1 if not. Bits are promised on the CPU and with the same versions. No code runs
+    that only the stored run names: a plugin file must be given with -a.
 
     Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0 --from results/published/study
     -d sts=PATH`
@@ -41,7 +46,7 @@ def verify(
     with interruptible(), tempfile.TemporaryDirectory(prefix="fedbench-verify-") as scratch:
         for run in runs:
             record = _published(source, run, Path(scratch)) if published else _stored(source, run)
-            different += bool(_verify(record, source, Path(scratch), dataset or []))
+            different += bool(_verify(record, source, Path(scratch), dataset or [], algorithm))
     if different:
         raise typer.Exit(1)
 
@@ -119,8 +124,8 @@ def _one(found: list[str], run: str, where: Path) -> str:
     return found[0]
 
 
-def _verify(record: Record, source: Path, scratch: Path, datasets: list[str]) -> list[str]:
-    from fedbench.comparison import prepared_folder, repeat
+def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], plugin: str | None) -> list[str]:
+    from fedbench.comparison import has_content, prepared_folder, repeat
     from fedbench.config import DataConfig
     from fedbench.planning import prepared_folder_of
     from fedbench.progress import preparing
@@ -132,16 +137,21 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str]) ->
     prepared = prepared_folder(content, source / ".prepared")
     if prepared is None:
         with preparing(console) as watch:
-            for text in datasets:
-                prepared_folder_of(text, DataConfig(**identity["data"]), scratch, watch)
-        prepared = prepared_folder(content, scratch)
+            given = [prepared_folder_of(text, DataConfig(**identity["data"]), scratch, watch) for text in datasets]
+        prepared = next((store for store in given if has_content(store, content)), None)
     if prepared is None:
         raise UserError(
             f"{run['run_id']}: its data ({identity['dataset']}, content {content[:12]}) is not prepared in {source}; "
             f"give it: -d {identity['dataset']}=PATH."
         )
-    cell = Cell(identity, str(run.get("spec", run["label"])), str(prepared), str(run["label"]))
+    spec = _algorithm_of(run, plugin)
+    cell = Cell(identity, spec, str(prepared), str(run["label"]))
     if cell.id != run["run_id"]:
+        if "spec" not in run:
+            raise UserError(
+                f"{run['run_id']}: a parameter of this run was a path, and paths are not published; verify it from "
+                "the results folder."
+            )
         raise UserError(f"{run['run_id']}: what determined this run was edited; it cannot be verified.")
     found = repeat(cell, folder)
     for line in found:
@@ -149,3 +159,18 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str]) ->
     if not found:
         console.print(f"{cell.id}: the same bits", highlight=False, soft_wrap=True)
     return found
+
+
+def _algorithm_of(run: dict[str, Any], plugin: str | None) -> str:
+    """Return the algorithm of a stored run; a file only if the user names it too."""
+    from fedbench.registry import discover, parse_spec
+
+    spec = parse_spec(str(run.get("spec", run["label"])))
+    if spec.name in discover("algorithm"):
+        return spec.text
+    if plugin is None:
+        raise UserError(
+            f"{run['run_id']}: its algorithm is the plugin {spec.name}, and code that a stored run names is not run "
+            "unasked; if you trust the file, name it: -a FILE.py:CLASS."
+        )
+    return type(spec)(parse_spec(plugin).name, spec.params).text

@@ -50,7 +50,6 @@ class Watch:
 
     Attributes:
         notes: rule -> what broke it, in the order seen.
-        batches: digests of the batches in their order.
         steps: per batch, how often each optimiser stepped.
         model_steps: per batch, how many steps had parameters of the segmentation network.
         sent: bytes of the messages, by (round, client, "down" or "up").
@@ -58,7 +57,6 @@ class Watch:
 
     setup: Setup | None = None
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    batches: dict[At, list[str]] = field(default_factory=lambda: defaultdict(list))
     steps: dict[At, list[Counter[str]]] = field(default_factory=lambda: defaultdict(list))
     model_steps: dict[At, list[int]] = field(default_factory=lambda: defaultdict(list))
     sent: dict[tuple[int, str, str], int] = field(default_factory=dict)
@@ -206,7 +204,6 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
 
         def local_step(self, step: Step) -> None:
             digest = watch.batch(step)
-            watch.batches[step.client.round, step.client.name].append(digest)
             super().local_step(step)
             if batch_digest(step) != digest:
                 watch.note("in-place", "the batch's images or labels were edited in place")

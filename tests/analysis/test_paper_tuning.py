@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +57,13 @@ def trials(tmp_path) -> Path:
 
 @pytest.fixture
 def runs(tmp_path) -> Path:
-    return write_store(tmp_path / "runs", evidence((TOY,), ALGORITHMS, patients=4))
+    return made(tmp_path / "runs")
+
+
+def made(folder: Path, condition: Condition = TOY, algorithms: Sequence[str] = ALGORITHMS, lr: float = 0.003) -> Path:
+    found = evidence((condition,), algorithms, patients=4)
+    identities = [json.dumps(json.loads(text) | {"training": {"lr": lr}}) for text in found.runs["identity"]]
+    return write_store(folder, replace(found, runs=found.runs.assign(identity=identities)))
 
 
 @pytest.fixture
@@ -106,6 +114,21 @@ def test_the_table_shows_the_defaults_score_and_the_best_one(study):
     ]
     assert table.notes == ("Nothing to tune: fedavg.",)
     assert "0.375" in latex(table, "table")
+
+
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        ({"condition": Condition("other")}, r"holds trials on toy, these are runs on other"),
+        ({"algorithms": ("fedavg", "moon")}, r"did not choose moon"),
+        ({"lr": 0.01}, r"chose training\.lr = 0\.003, the runs have 0\.01"),
+    ],
+)
+def test_trials_that_did_not_choose_what_was_run_are_refused(tmp_path, trials, of, reason):
+    runs = made(tmp_path / "others", **of)
+    with pytest.raises(UserError, match=reason):
+        publish.publish(Analyses(read_evidence(runs)), tmp_path / "published" / "ours", trials=trials)
+    assert not (tmp_path / "published" / "ours").exists()
 
 
 def test_a_folder_without_trials_is_refused_and_nothing_is_published(runs, tmp_path):

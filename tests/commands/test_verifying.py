@@ -68,6 +68,44 @@ def test_data_that_is_gone_can_be_given(fedbench, ran, tmp_path):
     assert fedbench("verify", "toy.fedavg", "-d", f"{TOY}={tmp_path / 'toy'}")[0] == 0
 
 
+def test_a_prepared_store_is_data_too(fedbench, ran, tmp_path):
+    (prepared,) = [path for path in (RUNS / ".prepared").iterdir() if path.is_dir()]
+    prepared.rename(tmp_path / "elsewhere")
+    assert fedbench("verify", "toy.fedavg", "-d", f"{TOY}={tmp_path / 'elsewhere'}")[0] == 0
+
+
+def test_a_plugin_runs_only_if_the_user_names_it(fedbench, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    data = write_toy(tmp_path / "toy", full(24))
+    assert fedbench("run", "-a", f"{plugin}:Mine[pace=2.0]", "-d", f"{TOY}={data}", *TINY)[0] == 0
+    (tmp_path / "was run").unlink()
+    refused(fedbench("verify", "toy.mine"), "not run unasked", str(plugin), "-a FILE.py:CLASS")
+    assert not (tmp_path / "was run").exists()
+    assert fedbench("verify", "toy.mine", "-a", f"{plugin}:Mine")[0] == 0
+    plugin.write_text(PLUGIN + "# edited\n")
+    refused(fedbench("verify", "toy.mine", "-a", f"{plugin}:Mine"), "source of", "changed")
+
+
+PLUGIN = """
+from pathlib import Path
+
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.parameters import hyperparameter
+
+Path(__file__).with_name("was run").touch()
+
+
+class Mine(FedAvg):
+    \"\"\"FedAvg by another name.\"\"\"
+
+    name = "mine"
+
+    class Params(FedAvg.Params):
+        pace: float = hyperparameter(1.0)
+"""
+
+
 def test_diff_names_what_differs(fedbench, ran):
     status, out, _ = fedbench("diff", "toy.fedavg", "toy.fedprox")
     flat = " ".join(out.split())

@@ -113,6 +113,10 @@ def test_a_worker_that_always_dies_fails_its_run_alone(usual, tmp_path):
     assert "worker lost" in err
     assert "3 times" in err
     assert "Traceback" not in out + err
+    (said,) = re.findall(r"traceback: (\S+)", err)
+    assert "its process ended" in (tmp_path / said).read_text()
+    (failure,) = (tmp_path / "runs").glob("*/failure.json")
+    assert "3 times" in failure.read_text()
     found = bits(tmp_path / "runs")
     assert len(found) == 1
     assert found.items() <= usual.items()

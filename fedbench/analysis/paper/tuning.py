@@ -47,13 +47,15 @@ def _chosen(frame: pd.DataFrame) -> str:
     tuned = own[own["possible"] > 1]
     parts = []
     if len(shared):
-        keys = names(json.loads(shared["parameters"].iloc[0]))
-        parts.append(f"{keys} was chosen from {span([len(shared)], 'trial')} with {names(set(shared['algorithm']))}")
+        point = json.loads(shared["parameters"].iloc[0])
+        keys, verb = names(point), "was" if len(point) == 1 else "were"
+        parts.append(f"{keys} {verb} chosen from {span([len(shared)], 'trial')} with {names(set(shared['algorithm']))}")
     if len(tuned):
         made = tuned.groupby("algorithm").size()
         all_there_are = " (all there are, where these are fewer)" if made.min() < asked else ""
         parts.append(
-            f"each algorithm's own hyper-parameters from {span(made, 'trial')}{all_there_are}, the default first"
+            f"each algorithm's own hyper-parameters {'' if parts else 'were chosen '}from "
+            f"{span(made, 'trial')}{all_there_are}, the default first"
         )
     return f"{words(parts)}, by {words([RULES.get(rule, rule) for rule in rules])}"
 
