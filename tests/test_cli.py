@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -236,13 +237,15 @@ class TestRefusedData:
 
 def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tiny):
     plugin = plugins.write(tmp_path, "raising", plugins.RAISING)
-    status, out, err = fedbench("run", "--suite", tiny, "-a", plugin, "-a", "fedavg", "--workers", "0")
+    runs = "results of " + "a study " * 12 + "of mine"  # wider than a terminal, and with blanks to break it at
+    status, out, err = fedbench("run", "--suite", tiny, "-a", plugin, "-a", "fedavg", "--workers", "0", "--out", runs)
     assert status == 1
     assert "the plugin broke" in err
-    assert "traceback.txt" in err
+    (said,) = re.findall("traceback: (.*)", err)
+    assert "the plugin broke" in Path(said).read_text()
     assert "fedavg" in out
-    assert list(load_results("results/runs").runs["algorithm"]) == ["fedavg"]
-    assert "the plugin broke" in fedbench("show", "phantom-heart.raising")[1]
+    assert list(load_results(runs).runs["algorithm"]) == ["fedavg"]
+    assert "the plugin broke" in fedbench("show", "phantom-heart.raising", "--out", runs)[1]
 
 
 @pytest.mark.parametrize(("workers", "kill"), [("2", signal.SIGINT), ("1", signal.SIGTERM), ("0", signal.SIGTERM)])

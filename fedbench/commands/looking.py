@@ -105,9 +105,9 @@ def _show_run(run_id: str, out: Out) -> None:
     if content := read_json(folder / RUN):
         console.print_json(data=content)
     elif failure := read_json(folder / FAILURE):
-        console.print(failure["error"], markup=False, highlight=False)
+        console.print(failure["error"], highlight=False, soft_wrap=True)
         if (folder / TRACEBACK).exists():
-            console.print((folder / TRACEBACK).read_text(), markup=False, highlight=False)
+            console.print((folder / TRACEBACK).read_text(), highlight=False, soft_wrap=True)
     elif progress := results.progress(matches[0]):
         console.print_json(data=progress)
 

@@ -150,6 +150,6 @@ def _say_next(kind: str, words: dict[str, str]) -> None:
             f"python -m pytest {words['test_file']}",
             f"python -m fedbench run -a local -a fedavg -d {plugin}=example",
         ]
-    console.print(f"wrote {words['file']} and {words['test_file']}; both work as they are. Next:", highlight=False)
+    console.print(f"wrote {words['file']} and {words['test_file']}; both work as they are. Next:", soft_wrap=True)
     for step in steps:
         console.print(Text(f"  {step}"), soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +24,7 @@ from fedbench.commands.options import (
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:
+    from fedbench.runner import Outcome
     from fedbench.store import Store
     from fedbench.suite import Cell, Suite
 
@@ -51,7 +52,8 @@ def run(
     with interruptible():
         chosen, cells = options.plan()
     todo = [cell for cell in cells if results.status(cell.id) != "done"]
-    console.print(f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do; results in {options.out}")
+    counts = f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do"
+    console.print(f"{counts}; results in {options.out}", soft_wrap=True)
     failed = []
     if todo:
         resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address)
@@ -60,9 +62,7 @@ def run(
             outcomes = scheduler.run_cells(todo, options.out, resources, how, view)
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     _report(cells, chosen, results)
-    for outcome in failed:
-        errors.print(f"failed: {outcome.run_id}: {outcome.error}", style="red", highlight=False, markup=False)
-        errors.print(f"  traceback: {results.folder(outcome.run_id)}/traceback.txt", highlight=False, markup=False)
+    say_failures(results, failed)
     if failed:
         raise typer.Exit(1)
 
@@ -102,6 +102,13 @@ def plan(options: SuiteOptions) -> None:
 def state_of(results: Store, run_id: str) -> str:
     """Return a run's state in the user's words."""
     return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
+
+
+def say_failures(results: Store, failed: Iterable[Outcome]) -> None:
+    """Print why each run failed and where its traceback lies; one line each, however narrow: paths are copied."""
+    for outcome in failed:
+        errors.print(f"failed: {outcome.run_id}: {outcome.error}", style="red", highlight=False, soft_wrap=True)
+        errors.print(f"  traceback: {results.folder(outcome.run_id)}/traceback.txt", highlight=False, soft_wrap=True)
 
 
 def check_resources(options: SuiteOptions, workers: int | None, address: str | None) -> None:

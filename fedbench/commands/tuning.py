@@ -20,7 +20,7 @@ from fedbench.commands.options import (
     console,
     errors,
 )  # fmt: skip
-from fedbench.commands.running import check_resources, interruptible
+from fedbench.commands.running import check_resources, interruptible, say_failures
 
 if TYPE_CHECKING:
     from fedbench.runner import Outcome
@@ -128,12 +128,11 @@ class _Trainer:
             self._stop(failed)
 
     def _stop(self, failed: list[Outcome]) -> None:
-        for outcome in failed:
-            errors.print(f"failed: {outcome.run_id}: {outcome.error}", style="red", highlight=False, markup=False)
-            errors.print(
-                f"  traceback: {self.results.folder(outcome.run_id)}/traceback.txt", highlight=False, markup=False
-            )
-        errors.print("nothing was chosen: only a run that diverged is judged. The same command tries these again.")
+        say_failures(self.results, failed)
+        errors.print(
+            "nothing was chosen: only a run that diverged is judged. The same command tries these again.",
+            soft_wrap=True,
+        )
         raise typer.Exit(1)
 
 

@@ -36,7 +36,7 @@ README = "README.md"
 BEGIN, END = "<!-- results at a glance: begin -->", "<!-- results at a glance: end -->"
 NOTHING = "Nothing published yet.\n"
 ALONE = "local"  # what federation is compared with
-ROWS = 8  # of a table; the paper has all
+ROWS = 12  # of a table; the paper has all
 AGAIN = "run `fedbench paper`"
 ABOUT = (
     "Means over patients; 95% bootstrap intervals over patients. *Better* and *worse* need both corrected tests, over "

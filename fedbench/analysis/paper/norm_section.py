@@ -183,12 +183,16 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
     low, high = _ends(numbers, "norm step", norms)
     text = (
         f"In {of} trained with several kinds of normalisation on the same partitions, the norm alone moved the "
-        f"cross-modality Dice of {reference} by {low if low == high else f'{low} to {high}'}"
+        f"cross-modality Dice of {reference} by {_span(numbers, low, high)}"
     )
     if algorithms:
         low, high = _ends(numbers, "algorithm step", algorithms)
-        text += f"; another federated algorithm in its place, with the norm held, by {low} to {high}"
+        text += f"; another federated algorithm in its place, with the norm held, by {_span(numbers, low, high)}"
     return f"{text}. {_studied(numbers, made, reference)}".strip()
+
+
+def _span(numbers: Numbers, low: str, high: str) -> str:
+    return low if numbers.spelled(low) == numbers.spelled(high) else f"{low} to {high}"
 
 
 def _studied(numbers: Numbers, made: Sequence[Compared], reference: str) -> str:
