@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse
+from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse, candidates
 from fedbench.analysis.rows import METRICS, Endpoint, labels, listed
 from fedbench.analysis.scores import Missing
 from fedbench.errors import UserError
@@ -60,10 +61,17 @@ class Analyses:
         self._results: dict[Condition, store.Results] = {}
         self._made: dict[tuple[Condition, Endpoint], Analysis] = {}
 
-    @property
+    @cached_property
     def conditions(self) -> list[Condition]:
-        """Every condition that has runs, by name."""
-        return self.evidence.conditions
+        """Every condition that can be analysed, by name.
+
+        Not with statistics taken anew where the reference has none (clients that train alone keep theirs).
+        """
+        return [c for c in self.evidence.conditions if not c.reestimated or self._has_reference(c)]
+
+    def _has_reference(self, condition: Condition) -> bool:
+        labels = self.algorithms(condition)
+        return len(labels) > 1 and bool(candidates(self.choices.reference, labels))
 
     def results(self, condition: Condition) -> store.Results:
         """Return the frames of a condition; ``cases`` are those of the chosen selection, with a column ``label``.
@@ -141,16 +149,6 @@ def is_reference_point(label: str) -> bool:
 def is_reconstruction(label: str) -> bool:
     """Say whether it is our reconstruction of a published method; captions and legends must say so."""
     return base_name(label).startswith(FOCUS)
-
-
-def is_reestimated(label: str) -> bool:
-    """Say whether its BatchNorm statistics were taken anew from the scored modality's training images."""
-    return label.endswith((" (reestimated)", ", reestimated)"))
-
-
-def reestimated(label: str) -> str:
-    """``fedavg`` -> ``fedavg (reestimated)``, ``fedbn (averaged)`` -> ``fedbn (averaged, reestimated)``."""
-    return f"{label[:-1]}, reestimated)" if label.endswith(")") else f"{label} (reestimated)"
 
 
 def in_order(algorithms: Iterable[str]) -> list[str]:

@@ -53,6 +53,7 @@ def facts_of(analyses: Analyses, condition: Condition, made: Sequence[Analysis])
     return {
         "dataset": condition.dataset,
         "left out": condition.unseen,
+        "statistics": "re-estimated" if condition.reestimated else "as trained",
         "selection": analyses.choices.selection,
         "missing scores": analyses.choices.missing,
         "patients": _range(len(a.matrix.values) for a in made),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -28,25 +28,47 @@ from fedbench.views import FOLDER, CaseView, load_views, read_key
 MANIFEST = "manifest.json"
 TABLES = ("runs", "cases", "rounds", "features")
 TRIALS = ("trials.parquet", "trials.csv", "trials.md")  # how hyper-parameters were chosen, where that is published
+REESTIMATED = "reestimated"  # how a deployment ends whose BatchNorm statistics were taken anew
 FORMAT = "fedbench published results 1"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What one table is about: a dataset, and the modality left out of training (``""`` for none)."""
+    """What one table is about; scores of different conditions are never compared.
+
+    Attributes:
+        unseen: the modality left out of training, ``""`` for none.
+        reestimated: whether the trained models are scored with BatchNorm statistics taken anew from the scored
+            modality's training images, and not as they were trained.
+    """
 
     dataset: str
     unseen: str = ""
+    reestimated: bool = False
 
     @property
     def title(self) -> str:
-        """``sts``, or ``sts without PET``."""
-        return self.dataset + (f" without {self.unseen}" if self.unseen else "")
+        """``sts``, ``sts without PET``, ``sts, statistics re-estimated``."""
+        return self._without + (", statistics re-estimated" if self.reestimated else "")
 
     @property
     def name(self) -> str:
         """As in a file name."""
-        return safe(self.title)
+        return safe(self._without + (" reestimated" if self.reestimated else ""))
+
+    @property
+    def trained(self) -> Condition:
+        """The condition whose trainings these are."""
+        return replace(self, reestimated=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out of training, and models are scored as trained."""
+        return not self.unseen and not self.reestimated
+
+    @property
+    def _without(self) -> str:
+        return self.dataset + (f" without {self.unseen}" if self.unseen else "")
 
 
 @dataclass(frozen=True)
@@ -70,9 +92,16 @@ class Evidence:
     _features: Callable[[str], Mapping[str, np.ndarray]] = field(repr=False)
 
     @cached_property
-    def conditions(self) -> list[Condition]:
-        """Every condition that has runs, by name."""
+    def trained(self) -> list[Condition]:
+        """Every condition that has runs, by name; models as they were trained."""
         return [Condition(*pair) for pair in sorted(set(zip(self.runs["dataset"], self.runs["unseen"], strict=True)))]
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """Every condition that has scores, by name; one with statistics taken anew follows the one as trained."""
+        anew = self.cases[_anew(self.cases)]
+        found = {*self.trained, *(Condition(*pair, True) for pair in zip(anew["dataset"], anew["unseen"], strict=True))}
+        return sorted(found, key=lambda c: (c.dataset, c.unseen, c.reestimated))
 
     @cached_property
     def declared(self) -> dict[str, Any]:
@@ -89,11 +118,20 @@ class Evidence:
         return sorted(self.runs["setting"].unique(), key=lambda s: (ends.get(s, 2), s))
 
     def of(self, condition: Condition) -> store.Results:
-        """Return the frames of one condition."""
+        """Return the frames of one condition; the deployments of what has statistics taken anew are called as trained.
+
+        Runs none of whose models were scored with statistics taken anew are not part of that condition.
+        """
         frames = (self.runs, self.cases, self.rounds)
-        return store.Results(
-            *(f[(f["dataset"] == condition.dataset) & (f["unseen"] == condition.unseen)] for f in frames)
+        runs, cases, rounds = (
+            f[(f["dataset"] == condition.dataset) & (f["unseen"] == condition.unseen)] for f in frames
         )
+        cases = cases[_anew(cases) == condition.reestimated]
+        if condition.reestimated:
+            kinds = cases["deployment"].astype(str).replace(REESTIMATED, "global").str.removesuffix(f", {REESTIMATED}")
+            cases = cases.assign(deployment=kinds)
+            runs, rounds = (f[f["run_id"].isin(set(cases["run_id"]))] for f in (runs, rounds))
+        return store.Results(runs, cases, rounds)
 
     def shown_run(self, condition: Condition, setting: str) -> str | None:
         """Return the run whose pictures figures show: the first seed and fold of all settings together."""
@@ -106,7 +144,7 @@ class Evidence:
 
     def views(self, condition: Condition) -> Mapping[str, CaseView]:
         """Return image and truth of the test cases of the first seed (published: of some), by case."""
-        return self._views(condition)
+        return self._views(condition.trained)
 
     def predictions(self, run_id: str) -> Mapping[str, np.ndarray]:
         """Return predicted slices uint8 ``(S, X, Y)`` by :func:`fedbench.views.array_key`; empty if not kept."""
@@ -125,6 +163,11 @@ class Evidence:
                 if of_client == owner and of_case == case:
                     return kind, kept[key]
         return None
+
+
+def _anew(cases: pd.DataFrame) -> pd.Series:
+    """Say of each row whether its model had BatchNorm statistics taken anew."""
+    return cases["deployment"].astype(str).str.endswith(REESTIMATED)
 
 
 def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:

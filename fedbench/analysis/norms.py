@@ -2,8 +2,7 @@
 
 Results with one kind of norm are one group (a published folder). Groups are put side by side only if dataset, prepared
 data and the partitions of every seed and fold are the same; each keeps its own analysis, so a verdict here is the
-verdict there. A group whose BatchNorm was also scored with statistics taken anew gives two columns: the second is
-analysed by the same protocol, with the reference's re-estimated form for reference.
+verdict there. A group whose BatchNorm was also scored with statistics taken anew gives two columns, of two conditions.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.analyses import Analyses, Choices, in_order, is_reestimated, reestimated
+from fedbench.analysis.analyses import Analyses, in_order
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.intervals import bootstrap_means, bootstrap_patients_and_seeds
 from fedbench.analysis.protocol import Analysis
@@ -203,6 +202,17 @@ def _values(identities: list[dict[str, Any]], sections: Sequence[str]) -> dict[s
     return found
 
 
+def _parameters(group: Group, condition: Condition) -> dict[str, set[str]]:
+    """Return the parameters of each setting's runs, but for the one that names the norm layers."""
+    runs = group.analyses.results(condition).runs[["setting", "identity"]].drop_duplicates()
+    found: dict[str, set[str]] = {}
+    for setting, text in runs.itertuples(index=False):
+        parameters = json.loads(text).get("algorithm_params", {})
+        kept = {name: value for name, value in parameters.items() if name != NORMS}
+        found.setdefault(_without_norms(str(setting)), set()).add(json.dumps(kept, sort_keys=True))
+    return found
+
+
 # -- columns ---------------------------------------------------------------------------------------------------------
 
 
@@ -222,15 +232,19 @@ def _put_together(cluster: Sequence[Group], condition: Condition) -> SideBySide:
 
 
 def _kinds(group: Group, condition: Condition) -> pd.DataFrame:
-    """Return label, setting and deployment of a group's models, as if their norms and statistics were like others'."""
-    cases = group.analyses.results(condition).cases
-    kinds = cases[["label", "setting", "deployment"]].astype(str).drop_duplicates()
+    """Return label, setting and deployment of a group's models, as if their norms were like others'.
+
+    Those with statistics taken anew too, with a column ``anew`` that tells them.
+    """
+    parts = []
+    for each in (condition, replace(condition, reestimated=True)):
+        if each in group.analyses.conditions:
+            kinds = group.analyses.results(each).cases[["label", "setting", "deployment"]].astype(str)
+            parts.append(kinds.drop_duplicates().assign(anew=each.reestimated))
+    kinds = pd.concat(parts, ignore_index=True)
     own = set(kinds["setting"])
     plain = kinds["setting"].map(_without_norms)
-    return kinds.assign(
-        setting=np.where(plain.isin(own), kinds["setting"], plain),
-        deployment=kinds["deployment"].replace("reestimated", "global").str.removesuffix(", reestimated"),
-    )
+    return kinds.assign(setting=np.where(plain.isin(own), kinds["setting"], plain))
 
 
 def _without_norms(setting: str) -> str:
@@ -243,16 +257,12 @@ def _without_norms(setting: str) -> str:
 
 def _columns(group: Group, norm: str, condition: Condition, kinds: pd.DataFrame) -> list[Column]:
     """Return a group's column, and one of what was re-estimated."""
-    analyses = group.analyses
-    analysis = analyses.get(condition, ENDPOINT)
-    there = kinds[kinds["label"].isin(analysis.matrix.algorithms)]
-    anew = there["label"].map(is_reestimated).astype(bool)
-    named = [dict(zip(part["name"], part["label"], strict=True)) for part in (there[~anew], there[anew])]
-    columns = [Column(norm, False, group.name, analysis, named[0])]
-    if (reference := reestimated(analysis.reference)) in named[1].values():
-        choices = Choices(reference, analyses.choices.selection, analyses.choices.missing)
-        again = Analyses(analyses.evidence, choices).get(condition, ENDPOINT)
-        columns.append(Column(norm, True, group.name, again, named[1]))
+    columns = []
+    for anew in kinds["anew"].unique():
+        analysis = group.analyses.get(replace(condition, reestimated=bool(anew)), ENDPOINT)
+        there = kinds[(kinds["anew"] == anew) & kinds["label"].isin(analysis.matrix.algorithms)]
+        named = dict(zip(there["name"], there["label"], strict=True))
+        columns.append(Column(norm, bool(anew), group.name, analysis, named))
     return columns
 
 
@@ -261,6 +271,10 @@ def _confounded(first: Group, other: Group, condition: Condition) -> str:
     sections = ("model", "training", "harness", "device")
     unlike = _unlike(_identities(first, condition), _identities(other, condition), sections)
     unlike = [name.replace("harness", "the version of the code") for name in unlike if name != "model.norm"]
+    ours, theirs = _parameters(first, condition), _parameters(other, condition)
+    unlike += [
+        f"the parameters of {name}" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]
+    ]
     if not unlike:
         return ""
     return f"Not the norm alone: {other.name} and {first.name} differ in {', '.join(unlike)} too."

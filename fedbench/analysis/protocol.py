@@ -128,14 +128,19 @@ def find(name: str, algorithms: list[str]) -> str:
     Raises:
         UserError: there is none, or there are several.
     """
-    if name in algorithms:
-        return name
-    found = [label for label in algorithms if label.startswith((f"{name}[", f"{name} ("))]
+    found = candidates(name, algorithms)
     if len(found) == 1:
         return found[0]
     if found:
         raise UserError(f"reference '{name}' may be any of {', '.join(found)}; name one as it is written here.")
     raise UserError(f"no scores of the reference algorithm '{name}'{nearest(name, algorithms)}")
+
+
+def candidates(name: str, algorithms: list[str]) -> list[str]:
+    """Return the labels that ``name`` may mean: itself, else all with parameters or a deployment behind it."""
+    if name in algorithms:
+        return [name]
+    return [label for label in algorithms if label.startswith((f"{name}[", f"{name} ("))]
 
 
 def declared_pairs(algorithms: list[str], reference: str, focus: str = FOCUS) -> list[tuple[str, str]]:

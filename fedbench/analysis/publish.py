@@ -56,13 +56,13 @@ def publish(
     if trials is not None:
         _check_trials(trials, evidence)
     code = one_version(evidence)
-    names = [condition.name for condition in evidence.conditions]
+    names = [condition.name for condition in evidence.trained]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two datasets of these results would share the files '{listed(twice)}'; publish them apart.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         part = Path(temporary)
-        chosen = {c.title: write_pictures(analyses, c, part) for c in evidence.conditions}
+        chosen = {c.title: write_pictures(analyses, c, part) for c in evidence.trained}
         frames = {
             "runs": _without_paths(evidence.runs),
             "cases": evidence.cases.drop(columns=[c for c in UNUSED if c in evidence.cases]),

@@ -30,7 +30,7 @@ def write_features(evidence: Evidence, file: Path) -> None:
     """Write some features of the shown runs as parquet: run_id, key, slice, values."""
     rows = [
         row
-        for condition in evidence.conditions
+        for condition in evidence.trained
         for run_id in shown_runs(evidence, condition)
         for row in _features(run_id, evidence)
     ]

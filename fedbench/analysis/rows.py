@@ -53,13 +53,14 @@ class Endpoint:
 
 
 def labels(cases: pd.DataFrame) -> pd.Series:
-    """Return the identity of each row's algorithm: its setting, and its deployment where the setting has several.
+    """Return the identity of each row's algorithm: its setting, and its deployment unless that goes without saying.
 
-    The global model is the setting itself, whatever else was derived from it.
+    The global model is the setting itself, whatever else was derived from it; so are personal models that stand alone.
     """
     kinds = cases.groupby(["setting", "deployment"], observed=True).size().index.to_frame(index=False).astype(str)
-    several = (kinds["setting"].map(kinds["setting"].value_counts()) > 1) & (kinds["deployment"] != "global")
-    kinds["label"] = kinds["setting"].where(~several, kinds["setting"] + " (" + kinds["deployment"] + ")")
+    alone = (kinds["setting"].map(kinds["setting"].value_counts()) == 1) & (kinds["deployment"] == "personal")
+    plain = alone | (kinds["deployment"] == "global")
+    kinds["label"] = kinds["setting"].where(plain, kinds["setting"] + " (" + kinds["deployment"] + ")")
     named = cases[["setting", "deployment"]].astype(str).merge(kinds, how="left", on=["setting", "deployment"])
     return named["label"].set_axis(cases.index)
 

@@ -39,7 +39,8 @@ def all_tables(analyses: Analyses) -> list[Table]:
             found.append(tables_tests.comparisons(analyses, condition, endpoint))
             found.append(tables_tests.ranks(analyses, condition, endpoint))
             found.append(tables_tests.variance(analyses, condition, endpoint))
-        found.append(tables_runs.cost(analyses, condition))
+        if not condition.reestimated:  # scored again, trained once
+            found.append(tables_runs.cost(analyses, condition))
         found.append(tables_runs.empties(analyses, condition))
     return [*found, tables_runs.runs(analyses)]
 

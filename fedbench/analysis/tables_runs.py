@@ -99,7 +99,7 @@ def runs(analyses: Analyses) -> Table:
         Column("condition", left=True, heads=True), Column("algorithms"), Column("seeds"), Column("folds"),
         Column("runs"), Column("expected"), Column("missing", left=True),
     ]  # fmt: skip
-    rows = [_runs(evidence, condition) for condition in evidence.conditions]
+    rows = [_runs(evidence, condition) for condition in evidence.trained]
     left = unfinished(evidence)
     notes = [f"Not finished: {name} ({state})." for name, state in left[:SHOWN]]
     if len(left) > SHOWN:

@@ -64,8 +64,8 @@ def pooled_result(analyses: Analyses) -> Table | None:
     for relation in RELATIONS:
         left_out = relation == "unseen"
         here = [
-            c for c in analyses.conditions if bool(c.unseen) == left_out and relation in analyses.relations(c)
-        ]  # fmt: skip
+            c for c in analyses.evidence.trained if bool(c.unseen) == left_out and relation in analyses.relations(c)
+        ]
         if len({c.dataset for c in here}) < 2:
             continue
         datasets = max(datasets, len({c.dataset for c in here}))

@@ -83,7 +83,7 @@ def test_an_algorithm_that_follows_the_norm_is_one_row(found):
     assert found.names == ["local", "fedavg", "fedbn", "fedda-joint", "fedprox"]
     assert (batch.labels["fedbn"], instance.labels["fedbn"]) == ("fedbn", "fedbn[norms=all]")
     assert "fedbn" not in anew.labels  # its models are the clients' own: there is nothing to take anew
-    assert anew.labels["fedavg"] == "fedavg (reestimated)"
+    assert anew.labels["fedavg"] == "fedavg"
 
 
 def test_both_forms_in_one_group_stay_two_rows():
@@ -109,8 +109,8 @@ def test_numbers_are_those_of_each_groups_own_analysis(groups, found):
 def test_what_was_re_estimated_is_compared_with_the_re_estimated_reference(found):
     batch, anew = found.columns[:2]
     plainly = judge(batch.analysis, "fedda-joint", "fedavg")
-    again = judge(anew.analysis, "fedda-joint (reestimated)", "fedavg (reestimated)")
-    assert anew.analysis.reference == "fedavg (reestimated)" and again.row["declared"]
+    again = judge(anew.analysis, "fedda-joint", "fedavg")
+    assert anew.analysis is not batch.analysis and anew.analysis.reference == "fedavg" and again.row["declared"]
     assert again.row["mean"] == pytest.approx(plainly.row["mean"], abs=0.005)  # 0.1 of both, not of one
     row = next(row for row in effects_table(found, "toy", "toy", "").rows if row[0].text == "fedda-joint")
     assert row[2].values[0] == again.row["mean"]
@@ -206,3 +206,32 @@ def test_modalities_left_out_are_told_elsewhere():
     without = Condition("toy", "MR")
     parts = [("", trained(norm, condition=without)) for norm in ("batch", "instance")]
     assert compare_norms(study_of(parts)) == ([], [])
+
+
+# -- statistics taken anew -------------------------------------------------------------------------------------------
+
+
+def test_scores_with_statistics_taken_anew_are_a_condition_of_their_own():
+    found = trained("batch", anew=0.1)
+    anew = replace(TOY, reestimated=True)
+    assert found.conditions == [TOY, anew] and found.trained == [TOY]
+    assert (anew.title, anew.name, anew.whole) == ("toy, statistics re-estimated", "toy-reestimated", False)
+    plain, again = found.of(TOY), found.of(anew)
+    assert set(plain.cases["deployment"]) == {"global", "personal"} and set(again.cases["deployment"]) == {"global"}
+    assert len(plain.cases) + len(again.cases) == len(found.cases)
+    assert set(again.runs["setting"]) == {"fedavg", "fedprox", "fedda-joint"} == set(again.rounds["setting"])
+    analyses = Analyses(found)
+    assert analyses.algorithms(anew) == ["fedavg", "fedda-joint", "fedprox"]
+    gain = analyses.get(anew).means["mean"] - analyses.get(TOY).means["mean"].loc[["fedavg", "fedda-joint", "fedprox"]]
+    assert gain.to_list() == pytest.approx([0.1] * 3, abs=2e-3)
+
+
+def test_the_family_of_comparisons_does_not_grow_with_statistics_taken_anew():
+    with_them, without = (Analyses(trained("batch", anew=anew)).get(TOY).pairwise for anew in (0.1, None))
+    pd.testing.assert_frame_equal(with_them, without)
+
+
+def test_without_the_reference_there_is_nothing_to_compare_anew():
+    found = trained("batch", anew=0.1)
+    assert Analyses(found, Choices(reference="local")).conditions == [TOY]
+    assert group("one", found, reference="local").analyses.conditions == [TOY]

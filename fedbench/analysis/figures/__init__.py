@@ -30,20 +30,26 @@ from fedbench.files import write_text
 
 
 class Figure(NamedTuple):
-    """One kind of figure: what it is called, and how it is drawn for a condition (or :class:`Skipped` is raised)."""
+    """One kind of figure.
+
+    Attributes:
+        draw: draws it for a condition, or raises :class:`Skipped`.
+        of_scores: whether it is about scores alone, and so different where trained models are scored again.
+    """
 
     title: str
     draw: Callable[[Scene], Sketch]
+    of_scores: bool = False
 
 
 FIGURES: dict[str, Figure] = {
     "gallery": Figure("What the modalities look like", gallery.draw),
     "curves": Figure("Validation during training", curves.draw),
-    "distributions": Figure("Scores of patients", distributions.draw),
-    "transfer": Figure("From one modality to another", transfer.draw),
-    "forest": Figure("Differences to the reference", forest.draw),
-    "ranks": Figure("Mean ranks", ranks.draw_differences),
-    "stability": Figure("How firm the ranking is", ranks.draw_stability),
+    "distributions": Figure("Scores of patients", distributions.draw, of_scores=True),
+    "transfer": Figure("From one modality to another", transfer.draw, of_scores=True),
+    "forest": Figure("Differences to the reference", forest.draw, of_scores=True),
+    "ranks": Figure("Mean ranks", ranks.draw_differences, of_scores=True),
+    "stability": Figure("How firm the ranking is", ranks.draw_stability, of_scores=True),
     "qualitative": Figure("What the algorithms drew", qualitative.draw),
     "alignment": Figure("Features by modality", alignment.draw),
     "cost": Figure("What a Dice costs", cost.draw),
@@ -88,7 +94,7 @@ def draw_all(
     """
     known = known_labels(analyses)
     drawn = []
-    for condition in evidence.conditions:
+    for condition in analyses.conditions:
         scene = Scene(analyses, condition, known)
         for name in names or FIGURES:
             drawn.append(draw_one(scene, name, target))
@@ -99,6 +105,8 @@ def draw_all(
 def draw_one(scene: Scene, name: str, target: Path) -> Drawn:
     """Draw one figure of one condition and save it in ``target``."""
     figure = FIGURES[name]
+    if scene.condition.reestimated and not figure.of_scores:
+        return Drawn(name, figure.title, scene.condition, reason=f"It is that of {scene.condition.trained.title}.")
     try:
         with style.apply_style():
             sketch = figure.draw(scene)

@@ -11,7 +11,7 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.paper.verdicts import Comparison, Verdict, alike, focus, judge, rivals, tally
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 from fedbench.analysis.ranking import consensus
 from fedbench.analysis.rows import counted
 
@@ -52,15 +52,12 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
 
 
 def studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
-    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm.
-
-    What has statistics taken anew is compared only with what has them too.
-    """
+    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm."""
     comparisons = []
     for part in parts:
         analysis = part.get(relation)
         labels = analysis.matrix.algorithms
-        comparisons += [judge(analysis, a, b) for a in focus(labels) for b in rivals(labels) if alike(a, b)]
+        comparisons += [judge(analysis, a, b) for a in focus(labels) for b in rivals(labels)]
     return comparisons
 
 
@@ -143,8 +140,7 @@ def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
     winners: dict[str, list[str]] = {}
     for part in parts:
         analysis = part.get("in")
-        rest = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
-        others = [a for a in rest if alike(a, analysis.reference)]
+        others = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
         better = [a for a in others if judge(analysis, a, analysis.reference).verdict is Verdict.BETTER]
         if better:
             winners[part.title] = better
@@ -182,8 +178,7 @@ def _luck(numbers: Numbers, parts: list[Part]) -> str:
     shares = []
     for part in parts:
         split = part.primary.variance
-        own = [label for label in focus(split["algorithm"].unique()) if alike(label, part.primary.reference)]
-        rows = split[(split["of"] == "difference") & split["algorithm"].isin(own)]
+        rows = split[(split["of"] == "difference") & split["algorithm"].isin(focus(split["algorithm"].unique()))]
         shares += [share for share in rows["seed_share"] if np.isfinite(share)]
     if not shares:
         return "With one seed, or without FedDA, the share of luck in a difference cannot be told."
@@ -196,7 +191,7 @@ def _luck(numbers: Numbers, parts: list[Part]) -> str:
 
 def _consensus(study: Study) -> str:
     main = study.groups[0][1]
-    whole = [c for c in main.conditions if not c.unseen and main.primary(c) == main.declared]
+    whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
     if len(whole) < 2:
         return ""
     return escape(consensus([main.get(c).matrix for c in whole]).text)

@@ -15,7 +15,6 @@ from fedbench.analysis.analyses import (
     RELATIONS,
     in_order,
     is_reconstruction,
-    is_reestimated,
     is_reference_point,
 )
 from fedbench.analysis.formats import escape_markdown
@@ -131,8 +130,7 @@ def _condition(part: Part) -> list[str]:
         sentences.append(answers.in_words(numbers, "cross", answers.studied([part], "cross"), answers.CROSS))
         if ALONE in analysis.matrix.algorithms:
             sentences.append(reference_point(Teller(numbers, part), analysis, ALONE))
-    labels = [label for label in part.labels if not is_reestimated(label)]
-    shown = _chosen(part, labels)
+    shown = _chosen(part, part.labels)
     more = len(part.labels) - len(shown)
     left = f" {counted(more, 'more row')} in the paper." if more else ""
     return [

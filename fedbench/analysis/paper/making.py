@@ -91,7 +91,7 @@ def draw(study: Study, folder: Path, watch: Callable[[str], None] = lambda _: No
     """Draw the figures as PDF; return them by the key of their part."""
     known = known_in(study)
     drawn: dict[str, list[Drawn]] = {}
-    for part in study.parts:
+    for part in [*study.parts, *study.rescored]:
         scene = Scene(part.analyses, part.condition, known)
         for name in wanted(part, list(FIGURES)):
             watch(f"figure {name} of {part.title}")

@@ -52,7 +52,7 @@ def compare_norms(study: Study) -> tuple[list[Compared], list[str]]:
     """Return what of a study can be put side by side, and why the rest cannot; sentences, not escaped."""
     made: list[Compared] = []
     reasons: list[str] = []
-    for condition in sorted({c for _, a in study.groups for c in a.conditions if not c.unseen}, key=lambda c: c.name):
+    for condition in sorted({c for _, a in study.groups for c in a.conditions if c.whole}, key=lambda c: c.name):
         groups = [
             Group(name or study.folders.get(condition, HOMELESS), analyses)
             for name, analyses in study.groups

@@ -25,7 +25,7 @@ from fedbench.analysis.rows import Endpoint
 
 BODY = ("forest",)  # figures of the text; the others are in the supplement
 SHOWCASE = "qualitative"  # in the text once, of the first dataset that is not generated
-LEFT_OUT = ("forest",)  # figures of a condition with a modality left out of training
+FEW = ("forest",)  # figures of a condition with a modality left out of training, or with statistics taken anew
 GAP = 2  # characters between columns
 WIDEST = 170  # characters of a table that can be read across a page
 BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
@@ -44,7 +44,7 @@ class Sections:
 
 def wanted(part: Part, known: Sequence[str]) -> list[str]:
     """Return which of the ``known`` figures are drawn of a condition."""
-    return [name for name in known if not part.condition.unseen or name in LEFT_OUT]
+    return [name for name in known if part.condition.whole or name in FEW]
 
 
 def write_sections(
@@ -71,6 +71,9 @@ def write_sections(
         sections.body += "\n\\subsection{Modalities left out of training}\n"
     for part in held_out:
         _held_out(sections, Teller(numbers, part), figures[part.key])
+    for part in study.rescored:
+        sections.supplement += _heading("subsection", part, "sup")
+        _details(sections, part, figures[part.key], (tables_scores.main_result,))
     for name, analyses in study.groups:
         pooled = tables_scores.pooled_result(analyses)
         if pooled is not None:
@@ -111,7 +114,9 @@ def _details(
     for relation in (r for r in part.relations if not condition.unseen or r == "unseen"):
         made.append(tables_tests.comparisons(analyses, condition, Endpoint(relation, "dice", condition.unseen)))
     made += [make(analyses, condition) for make in more]
-    made += [tables_runs.cost(analyses, condition), tables_runs.empties(analyses, condition)]
+    if not condition.reestimated:  # scored again, trained once
+        made.append(tables_runs.cost(analyses, condition))
+    made.append(tables_runs.empties(analyses, condition))
     for table in made:
         if characters(table) <= WIDEST:
             sections.supplement += _table(sections, table, "table", part.study)

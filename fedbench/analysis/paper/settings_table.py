@@ -18,14 +18,16 @@ CAPTION = (
 
 
 def settings_table(parts: Iterable[Part]) -> Table:
-    """Return one row per configuration; its name is ``settings``."""
-    found: dict[str, tuple[dict[str, Any], set[int]]] = {}
+    """Return one row per algorithm; its name is ``settings``."""
+    found: dict[str, dict[str, set[str]]] = {}
+    sizes: dict[str, set[int]] = {}
     for part in parts:
         runs = part.analyses.results(part.condition).runs
         for setting, identity, size in runs[["setting", "identity", "parameters"]].itertuples(index=False):
-            parameters = json.loads(identity).get("algorithm_params", {})
-            found.setdefault(str(setting), (parameters, set()))[1].add(int(size))
-    rows = [_row(setting, *found[setting]) for setting in in_order(found)]
+            parameters = _written(json.loads(identity).get("algorithm_params", {}))
+            found.setdefault(str(setting), {}).setdefault(parameters, set()).add(part.condition.dataset)
+            sizes.setdefault(str(setting), set()).add(int(size))
+    rows = [_row(setting, found[setting], sizes[setting]) for setting in in_order(found)]
     columns = [
         Column("algorithm", left=True, heads=True), Column("hyper-parameters", left=True),
         Column("network parameters", fields=("", "most")),
@@ -33,8 +35,13 @@ def settings_table(parts: Iterable[Part]) -> Table:
     return Table("settings", "Configurations", CAPTION, columns, rows, rule_of(in_order(found)), MARKS)
 
 
-def _row(setting: str, parameters: dict[str, Any], sizes: set[int]) -> list[Cell]:
-    written = ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items()))
+def _written(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in sorted(parameters.items())) or "none"
+
+
+def _row(setting: str, parameters: dict[str, set[str]], sizes: set[int]) -> list[Cell]:
+    """Return the row of an algorithm; where it was run in several ways, with the datasets of each."""
+    ways = [f"{words} ({', '.join(sorted(of))})" if len(parameters) > 1 else words for words, of in parameters.items()]
     least, most = count(min(sizes)), count(max(sizes))
     size = least.text if least == most else f"{least.text} to {most.text}"
-    return [name_of(setting), text(written or "none"), Cell(size, (*least.values, *most.values))]
+    return [name_of(setting), text("; ".join(ways)), Cell(size, (*least.values, *most.values))]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.paper.short_names import short_names, with_short_names
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
@@ -87,9 +88,18 @@ class Study:
 
     @property
     def parts(self) -> list[Part]:
-        """Every condition, those with nothing left out first."""
+        """Every condition, models as they were trained; those with nothing left out first."""
+        return [part for part in self._every if not part.condition.reestimated]
+
+    @property
+    def rescored(self) -> list[Part]:
+        """The conditions with BatchNorm statistics taken anew, in the same order."""
+        return [part for part in self._every if part.condition.reestimated]
+
+    @property
+    def _every(self) -> list[Part]:
         every = [
-            Part(analyses, c, name, name or self.folders.get(c, ""))
+            Part(analyses, c, name, name or self.folders.get(c.trained, ""))
             for name, analyses in self.groups
             for c in analyses.conditions
         ]
@@ -114,14 +124,14 @@ def read_study(root: Path, choices: Choices | None = None) -> Study:
     others: list[tuple[str, Evidence]] = []
     for folder in folders:
         evidence = read_evidence(folder)
-        taken = {condition for part in main for condition in part.conditions}
-        if taken.isdisjoint(evidence.conditions):
+        taken = {condition for part in main for condition in part.trained}
+        if taken.isdisjoint(evidence.trained):
             main.append(evidence)
         else:
             others.append((safe(folder.name), evidence))
     merged = main[0] if len(main) == 1 else merge(main)
     manifests = {f.name: sha256(f / MANIFEST) for f in folders}
-    homes = {condition: safe(part.source.name) for part in main for condition in part.conditions}
+    homes = {condition: safe(part.source.name) for part in main for condition in part.trained}
     tables = {folder.name: folder / TRIALS[0] for folder in folders}
     trials = {name: read_table(file) for name, file in tables.items() if file.is_file()}
     return replace(study_of([("", merged), *others], choices, manifests, homes), trials=trials)
@@ -133,9 +143,15 @@ def study_of(
     manifests: dict[str, str] | None = None,
     folders: Mapping[Condition, str] | None = None,
 ) -> Study:
-    """Return the study of evidence that is at hand, by name."""
-    groups = tuple((name, Analyses(evidence, choices)) for name, evidence in sources)
-    return Study(groups, manifests or {}, folders or {})
+    """Return the study of evidence that is at hand, by name; settings have short names."""
+    groups = []
+    for name, evidence in sources:
+        names = short_names(evidence.runs["setting"].astype(str))
+        chosen = choices
+        if choices is not None and choices.reference is not None:
+            chosen = replace(choices, reference=names.get(choices.reference, choices.reference))
+        groups.append((name, Analyses(with_short_names(evidence, names), chosen)))
+    return Study(tuple(groups), manifests or {}, folders or {})
 
 
 def folders_of(root: Path) -> list[Path]:

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from fedbench.analysis.analyses import REFERENCE_POINTS, RELATIONS, is_reconstruction, is_reference_point, reestimated
+from fedbench.analysis.analyses import REFERENCE_POINTS, RELATIONS, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, p_value, percent, signed, words
 from fedbench.analysis.paper.study import Part
-from fedbench.analysis.paper.verdicts import Comparison, Verdict, alike, focus, judge, rivals
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.ranking import METHODS
 from fedbench.analysis.rows import METRICS
 
 FULL = METHODS[0]
 TOLD = ("in", "cross", "unseen")  # relations that the text is about
+NAMED = 2  # of those not distinguishable, that are named one by one
 POINTS = {"local": "Clients that train alone", "centralised": "One model on the pooled data"}
 
 
@@ -64,7 +65,7 @@ class Teller:
         return f"mean difference {mean}; {patients} over patients, {p}; {runs} over patients and seeds, {runs_p}"
 
     def standing(self, analysis: Analysis, whose: str, found: Mapping[str, Verdict], form: str) -> str:
-        """Say for which of ``found`` which verdict was given: one macro.
+        """Say for which of ``found`` which verdict was given: one macro. Many that are not distinguishable are counted.
 
         Args:
             whose: names the macro.
@@ -72,7 +73,12 @@ class Teller:
         """
         endpoint = analysis.matrix.endpoint
         groups = {verdict: [label for label, given in found.items() if given is verdict] for verdict in Verdict}
-        told = [form.format(verdict.value, self.names(labels)) for verdict, labels in groups.items() if labels]
+        told = []
+        for verdict, labels in groups.items():
+            if len(labels) > NAMED and verdict is Verdict.SAME:
+                told.append(form.format(verdict.value, f"the {len(labels)} others"))
+            elif labels:
+                told.append(form.format(verdict.value, self.names(labels)))
         return self.put(endpoint.relation, endpoint.metric, whose, "stands", text=words(told))
 
     def _pair(self, analysis: Analysis, comparison: Comparison) -> tuple[str, ...]:
@@ -160,9 +166,8 @@ def _studied(teller: Teller, analysis: Analysis) -> list[str]:
 
 
 def _one(teller: Teller, analysis: Analysis, label: str) -> str:
-    """An algorithm under study: against the reference, then against everybody else; anew against anew."""
-    own = analysis.reference
-    reference = next((r for r in (own, reestimated(own)) if r in analysis.matrix.algorithms and alike(r, label)), own)
+    """An algorithm under study: against the reference, then against everybody else."""
+    reference = analysis.reference
     comparison = judge(analysis, label, reference)
     text = (
         f"{teller.name(label)} reached {teller.score(analysis, label)} and was {teller.verdict(analysis, comparison)} "
@@ -170,7 +175,7 @@ def _one(teller: Teller, analysis: Analysis, label: str) -> str:
     )
     found = {}
     for other in analysis.order:
-        if other not in (label, reference) and not is_reference_point(other) and alike(other, label):
+        if other not in (label, reference) and not is_reference_point(other):
             against = judge(analysis, label, other)
             teller.verdict(analysis, against)
             found[other] = against.verdict

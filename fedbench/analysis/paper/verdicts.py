@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.analyses import is_reconstruction, is_reestimated, is_reference_point
+from fedbench.analysis.analyses import is_reconstruction, is_reference_point
 from fedbench.analysis.protocol import ALPHA, Analysis
 
 
@@ -76,11 +76,6 @@ def focus(labels: Iterable[str]) -> list[str]:
 def rivals(labels: Iterable[str]) -> list[str]:
     """Return the other aggregation algorithms: neither under study nor a reference point."""
     return [label for label in labels if not is_reconstruction(label) and not is_reference_point(label)]
-
-
-def alike(algorithm: str, other: str) -> bool:
-    """Say whether both have statistics taken anew, or neither: else a difference need not be that of algorithms."""
-    return is_reestimated(algorithm) == is_reestimated(other)
 
 
 @dataclass(frozen=True)

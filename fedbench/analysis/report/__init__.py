@@ -107,7 +107,10 @@ def write_report(evidence: Evidence, analyses: Analyses, target: Path, figures: 
     }
     without = len(page.render(conditions=parts, **content).encode())
     budget = max(0, min(CASES, LARGEST - without)) // len(parts)
-    parts = [replace(part, cases=browse(analyses, part.condition, colours, budget)) for part in parts]
+    parts = [
+        part if part.condition.reestimated else replace(part, cases=browse(analyses, part.condition, colours, budget))
+        for part in parts
+    ]
     write_text(target, page.render(conditions=parts, **content))
     return target
 
@@ -115,7 +118,7 @@ def write_report(evidence: Evidence, analyses: Analyses, target: Path, figures: 
 def _sheets(analyses: Analyses, condition: Condition) -> tuple[Sheet, ...]:
     made = (
         tables_scores.main_result, tables_scores.by_modality, tables_scores.by_class, tables_tests.overview,
-        tables_runs.cost, tables_runs.empties,
+        *(() if condition.reestimated else (tables_runs.cost,)), tables_runs.empties,
     )  # fmt: skip
     return (*(Sheet(make(analyses, condition)) for make in made), sheets.patients(analyses, condition))
 

@@ -20,7 +20,7 @@ def tables(evidence: Evidence) -> list[Table]:
 def finished(evidence: Evidence) -> Table:
     """Return one row per condition and setting: its finished runs, and the seeds and folds that only others have."""
     rows = []
-    for condition in evidence.conditions:
+    for condition in evidence.trained:
         runs = evidence.of(condition).runs
         every = sorted(set(zip(runs["seed"], runs["fold"], strict=True)))
         for setting in evidence.settings:

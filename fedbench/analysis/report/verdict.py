@@ -96,7 +96,7 @@ def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> V
 
 def across(analyses: Analyses) -> Consensus | None:
     """Return the ranking across datasets with nothing left out; None for a single dataset."""
-    whole = [c for c in analyses.conditions if not c.unseen and analyses.primary(c) == analyses.declared]
+    whole = [c for c in analyses.conditions if c.whole and analyses.primary(c) == analyses.declared]
     return consensus([analyses.get(c).matrix for c in whole]) if len(whole) > 1 else None
 
 

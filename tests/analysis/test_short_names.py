@@ -1,0 +1,93 @@
+"""Names in the paper: short, never the same for two algorithms, and with them everything is found again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedbench.analysis.analyses import Choices
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.paper.norm_section import compare_norms
+from fedbench.analysis.paper.settings_table import settings_table
+from fedbench.analysis.paper.short_names import short_names
+from fedbench.analysis.paper.study import study_of
+from fedbench.registry import Spec
+from tests.analysis.evidence_rows import evidence
+from tests.analysis.test_norms import TOY, trained
+
+values = st.one_of(st.floats(0, 1).map(lambda v: round(v, 3)), st.sampled_from(["weights", "features", "all"]))
+specs = st.builds(
+    lambda name, params: Spec(name, tuple(sorted(params.items()))).text,
+    st.sampled_from(["fedprox", "moon", "fedda-joint"]),
+    st.dictionaries(st.sampled_from(["mu", "lam", "exchange", "tau"]), values, max_size=3),
+)
+
+
+def test_only_what_tells_algorithms_apart_is_kept():
+    names = short_names([
+        "fedavg", "fedprox[mu=0.001]", "fedbn[norms=all]", "fedda-joint", "fedda-joint[exchange=features,lam=0.05]",
+        "moon[mu=0.1,tau=0.5]", "moon[mu=1,tau=0.5]",
+    ])  # fmt: skip
+    assert list(names.values()) == [
+        "fedavg", "fedbn", "fedda-joint", "fedda-joint[exchange=features]", "fedprox", "moon[mu=0.1]", "moon[mu=1]",
+    ]  # fmt: skip
+
+
+@given(st.lists(specs, min_size=1, max_size=8, unique=True))
+def test_no_two_names_are_the_same_and_none_is_longer_than_it_was(settings):
+    names = short_names(settings)
+    assert names.keys() == set(settings)
+    assert len(set(names.values())) == len(settings)
+    assert all(len(short) <= len(setting) for setting, short in names.items())
+    assert short_names(reversed(settings)) == names
+    assert set(short_names(names.values()).values()) == set(names.values())
+
+
+def test_a_study_has_short_names_and_finds_the_reference_by_either():
+    found = evidence((TOY,), ("local", "fedprox[mu=0.1]", "moon[mu=1,tau=0.5]"), patients=6)
+    for reference in ("fedprox[mu=0.1]", "fedprox"):
+        (part,) = study_of([("", found)], Choices(reference=reference)).parts
+        assert part.labels == ["local", "fedprox", "moon"]
+        assert part.primary.reference == "fedprox"
+    declared = found.runs.assign(declared=json.dumps({"reference": "moon[mu=1,tau=0.5]"}))
+    (part,) = study_of([("", with_runs(found, declared))]).parts
+    assert part.primary.reference == "moon"
+
+
+def test_the_table_of_configurations_says_what_a_name_stands_for_on_each_dataset():
+    of = {
+        mu: evidence((Condition(dataset),), ("local", "fedavg", f"fedprox[mu={mu}]"), patients=6)
+        for dataset, mu in (("one", 0.1), ("two", 0.01))
+    }
+    table = settings_table(study_of([(str(mu), configured(found, mu)) for mu, found in of.items()]).parts)
+    rows = {row[0].text: row[1].text for row in table.rows}
+    assert rows == {"local": "none", "fedavg": "none", "fedprox": "mu = 0.1 (one); mu = 0.01 (two)"}
+
+
+def test_parameters_that_differ_between_norms_are_said():
+    def tuned(norm: str, mu: float) -> Evidence:
+        return configured(trained(norm, algorithms=("local", "fedavg", f"fedprox[mu={mu}]")), mu)
+
+    (alike,), _ = compare_norms(study_of([("", tuned("batch", 0.1)), ("b", tuned("group", 0.1))]))
+    (unlike,), _ = compare_norms(study_of([("", tuned("batch", 0.1)), ("b", tuned("group", 0.01))]))
+    assert alike.found.notes == ()
+    (note,) = unlike.found.notes
+    assert "the parameters of fedprox" in note and "Not the norm alone" in note
+
+
+def configured(found: Evidence, mu: float) -> Evidence:
+    """The evidence with FedProx's parameter where runs keep it."""
+    identities = [
+        json.dumps(json.loads(text) | {"algorithm_params": {"mu": mu} if "fedprox" in setting else {}})
+        for text, setting in zip(found.runs["identity"], found.runs["setting"], strict=True)
+    ]
+    return with_runs(found, found.runs.assign(identity=identities))
+
+
+def with_runs(found: Evidence, runs: pd.DataFrame) -> Evidence:
+    """The evidence with other runs."""
+    return replace(found, runs=runs)
