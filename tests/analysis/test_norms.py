@@ -41,7 +41,8 @@ def trained(
         cases = pd.concat([cases, extra.assign(dice=(extra["dice"] + anew).clip(0, 1))], ignore_index=True)
     model = {"model": {"name": "basicunet", "norm": norm}} | identity
     runs = found.runs.assign(identity=[json.dumps(json.loads(text) | model) for text in found.runs["identity"]])
-    return replace(found, runs=runs, cases=cases)
+    frames = (frame.assign(run_id=frame["run_id"] + norm) for frame in (runs, cases, found.rounds))
+    return replace(found, **dict(zip(("runs", "cases", "rounds"), frames, strict=True)))
 
 
 def group(name: str, found: Evidence, **choices) -> Group:

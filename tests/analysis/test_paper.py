@@ -18,8 +18,19 @@ from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, read_evidence
 from fedbench.analysis.figures import FIGURES, alignment
 from fedbench.analysis.figures.scene import Scene
-from fedbench.analysis.paper import building, checking, making, numbers, reliability, sections, training, verdicts
+from fedbench.analysis.paper import (
+    answers,
+    building,
+    checking,
+    making,
+    numbers,
+    reliability,
+    sections,
+    training,
+    verdicts,
+)
 from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.setup import describe_setup
 from fedbench.analysis.paper.study import read_study, study_of
 from fedbench.analysis.protocol import ALPHA, analyse
 from fedbench.analysis.rows import Endpoint
@@ -246,6 +257,21 @@ def test_statistics_taken_anew_are_no_gain_of_an_algorithm(monkeypatch):
     assert spelled("AnswerShort", macros).startswith("we found no evidence")
     assert "not distinguishable in every one" in spelled("AnswerCross", macros)
     assert "reestimated" not in spelled("AnswerIn", macros)
+
+
+def test_the_same_runs_in_two_studies_count_once():
+    parts = [evidence((TOY,), (*FEW, extra), patients=12) for extra in ("moon", "fedda-joint[lam=0.1]")]
+    whole = evidence((TOY,), (*FEW, "moon", "fedda-joint[lam=0.1]"), patients=12)
+    study = study_of([("", parts[0]), ("ablation", parts[1])])
+    found = answers.studied(study.parts, "cross")
+    once = answers.studied(study_of([("", parts[0])]).parts, "cross")
+    assert len(found) == len(once) + len([a for a in FEW if a not in ("local", "fedda-joint")])
+    assert len(answers.studied(study_of([("", whole), ("again", whole)]).parts, "cross")) == len(
+        answers.studied(study_of([("", whole)]).parts, "cross")
+    )
+    macros = Numbers()
+    describe_setup(macros, study)
+    assert macros.spelled(r"\NumberOfRuns{}") == str(len(whole.runs))
 
 
 def test_too_few_patients_and_seeds_are_said_to_decide_nothing():

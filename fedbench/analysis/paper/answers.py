@@ -9,7 +9,7 @@ import numpy as np
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
-from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.paper.study import Models, Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 from fedbench.analysis.ranking import consensus
@@ -52,13 +52,17 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
 
 
 def studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
-    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm."""
-    comparisons = []
+    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm.
+
+    The same models compared in two studies (an ablation holds the default again) count once, in the first.
+    """
+    comparisons: dict[tuple[Models, Models], Comparison] = {}
     for part in parts:
         analysis = part.get(relation)
         labels = analysis.matrix.algorithms
-        comparisons += [judge(analysis, a, b) for a in focus(labels) for b in rivals(labels)]
-    return comparisons
+        for one, other in ((a, b) for a in focus(labels) for b in rivals(labels)):
+            comparisons.setdefault((part.models(one), part.models(other)), judge(analysis, one, other))
+    return list(comparisons.values())
 
 
 def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], where: str) -> str:
@@ -199,16 +203,18 @@ def _consensus(study: Study) -> str:
 
 def _alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
     """Say where the variants' features are nearer to each other than the reference's, and how discriminators fared."""
-    pairs = [
-        (training.distances[label], training.distances[part.primary.reference])
+    pairs = {
+        (part.models(label), part.models(part.primary.reference)): (
+            training.distances[label], training.distances[part.primary.reference]
+        )
         for part, training in measured
         for label in focus(training.distances)
         if part.primary.reference in training.distances and label != part.primary.reference
-    ]
+    }  # fmt: skip
     accuracies = [value for _, training in measured for value in training.accuracy.values()]
     sentences = []
     if pairs:
-        nearer = numbers.put("nearer", text=str(sum(own < other for own, other in pairs)))
+        nearer = numbers.put("nearer", text=str(sum(own < other for own, other in pairs.values())))
         total = numbers.put("nearer", "of", text=str(len(pairs)))
         sentences.append(
             f"The proxy $\\mathcal{{A}}$-distance between modalities was smaller with a variant of FedDA than with the "

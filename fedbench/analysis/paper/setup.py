@@ -64,7 +64,7 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "datasets": counted(len(datasets), "data set"),
         "dataset names": names(datasets),
         "conditions": counted(len(parts), "condition"),
-        "number of runs": str(len(runs)),
+        "number of runs": str(runs["run_id"].nunique()),
         "number of algorithms": str(runs["setting"].nunique()),
         "number of labels": str(len(labels)),
         "seeds": span((_runs(part)["seed"].nunique() for part in parts), "seed"),

@@ -22,6 +22,8 @@ from fedbench.files import sha256
 from fedbench.reading import read_table
 from fedbench.suite import safe
 
+Models = tuple[frozenset[str], frozenset[str]]  # runs, kinds of deployed model
+
 HOW = "`fedbench publish` turns finished runs into published tables; see results/README.md."
 
 
@@ -58,6 +60,12 @@ class Part:
     def labels(self) -> list[str]:
         """The algorithms, in the order of tables."""
         return self.analyses.algorithms(self.condition)
+
+    def models(self, label: str) -> Models:
+        """Return which models an algorithm's scores are of: the same in two studies if they share its runs."""
+        cases = self.analyses.results(self.condition).cases
+        own = cases[cases["label"] == label]
+        return frozenset(own["run_id"].astype(str)), frozenset(own["deployment"].astype(str))
 
     def get(self, relation: str, metric: str = "dice") -> Analysis:
         """Return the analysis of an endpoint."""
