@@ -1,8 +1,8 @@
 """What tables, figures, report and paper are made from: finished runs of a results folder, or published tables.
 
 A published folder (``fedbench publish``) holds ``manifest.json`` (checksums), ``runs.parquet``, ``cases.parquet``,
-``rounds.parquet``, ``features.parquet``, the trials' table if hyper-parameters were tuned, and per condition
-``views.<name>.npz`` and ``predictions.<name>.npz`` for the cases that figures show.
+``rounds.parquet``, ``distances.parquet``, ``features.parquet``, the trials' table if hyper-parameters were tuned, and
+per condition ``views.<name>.npz`` and ``predictions.<name>.npz`` for the cases that figures show.
 Both sources give the same :class:`Evidence`.
 """
 
@@ -27,6 +27,7 @@ from fedbench.views import FOLDER, CaseView, load_views, read_key
 
 MANIFEST = "manifest.json"
 TABLES = ("runs", "cases", "rounds", "features")
+DISTANCES = "distances.parquet"  # of features, of every run
 TRIALS = ("trials.parquet", "trials.csv", "trials.md")  # how hyper-parameters were chosen, where that is published
 REESTIMATED = "reestimated"  # how a deployment ends whose BatchNorm statistics were taken anew
 FORMAT = "fedbench published results 1"
@@ -81,6 +82,8 @@ class Evidence:
         cases: one row per client's model, case and class (:func:`fedbench.evaluation.evaluate`), with the run's keys.
         rounds: one row per round, client and metric, with the run's keys.
         source: where it was read from.
+        distances: how far apart modalities are to each run's models
+            (:func:`fedbench.analysis.figures.separation.every_distance`); None where that was not published.
     """
 
     runs: pd.DataFrame
@@ -90,6 +93,7 @@ class Evidence:
     _views: Callable[[Condition], Mapping[str, CaseView]] = field(repr=False)
     _predictions: Callable[[str], Mapping[str, np.ndarray]] = field(repr=False)
     _features: Callable[[str], Mapping[str, np.ndarray]] = field(repr=False)
+    distances: pd.DataFrame | None = None
 
     @cached_property
     def trained(self) -> list[Condition]:
@@ -258,8 +262,9 @@ def _published(folder: Path) -> Evidence:
         return load_views(file) if file.is_file() else {}
 
     return Evidence(
-        frames["runs"], frames["cases"], frames["rounds"], folder, cache(views), cache(predictions), cache(features)
-    )
+        frames["runs"], frames["cases"], frames["rounds"], folder, cache(views), cache(predictions), cache(features),
+        read_table(folder / DISTANCES) if (folder / DISTANCES).is_file() else None,
+    )  # fmt: skip
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -301,9 +306,11 @@ def merge(parts: Sequence[Evidence]) -> Evidence:
     runs, cases, rounds = (
         pd.concat([getattr(p, name) for p in parts], ignore_index=True) for name in ("runs", "cases", "rounds")
     )
+    distances = [part.distances for part in parts if part.distances is not None]
     return Evidence(
         runs, cases, rounds, parts[0].source.parent,
         lambda condition: owners[condition].views(condition),
         lambda run_id: of_run[run_id].predictions(run_id),
         lambda run_id: of_run[run_id].features(run_id),
+        pd.concat(distances, ignore_index=True) if len(distances) == len(parts) else None,
     )  # fmt: skip

@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 
 from fedbench import __version__, store
 from fedbench.analysis.analyses import Analyses
-from fedbench.analysis.evidence import FORMAT, MANIFEST, TABLES, TRIALS, Evidence, read_manifest
+from fedbench.analysis.evidence import DISTANCES, FORMAT, MANIFEST, TABLES, TRIALS, Evidence, read_manifest
+from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.figures.separation import every_distance
 from fedbench.analysis.publish_pictures import write_features, write_pictures
 from fedbench.analysis.rows import listed
 from fedbench.errors import UserError
@@ -71,6 +73,9 @@ def publish(
         for name, frame in frames.items():
             _write_frame(part / f"{name}.parquet", _settings_without_paths(frame))
         write_features(evidence, part / f"{TABLES[-1]}.parquet")
+        scenes = [Scene(analyses, condition, ()) for condition in evidence.trained]
+        distances = pd.concat([every_distance(scene) for scene in scenes], ignore_index=True)
+        _write_frame(part / DISTANCES, distances)
         if trials is not None:
             for name in TRIALS:
                 shutil.copyfile(trials / name, part / name)

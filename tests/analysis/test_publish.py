@@ -216,7 +216,14 @@ def test_a_condition_that_cannot_be_compared_is_refused(tmp_path):
 def test_runs_without_pictures_are_published_without(tmp_path):
     found = evidence((TOY,), ("fedavg", "moon"), patients=3)
     sizes = publish.publish(Analyses(found), tmp_path / "ours")
-    assert set(sizes) == {MANIFEST, "runs.parquet", "cases.parquet", "rounds.parquet", "features.parquet"}
+    assert set(sizes) == {
+        MANIFEST,
+        "runs.parquet",
+        "cases.parquet",
+        "rounds.parquet",
+        "features.parquet",
+        "distances.parquet",
+    }
     assert read_evidence(tmp_path / "ours").features(found.runs["run_id"].iloc[0]) == {}
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from fedbench.analysis import style
-from fedbench.analysis.figures.distance import COMPONENTS, Samples, mean_proxy_distance, principal_components
+from fedbench.analysis.figures.distance import COMPONENTS, Samples, principal_components
 from fedbench.analysis.figures.lettering import TEXT_LINE, fold, handle_of, legend_columns, lines_of, name_handles
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
-from fedbench.views import read_key
+from fedbench.analysis.figures.separation import gather, separation
 
 ACROSS = 5
 EDGE = 1.25  # inches of a panel
@@ -31,7 +30,8 @@ def draw(scene: Scene) -> Sketch:
     panels = figure.subplots(down, across, squeeze=False)
     for panel in panels.flat[len(found) :]:
         panel.set_axis_off()
-    for panel, title, samples in zip(panels.flat, titles, found.values(), strict=False):
+    distances = {str(label): f"{mean:.2f}" for label, mean in separation(scene)["mean"].items()}
+    for panel, title, (label, samples) in zip(panels.flat, titles, found.items(), strict=False):
         components = principal_components(samples.features)
         points = components.points[:, :2]
         for modality in scene.modalities:
@@ -40,11 +40,7 @@ def draw(scene: Scene) -> Sketch:
                 *points[own].T, s=MARKER, marker=look.marker, color=look.colour, alpha=0.55, linewidths=0,
                 rasterized=True, label=modality,
             )  # fmt: skip
-        trained = samples._replace(features=components.points).of(
-            *(m for m in scene.modalities if m != scene.condition.unseen)
-        )
-        distance = mean_proxy_distance(trained)
-        panel.set_title(f"{title}\nA-distance {'–' if np.isnan(distance) else f'{distance:.2f}'}")
+        panel.set_title(f"{title}\nA-distance {distances.get(label, '–')}")
         panel.set_xlabel(f"PC1 {components.shares[0]:.0%}, PC2 {components.shares[1]:.0%}", fontsize=style.SMALLEST)
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(True)
@@ -57,31 +53,6 @@ def draw(scene: Scene) -> Sketch:
     return Sketch(figure, sentences(*_caption(scene, found), scene.footnote(list(found))))
 
 
-def gather(scene: Scene, label: str) -> Samples | None:
-    """Return the features of the shown run's models on test images; None if none were kept.
-
-    A model that all clients share sees every modality; where every client has its own, it sees its own modality (of
-    several clients with one modality: the first by name).
-    """
-    setting, kind = scene.deployments[label]
-    run = scene.shown_runs.get(setting)
-    kept = {} if run is None else scene.evidence.features(run)
-    owners = scene.cases.drop_duplicates("client").sort_values("client").drop_duplicates("client_modality")
-    owner_of = dict(zip(owners["client_modality"], owners["client"], strict=True))
-    cases = scene.cases[["case", "modality", "patient"]].drop_duplicates("case")
-    of_case = {case: (modality, patient) for case, modality, patient in cases.itertuples(index=False)}
-    parts = []
-    for key, values in sorted(kept.items()):
-        of_kind, client, case = read_key(key)
-        modality, patient = of_case.get(case, ("", ""))
-        if of_kind == kind and modality and client in ("", owner_of.get(modality)):
-            parts.append((values, [modality] * len(values), [patient] * len(values)))
-    if not parts:
-        return None
-    features, modalities, patients = zip(*parts, strict=True)
-    return Samples(np.concatenate(features), np.concatenate(modalities), np.concatenate(patients))
-
-
 def _caption(scene: Scene, found: Mapping[str, Samples]) -> list[str]:
     numbers = {int((samples.modality == m).sum()) for samples in found.values() for m in scene.modalities} - {0}
     images = f"{min(numbers)} to {max(numbers)}" if len(numbers) > 1 else f"{max(numbers)}"
@@ -91,6 +62,6 @@ def _caption(scene: Scene, found: Mapping[str, Samples]) -> list[str]:
         f"with their share of the variance. A point is a slice or a picture, {images} of a modality. Where every "
         "client has its own model, each modality is seen by its own client's; where they share one, by that.",
         "A-distance: proxy of Ben-David et al., 2 (1 - 2 e) with the error e of a ridge classifier of two modalities "
-        f"on {COMPONENTS} components, cross-validated over patients; mean over pairs of training modalities. 0: not to "
-        "be told apart, 2: perfectly.",
+        f"on {COMPONENTS} components, cross-validated over patients; mean over pairs of training modalities and over "
+        "all training runs. 0: not to be told apart, 2: perfectly.",
     ]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.figures.alignment import gather
 from fedbench.analysis.figures.cost import TRAFFIC
 from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
-from fedbench.analysis.figures.distance import mean_proxy_distance, principal_components
 from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.figures.separation import separation
 from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.telling import Teller
 from fedbench.analysis.paper.verdicts import focus
+from fedbench.analysis.rows import counted
 from fedbench.analysis.summary import human_bytes, minutes
 
 LATE = 0.75  # of the rounds; discriminators are judged after it
@@ -28,7 +28,8 @@ class Training:
     Attributes:
         sent: bytes per round, both ways, all clients.
         seconds: per run.
-        distances: proxy A-distance, mean over pairs of the modalities that were trained on; of the first seed.
+        distances: proxy A-distance, mean over pairs of the modalities that were trained on, and over training runs.
+        spans: the lowest and the highest of the runs', and their number.
         accuracy: of discriminators on patches, mean over clients, seeds and the last quarter of the rounds.
         loss: of discriminators, likewise.
     """
@@ -36,6 +37,7 @@ class Training:
     sent: Mapping[str, float]
     seconds: Mapping[str, float]
     distances: Mapping[str, float]
+    spans: Mapping[str, tuple[float, float, int]]
     accuracy: Mapping[str, float]
     loss: Mapping[str, float]
 
@@ -46,11 +48,13 @@ def measure(scene: Scene) -> Training:
     rounds = results.rounds
     traffic = rounds[rounds["metric"].isin(TRAFFIC)]
     per_round = traffic.groupby(["setting", "run_id", "round"], observed=True)["value"].sum()
+    apart = separation(scene)
     late = rounds[rounds["round"] >= LATE * (rounds.groupby("run_id")["round"].transform("max") + 1)]
     return Training(
         _known(per_round.groupby("setting").mean()),
         _known(results.runs.groupby("setting")["seconds"].mean()),
-        _known({label: _distance(scene, label) for label in scene.labels}),
+        _known(apart["mean"]),
+        {str(label): (low, high, int(n)) for label, _, low, high, n in apart.itertuples()},
         _known(late[late["metric"] == ACCURACY].groupby("setting", observed=True)["value"].mean()),
         _known(late[late["metric"] == LOSS].groupby("setting", observed=True)["value"].mean()),
     )
@@ -91,13 +95,16 @@ def _aligned(teller: Teller, training: Training, reference: str) -> str:
     shown = [label for label in (reference, *focus(training.distances)) if label in training.distances]
     if not shown:
         return ""
-    each = [
-        f"{teller.name(a)} {teller.put('distance', a, text=number(training.distances[a], 2))}"
-        for a in dict.fromkeys(shown)
-    ]
+    each = []
+    for label in dict.fromkeys(shown):
+        low, high, runs = training.spans[label]
+        ends = f"{number(low, 2)} to {number(high, 2)}, {counted(runs, 'run')}" if runs > 1 else "one run"
+        mean = teller.put("distance", label, text=number(training.distances[label], 2))
+        each.append(f"{teller.name(label)} {mean} ({teller.put('distance', label, 'runs', text=ends)})")
     return (
         "Proxy $\\mathcal{A}$-distance between the modalities' bottleneck features (zero: a linear classifier cannot "
-        f"tell them apart; two: it always can; one training run, so without a test): {'; '.join(each)}."
+        "tell them apart; two: it always can), mean over training runs with the lowest and the highest: "
+        f"{'; '.join(each)}."
     )
 
 
@@ -113,15 +120,6 @@ def _judged(teller: Teller, training: Training) -> str:
         f"Discriminators in the last quarter of the rounds (accuracy one half and loss $\\ln 2$: undecided; accuracy "
         f"one: they have won): {'; '.join(each)}."
     )
-
-
-def _distance(scene: Scene, label: str) -> float:
-    """As the figure of features has it."""
-    samples = gather(scene, label)
-    if samples is None:
-        return float("nan")
-    components = samples._replace(features=principal_components(samples.features).points)
-    return mean_proxy_distance(components.of(*(m for m in scene.modalities if m != scene.condition.unseen)))
 
 
 def _known(values: Mapping[str, float] | pd.Series) -> dict[str, float]:

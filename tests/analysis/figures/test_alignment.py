@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedbench.analysis.figures.alignment import gather
 from fedbench.analysis.figures.distance import Samples, mean_proxy_distance, principal_components, proxy_distance
+from fedbench.analysis.figures.separation import every_distance, separation
 from fedbench.views import array_key
 from tests.analysis.figures.scenes import CHANNELS, drawn, full_evidence, named, panel, scene_of
 
@@ -110,6 +112,25 @@ def test_points_are_the_components_of_each_modality():
 def distance(scene, label: str) -> float:
     found = gather(scene, label)
     return mean_proxy_distance(found._replace(features=principal_components(found.features).points))
+
+
+def test_the_distance_is_the_mean_over_all_training_runs_whether_computed_or_stored():
+    evidence = full_evidence()
+
+    def features(run: str) -> dict[str, np.ndarray]:  # of one seed the modalities are far apart
+        return {key: v + 9 * (key.endswith("/MR") and ".s1." in run) for key, v in evidence.features(run).items()}
+
+    scene = scene_of(dataclasses.replace(evidence, _features=features))
+    runs = scene.runs.loc[scene.runs["setting"] == "fedavg", "run_id"]
+    own = []
+    for run in runs:
+        found = gather(scene, "fedavg", run)
+        own.append(mean_proxy_distance(found._replace(features=principal_components(found.features).points)))
+    assert len(set(own)) == len(runs) > 1
+    row = separation(scene).loc["fedavg"]
+    assert row.to_list() == pytest.approx([np.mean(own), min(own), max(own), len(own)])
+    stored = dataclasses.replace(scene.evidence, distances=every_distance(scene), _features=lambda _: {})
+    pd.testing.assert_frame_equal(separation(scene_of(stored)), separation(scene))
 
 
 def test_an_algorithm_without_features_has_no_panel():
