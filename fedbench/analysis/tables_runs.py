@@ -33,7 +33,8 @@ def cost(analyses: Analyses, condition: Condition) -> Table:
     caption = (
         "Means over runs: bytes from all clients to the server (up) and back (down), time with scoring (minutes:"
         "seconds), peak memory of the process that ran it, parameters of the segmentation network, optimiser steps of "
-        "one run over all clients. Bytes are counted from what is exchanged; time and memory are of this hardware."
+        "one run over all clients. Bytes are counted from what is exchanged; time and memory are of this hardware, and "
+        "time of what else it did."
     )
     notes = [f"Hardware: {listed(_hardware(runs))}."]
     if len(set(runs["steps"])) > 1:

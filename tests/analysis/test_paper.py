@@ -236,8 +236,8 @@ def test_the_conclusion_flips_when_the_data_flip(monkeypatch):
 def test_mixed_verdicts_are_counted(monkeypatch):
     monkeypatch.setattr(evidence_rows, "GAINS", {"fedprox": -0.3, "fedda-joint": 0.0, "moon": 0.15})
     macros = texts(evidence((TOY,), ("fedavg", "fedprox", "moon", "fedda-joint"), seeds=(0, 1, 2), patients=20))
-    assert (
-        spelled("AnswerCross", macros).split("FedDA was ")[1] == "better in 1, worse in 1 and not distinguishable in 1."
+    assert spelled("AnswerCross", macros).split("FedDA was ")[1] == (
+        r"better in 1 (than \textsf{fedprox}), worse in 1 (than \textsf{moon}) and not distinguishable in 1."
     )
     assert macros["CrossDiceFeddaJointStandsToy"] == r"better than \textsf{fedprox} and worse than \textsf{moon}"
     assert "moon" in spelled("AnswerIn", macros)

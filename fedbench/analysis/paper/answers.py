@@ -16,6 +16,7 @@ from fedbench.analysis.ranking import consensus
 from fedbench.analysis.rows import counted
 
 POOLED = "centralised"
+NAMED = 3  # algorithms in brackets
 CROSS, UNSEEN = "on modalities that a client does not hold", "on a modality that nobody trained on"
 NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
 
@@ -80,7 +81,17 @@ def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], whe
     if counts.total in counts.values:
         name = {counts.better: "better", counts.same: "not distinguishable", counts.worse: "worse"}[counts.total]
         return f"{lead} {name}." if counts.total == 1 else f"{lead} {name} in every one."
-    return f"{lead} better in {better}, worse in {worse} and not distinguishable in {same}."
+    than = {v: _others(c.other for c in comparisons if c.verdict is v) for v in (Verdict.BETTER, Verdict.WORSE)}
+    return (
+        f"{lead} better in {better}{than[Verdict.BETTER]}, worse in {worse}{than[Verdict.WORSE]} and not "
+        f"distinguishable in {same}."
+    )
+
+
+def _others(labels: Iterable[str]) -> str:
+    """`` (than a and b)``; nothing where they are none, or too many to name."""
+    names = [named(label, False) for label in sorted(set(labels))]
+    return f" (than {words(names)})" if 0 < len(names) <= NAMED else ""
 
 
 def short(numbers: Numbers, comparisons: list[Comparison]) -> str:

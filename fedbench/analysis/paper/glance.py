@@ -28,6 +28,7 @@ from fedbench.analysis.paper.telling import Teller, reference_point
 from fedbench.analysis.paper.verdicts import judge
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import counted
+from fedbench.analysis.summary import minutes
 from fedbench.errors import UserError
 from fedbench.files import write_text
 
@@ -145,8 +146,8 @@ def _size(part: Part) -> str:
     runs = part.analyses.results(part.condition).runs
     norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
     facts = [
-        counted(len(runs), "run"), counted(len(analysis.matrix.seeds), "seed"),
-        counted(len(analysis.matrix.values), "test patient"), *norms,
+        f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min each",
+        counted(len(analysis.matrix.seeds), "seed"), counted(len(analysis.matrix.values), "test patient"), *norms,
     ]  # fmt: skip
     folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""
     return f"{', '.join(facts)}.{folder}"
