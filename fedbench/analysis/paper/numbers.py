@@ -114,12 +114,12 @@ def words(items: list[str], none: str = "none", last: str = "and") -> str:
 
 
 def out_of(some: int, of_all: int, noun: str) -> str:
-    """``no condition``, ``2 of 3 conditions``, ``all 3 conditions``, ``the one condition``."""
+    """``no condition``, ``2 of 3 conditions``, ``all 3 conditions``, ``both conditions``, ``the one condition``."""
     if some == 0:
         return f"no {noun}"
     if some < of_all:
         return f"{some} of {of_all} {noun}s"
-    return f"the one {noun}" if of_all == 1 else f"all {of_all} {noun}s"
+    return {1: f"the one {noun}", 2: f"both {noun}s"}.get(of_all, f"all {of_all} {noun}s")
 
 
 def named(label: str, mark: bool) -> str:
