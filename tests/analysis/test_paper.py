@@ -158,6 +158,7 @@ def test_different_things_never_share_a_macro():
         (numbers.p_value(float("nan")), "no $p$-value"),
         (numbers.out_of(0, 3, "condition"), "no condition"),
         (numbers.out_of(2, 3, "condition"), "2 of 3 conditions"),
+        (numbers.out_of(2, 2, "condition"), "both conditions"),
         (numbers.out_of(3, 3, "condition"), "all 3 conditions"),
         (numbers.out_of(1, 1, "condition"), "the one condition"),
         (numbers.words(["a", "b", "c"]), "a, b and c"),
