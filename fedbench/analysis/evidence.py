@@ -83,7 +83,7 @@ class Evidence:
         rounds: one row per round, client and metric, with the run's keys.
         source: where it was read from.
         distances: how far apart modalities are to each run's models
-            (:func:`fedbench.analysis.figures.separation.every_distance`); None where that was not published.
+            (:func:`fedbench.analysis.figures.separation.every_distance`), of the runs of which that was published.
     """
 
     runs: pd.DataFrame
@@ -312,5 +312,5 @@ def merge(parts: Sequence[Evidence]) -> Evidence:
         lambda condition: owners[condition].views(condition),
         lambda run_id: of_run[run_id].predictions(run_id),
         lambda run_id: of_run[run_id].features(run_id),
-        pd.concat(distances, ignore_index=True) if len(distances) == len(parts) else None,
+        pd.concat(distances, ignore_index=True) if distances else None,
     )  # fmt: skip

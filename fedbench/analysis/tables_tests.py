@@ -27,6 +27,8 @@ from fedbench.analysis.variance import PARTS
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 2}  # of differences
 SPREADS = {"patient": "patients", "seed": "seeds", "residual": "rest"}
+SPARED = ("median difference", "rank-biserial", "favours")  # in a brief table
+OVER_FOLDS = ("over folds",)
 NEGATIVE = "negative estimate"  # how such a note begins
 
 
@@ -62,8 +64,12 @@ def _overview_row(analysis: Analysis) -> list[Cell]:
     ]  # fmt: skip
 
 
-def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint) -> Table:
-    """Return the declared family of comparisons of an endpoint, one row per pair."""
+def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint, brief: bool = False) -> Table:
+    """Return the declared family of comparisons of an endpoint, one row per pair.
+
+    Args:
+        brief: leave out the median, the rank-biserial correlation and what is not corrected.
+    """
     analysis = analyses.get(condition, endpoint)
     digits, unit = DIGITS[endpoint.metric], analysis.matrix.unit
     declared = analysis.pairwise[analysis.pairwise["declared"]]
@@ -73,7 +79,7 @@ def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint) ->
         NAME, Column("against", left=True), Column("median difference", fields=INTERVAL),
         Column("mean difference", fields=INTERVAL), Column("rank-biserial", patients), Column("p", patients),
         Column("p, Holm", patients), Column("interval of the mean", runs, ("low", "high")), Column("p", runs),
-        Column("p, Holm", runs), *([Column("p", ("over folds",))] if folds else []), Column("favours", left=True),
+        Column("p, Holm", runs), *([Column("p", OVER_FOLDS)] if folds else []), Column("favours", left=True),
     ]  # fmt: skip
     rows = [
         [
@@ -87,6 +93,11 @@ def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint) ->
         ]
         for pair in declared.to_dict("records")
     ]  # fmt: skip
+    if brief:
+        kept = [
+            i for i, c in enumerate(columns) if not (c.name in SPARED or (c.name == "p" and c.groups != OVER_FOLDS))
+        ]
+        columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
     breaks = [i for i in range(1, len(rows)) if declared["reference"].iloc[i] != declared["reference"].iloc[i - 1]]
     omnibus = analysis.friedman
     friedman = f"Friedman (Iman-Davenport): F({omnibus.df[0]}, {omnibus.df[1]}) = {decimal(float(omnibus.f), 2)}"

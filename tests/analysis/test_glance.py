@@ -50,7 +50,7 @@ def test_numbers_and_words_are_those_of_the_analysis():
         assert shown[1:3] == [f"{own.means.loc[label, 'mean']:.3f}", f"{hd95.means.loc[label, 'mean']:.1f}"]
     words = [rows[name][3] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
     assert words == ["reference", "worse", "better", "not distinguishable"]
-    assert "15 runs of 1:01 min each, 3 seeds, 14 test patients, batch normalisation" in text
+    assert "15 runs of 1:01 min on average, 3 seeds, 14 test patients, batch normalisation" in text
     assert "In our hands: yes, it was better than fedavg in every condition and variant." in text
     assert "our reconstruction" in text and "(paper/)" in text and "`python -m fedbench paper`" in text
 
@@ -70,7 +70,7 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     titles = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("###")]
     assert titles == ["toy", "toy (toy-instance)", "toy (zoo)"]
     assert "reestimated" not in text and "more row" not in text
-    assert "with several kinds of normalisation" in text and "affine instance normalisation" in text
+    assert "with another kind of normalisation layer" in text and "affine instance normalisation" in text
     assert "[text](text/)" in text
 
 

@@ -260,6 +260,18 @@ def test_statistics_taken_anew_are_no_gain_of_an_algorithm(monkeypatch):
     assert "reestimated" not in spelled("AnswerIn", macros)
 
 
+def test_what_stays_undecided_and_what_clients_reach_alone_is_said(monkeypatch):
+    monkeypatch.setattr(evidence_rows, "GAINS", {"local": 0.2, "fedda-joint": 0.1})
+    found = evidence((TOY,), FEW, seeds=(0,), patients=20)  # of one seed nothing is decided
+    macros = texts(found)
+    assert "training runs" in macros["AnswerUndecided"]
+    own = study_of([("", found)]).parts[0].primary
+    pairs = own.pairwise[own.pairwise["declared"]]
+    assert macros["UndecidedSize"] == f"{pairs['mean'].abs().max():.3f}"
+    assert "train alone had the higher mean there in the one condition" in spelled("AnswerIn", macros)
+    assert "better by both tests in no condition" in spelled("AnswerIn", macros)
+
+
 def test_the_same_runs_in_two_studies_count_once():
     parts = [evidence((TOY,), (*FEW, extra), patients=12) for extra in ("moon", "fedda-joint[lam=0.1]")]
     whole = evidence((TOY,), (*FEW, "moon", "fedda-joint[lam=0.1]"), patients=12)

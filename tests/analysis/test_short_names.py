@@ -58,6 +58,21 @@ def test_a_study_has_short_names_and_finds_the_reference_by_either():
     assert part.primary.reference == "moon"
 
 
+def test_a_reference_that_names_a_deployment_is_found_too():
+    found = evidence((TOY,), ("local", "fedavg", "fedbn[norms=all]"), patients=6)
+    extra = found.cases[found.cases["setting"] == "fedbn[norms=all]"].assign(deployment="averaged")
+    both = replace(found, cases=pd.concat([found.cases, extra], ignore_index=True))
+    (part,) = study_of([("", both)], Choices(reference="fedbn[norms=all] (averaged)")).parts
+    assert part.primary.reference == "fedbn (averaged)"
+
+
+def test_a_word_that_differs_in_another_study_is_kept():
+    one = ["fedavg", "fedda-joint[exchange=features,lam=0.05]"]
+    assert list(short_names(one).values()) == ["fedavg", "fedda-joint"]
+    names = short_names(one, [*one, "fedda-joint", "fedprox[mu=1]"])
+    assert list(names.values()) == ["fedavg", "fedda-joint[exchange=features]"]
+
+
 def test_the_table_of_configurations_says_what_a_name_stands_for_on_each_dataset():
     of = {
         mu: evidence((Condition(dataset),), ("local", "fedavg", f"fedprox[mu={mu}]"), patients=6)
@@ -65,7 +80,7 @@ def test_the_table_of_configurations_says_what_a_name_stands_for_on_each_dataset
     }
     table = settings_table(study_of([(str(mu), configured(found, mu)) for mu, found in of.items()]).parts)
     rows = {row[0].text: row[1].text for row in table.rows}
-    assert rows == {"local": "none", "fedavg": "none", "fedprox": "mu = 0.1 (one); mu = 0.01 (two)"}
+    assert rows == {"local": "none", "fedavg": "none", "fedprox": "mu = 0.1 (one (0.1)); mu = 0.01 (two (0.01))"}
 
 
 def test_parameters_that_differ_between_norms_are_said():

@@ -63,5 +63,5 @@ def _caption(scene: Scene, found: Mapping[str, Samples]) -> list[str]:
         "client has its own model, each modality is seen by its own client's; where they share one, by that.",
         "A-distance: proxy of Ben-David et al., 2 (1 - 2 e) with the error e of a ridge classifier of two modalities "
         f"on {COMPONENTS} components, cross-validated over patients; mean over pairs of training modalities and over "
-        "all training runs. 0: not to be told apart, 2: perfectly.",
+        "the training runs whose features are known. 0: not to be told apart, 2: perfectly.",
     ]

@@ -31,15 +31,17 @@ def every_distance(scene: Scene) -> pd.DataFrame:
     Published results hold it for every run, and the features of some; of a results folder it is computed.
     """
     stored = scene.evidence.distances
-    if stored is not None:
-        return stored[stored["run_id"].isin(scene.runs["run_id"])]
+    found = stored[stored["run_id"].isin(scene.runs["run_id"])] if stored is not None else pd.DataFrame(columns=COLUMNS)
+    known = set(found["run_id"])
     rows = [
         (run_id, kind, distance)
         for label, (setting, kind) in scene.deployments.items()
         for run_id in scene.runs.loc[scene.runs["setting"] == setting, "run_id"].astype(str)
-        if (distance := _distance(scene, label, run_id)) is not None
+        if run_id not in known and (distance := _distance(scene, label, run_id)) is not None
     ]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"run_id": str, "deployment": str, "distance": float})
+    made = pd.DataFrame(rows, columns=COLUMNS)
+    parts = [part for part in (found, made) if not part.empty] or [made]
+    return pd.concat(parts, ignore_index=True).astype({"run_id": str, "deployment": str, "distance": float})
 
 
 def gather(scene: Scene, label: str, run_id: str | None = None) -> Samples | None:

@@ -15,7 +15,7 @@ from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, 
 from fedbench.analysis.ranking import consensus
 from fedbench.analysis.rows import counted
 
-POOLED = "centralised"
+ALONE, POOLED = "local", "centralised"
 NAMED = 3  # algorithms in brackets
 CROSS, UNSEEN = "on modalities that a client does not hold", "on a modality that nobody trained on"
 NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
@@ -44,6 +44,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "room": _room(numbers, to_reference),
         "unseen": last,
         "short": short(numbers, to_reference),
+        "undecided": _undecided(numbers, whole),
         "luck": _luck(numbers, whole),
         "consensus": _consensus(study),
         "alignment": _alignment(numbers, [(part, trainings[part.key]) for part in whole]),
@@ -149,6 +150,26 @@ def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
     )
 
 
+def _undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say how large a mean difference of the declared family stayed undecided: what the words cannot tell apart."""
+    found = [
+        judge(part.primary, pair["algorithm"], pair["reference"])
+        for part in parts
+        for pair in part.primary.pairwise[part.primary.pairwise["declared"]].to_dict("records")
+    ]
+    open_ones = [c for c in found if c.verdict is Verdict.SAME]
+    if not open_ones:
+        return ""
+    widest = max(open_ones, key=lambda c: abs(float(c.row["mean"])))
+    size = numbers.put("undecided", "size", text=number(abs(float(widest.row["mean"]))))
+    pair = words([named(a, is_reconstruction(a)) for a in (widest.algorithm, widest.other)])
+    return (
+        f"These tests are cautious: a difference of {size} between {numbers.put('undecided', 'pair', text=pair)}, the "
+        "largest that was left open, is not distinguishable to them: over so few training runs, and corrected for so "
+        "many comparisons, it could be luck."
+    )
+
+
 def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
     """Say in how many conditions some algorithm was better than the reference on the clients' own modality."""
     if not parts:
@@ -163,21 +184,35 @@ def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
     share = numbers.put("in", "won", text=out_of(len(winners), len(parts), "condition"))
     reference = named(parts[0].primary.reference, False)
     lead = f"On a client's own modality, another aggregation algorithm was better than {reference} in {share}"
+    alone = _alone(numbers, parts)
     if not winners:
-        return f"{lead}."
+        return f"{lead}.{alone}"
     each = [
         f"{escape(title)}: {words([named(a, is_reconstruction(a)) for a in labels])}"
         for title, labels in winners.items()
     ]
-    return f"{lead} ({'; '.join(each)})."
+    return f"{lead} ({'; '.join(each)}).{alone}"
+
+
+def _alone(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say where clients do better on their own modality without federation."""
+    made = [part.get("in") for part in parts]
+    found = [judge(a, ALONE, a.reference) for a in made if ALONE in a.matrix.algorithms and a.reference != ALONE]
+    if not found:
+        return ""
+    higher = numbers.put("alone", "higher", text=out_of(_higher(found), len(found), "condition"))
+    better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
+    return (
+        f" Clients that train alone had the higher mean there in {higher}, and were better by both tests in {better}."
+    )
 
 
 def federation(numbers: Numbers, parts: list[Part]) -> str:
     """Say whether plain federation gives clients ability on other modalities at all."""
     found = [
-        judge(part.get("cross"), part.get("cross").reference, "local")
+        judge(part.get("cross"), part.get("cross").reference, ALONE)
         for part in parts
-        if "local" in part.get("cross").matrix.algorithms and part.get("cross").reference != "local"
+        if ALONE in part.get("cross").matrix.algorithms and part.get("cross").reference != ALONE
     ]
     if not found:
         return "Training each client alone was not published, so what federation itself adds is not known."
@@ -255,10 +290,8 @@ def _of_pooled(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> l
         return []
     nearer = numbers.put("pooled nearer", text=out_of(sum(found.values()), len(found), "condition"))
     return [
-        f"Of one model on the pooled data it was smaller than the reference's in {nearer}, so a small distance is not "
-        "by itself what segmenting other modalities takes."
-        if not all(found.values())
-        else f"Of one model on the pooled data it was smaller than the reference's in {nearer}."
+        "Of one model on the pooled data, which has seen every modality, it was smaller than the reference's in "
+        f"{nearer}."
     ]
 
 
@@ -275,7 +308,7 @@ def _cost(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
     ends = [_ends(numbers, f"cost {kind}", [number(v, 2) for v in sorted(values)]) for kind, values in factors.items()]
     return (
         "A run of FedDA sent {} to {} times the reference's bytes and took {} to {} times its time, depending on "
-        "condition and variant."
+        "condition and variant; times are rough, as runs shared a machine."
     ).format(*ends[0], *ends[1])
 
 

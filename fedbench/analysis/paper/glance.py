@@ -146,7 +146,7 @@ def _size(part: Part) -> str:
     runs = part.analyses.results(part.condition).runs
     norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
     facts = [
-        f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min each",
+        f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min on average",
         counted(len(analysis.matrix.seeds), "seed"), counted(len(analysis.matrix.values), "test patient"), *norms,
     ]  # fmt: skip
     folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""

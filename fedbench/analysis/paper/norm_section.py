@@ -25,6 +25,7 @@ NOWHERE = (
     "No published condition was trained with several kinds of normalisation on the same partitions, so how far the "
     "differences between algorithms depend on it stays open."
 )
+POOLED = "centralised"
 HOMELESS = "the main study"  # a group whose folder nobody knows
 
 
@@ -177,18 +178,32 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
     if not made:
         return NOWHERE
     reference = _name(made[0].found.reference)
-    norms = [gain.mean for each in made for _, gain in each.steps]
+    norms = [gain.mean for each in made for column, gain in each.steps if not column.reestimated]
     algorithms = [float(c.row["mean"]) for each in made for _, against in each.algorithms for c in against.values()]
-    of = numbers.put("norms", "conditions", text=counted(len(made), "condition"))
-    low, high = _ends(numbers, "norm step", norms)
-    text = (
-        f"In {of} trained with several kinds of normalisation on the same partitions, the norm alone moved the "
-        f"cross-modality Dice of {reference} by {_span(numbers, low, high)}"
-    )
+    of = numbers.put("norms", "federations", text=counted(len(made), "federation"))
+    moves = []
+    if norms:
+        span = _span(numbers, *_ends(numbers, "norm step", norms))
+        moves.append(f"by {span} with another kind of normalisation layer")
+    if anew := [gain for each in made if (gain := _anew(each, each.found.reference)) is not None]:
+        span = _span(numbers, *_ends(numbers, "statistics step", anew))
+        moves.append(f"by {span} with BatchNorm statistics taken anew from each modality's training images")
+        if pooled := [gain for each in made if (gain := _anew(each, POOLED)) is not None]:
+            span = _span(numbers, *_ends(numbers, "pooled statistics step", pooled))
+            moves[-1] += f" (which moved that of {_name(POOLED)} by {span})"
+    text = f"On the same partitions of {of}, the cross-modality Dice of {reference} moved {words(moves)}"
     if algorithms:
-        low, high = _ends(numbers, "algorithm step", algorithms)
-        text += f"; another federated algorithm in its place, with the norm held, by {_span(numbers, low, high)}"
+        span = _span(numbers, *_ends(numbers, "algorithm step", algorithms))
+        text += f"; with the norm held, another federated algorithm in its place moved it by {span}"
     return f"{text}. {_studied(numbers, made, reference)}".strip()
+
+
+def _anew(each: Compared, name: str) -> float | None:
+    """What an algorithm's scores gained by statistics taken anew; None where there are none."""
+    columns = [column for column in each.found.columns if name in column.labels]
+    anew = [column for column in columns if column.reestimated]
+    trained = [column for column in columns if anew and not column.reestimated and column.group == anew[0].group]
+    return step(trained[0], anew[0], name).mean if trained else None
 
 
 def _span(numbers: Numbers, low: str, high: str) -> str:

@@ -26,6 +26,7 @@ from fedbench.analysis.rows import Endpoint
 BODY = ("forest",)  # figures of the text; the others are in the supplement
 SHOWCASE = "qualitative"  # in the text once, of the first dataset that is not generated
 FEW = ("forest",)  # figures of a condition with a modality left out of training, or with statistics taken anew
+AGAIN = (*FEW, "curves", "transfer", "discriminators")  # figures of a condition that another study has too
 GAP = 2  # characters between columns
 WIDEST = 170  # characters of a table that can be read across a page
 BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
@@ -44,7 +45,8 @@ class Sections:
 
 def wanted(part: Part, known: Sequence[str]) -> list[str]:
     """Return which of the ``known`` figures are drawn of a condition."""
-    return [name for name in known if part.condition.whole or name in FEW]
+    kept = FEW if not part.condition.whole else AGAIN if part.study else known
+    return [name for name in known if name in kept]
 
 
 def write_sections(
@@ -111,8 +113,9 @@ def _details(
     """Add the tables and figures that the text does not show to the supplement."""
     analyses, condition = part.analyses, part.condition
     made = [tables_tests.overview(analyses, condition)]
-    for relation in (r for r in part.relations if not condition.unseen or r == "unseen"):
-        made.append(tables_tests.comparisons(analyses, condition, Endpoint(relation, "dice", condition.unseen)))
+    for relation in (r for r in part.relations if not condition.unseen or condition.reestimated or r == "unseen"):
+        endpoint = Endpoint(relation, "dice", condition.unseen)
+        made.append(tables_tests.comparisons(analyses, condition, endpoint, brief=True))
     made += [make(analyses, condition) for make in more]
     if not condition.reestimated:  # scored again, trained once
         made.append(tables_runs.cost(analyses, condition))

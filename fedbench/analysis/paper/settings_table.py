@@ -25,7 +25,7 @@ def settings_table(parts: Iterable[Part]) -> Table:
         runs = part.analyses.results(part.condition).runs
         for setting, identity, size in runs[["setting", "identity", "parameters"]].itertuples(index=False):
             parameters = _written(json.loads(identity).get("algorithm_params", {}))
-            found.setdefault(str(setting), {}).setdefault(parameters, set()).add(part.condition.dataset)
+            found.setdefault(str(setting), {}).setdefault(parameters, set()).add(part.title)
             sizes.setdefault(str(setting), set()).add(int(size))
     rows = [_row(setting, found[setting], sizes[setting]) for setting in in_order(found)]
     columns = [
@@ -40,7 +40,7 @@ def _written(parameters: dict[str, Any]) -> str:
 
 
 def _row(setting: str, parameters: dict[str, set[str]], sizes: set[int]) -> list[Cell]:
-    """Return the row of an algorithm; where it was run in several ways, with the datasets of each."""
+    """Return the row of an algorithm; where it was run in several ways, with the conditions of each."""
     ways = [f"{words} ({', '.join(sorted(of))})" if len(parameters) > 1 else words for words, of in parameters.items()]
     least, most = count(min(sizes)), count(max(sizes))
     size = least.text if least == most else f"{least.text} to {most.text}"

@@ -78,7 +78,7 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "norm": listed(settings.values("model", "norm"), NORMS),
         "dimensions": listed(settings.values("model", "spatial_dims"), {2: "two", 3: "three"}),
         "test share": _test_share(settings),
-        "validation share": f"{_percentages(settings.values('data', 'val_fraction'))} of the others",
+        "validation share": _percentages(settings.values("data", "val_fraction")),
         "nsd tolerance": _tolerances(settings, parts),
         "selection rule": ROUNDS[study.choices.selection],
         "missing rule": MISSING[study.choices.missing],

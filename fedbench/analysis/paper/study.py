@@ -14,7 +14,7 @@ import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
-from fedbench.analysis.paper.short_names import short_names, with_short_names
+from fedbench.analysis.paper.short_names import renamed, short_names, with_short_names
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
@@ -153,11 +153,12 @@ def study_of(
 ) -> Study:
     """Return the study of evidence that is at hand, by name; settings have short names."""
     groups = []
+    every = [str(setting) for _, evidence in sources for setting in evidence.runs["setting"].unique()]
     for name, evidence in sources:
-        names = short_names(evidence.runs["setting"].astype(str))
+        names = short_names(evidence.runs["setting"].astype(str), every)
         chosen = choices
         if choices is not None and choices.reference is not None:
-            chosen = replace(choices, reference=names.get(choices.reference, choices.reference))
+            chosen = replace(choices, reference=renamed(choices.reference, names))
         groups.append((name, Analyses(with_short_names(evidence, names), chosen)))
     return Study(tuple(groups), manifests or {}, folders or {})
 

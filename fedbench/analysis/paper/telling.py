@@ -62,21 +62,32 @@ class Teller:
         runs = self.put(*keys, "over runs", text=interval(row["runs_low"], row["runs_high"], sign=True))
         p = self.put(*keys, "p", text=p_value(comparison.p))
         runs_p = self.put(*keys, "runs p", text=p_value(comparison.runs_p))
-        return f"mean difference {mean}; {patients} over patients, {p}; {runs} over patients and seeds, {runs_p}"
+        return (
+            f"mean difference {mean}; {patients} over patients, corrected {p}; {runs} over patients and seeds, "
+            f"corrected {runs_p}"
+        )
 
-    def standing(self, analysis: Analysis, whose: str, found: Mapping[str, Verdict], form: str) -> str:
+    def standing(
+        self,
+        analysis: Analysis,
+        whose: str,
+        found: Mapping[str, Verdict],
+        form: str,
+        rest: str = "federated algorithms",
+    ) -> str:
         """Say for which of ``found`` which verdict was given: one macro. Many that are not distinguishable are counted.
 
         Args:
             whose: names the macro.
             form: of the text of one verdict, with places for the verdict and the names.
+            rest: what those that are counted are.
         """
         endpoint = analysis.matrix.endpoint
         groups = {verdict: [label for label, given in found.items() if given is verdict] for verdict in Verdict}
         told = []
         for verdict, labels in groups.items():
             if len(labels) > NAMED and verdict is Verdict.SAME:
-                told.append(form.format(verdict.value, f"the {len(labels)} others"))
+                told.append(form.format(verdict.value, f"{len(labels)} other {rest}"))
             elif labels:
                 told.append(form.format(verdict.value, self.names(labels)))
         return self.put(endpoint.relation, endpoint.metric, whose, "stands", text=words(told))
@@ -146,7 +157,7 @@ def _sentences(teller: Teller, analysis: Analysis) -> list[str]:
         for comparison in found.values():
             teller.verdict(analysis, comparison)
         verdicts = {other: comparison.verdict for other, comparison in found.items()}
-        text = teller.standing(analysis, f"all against {reference}", verdicts, "{0} it: {1}")
+        text = teller.standing(analysis, f"all against {reference}", verdicts, "{0} it: {1}", "rivals of FedDA")
         sentences.append(f"Compared with {teller.name(reference)} -- {text}.")
     return sentences
 

@@ -106,7 +106,8 @@ def write_report(evidence: Evidence, analyses: Analyses, target: Path, figures: 
         "status": [Sheet(table) for table in (tables_runs.runs(analyses), *status.tables(evidence))],
     }
     without = len(page.render(conditions=parts, **content).encode())
-    budget = max(0, min(CASES, LARGEST - without)) // len(parts)
+    browsed = sum(not part.condition.reestimated for part in parts)
+    budget = max(0, min(CASES, LARGEST - without)) // max(1, browsed)
     parts = [
         part if part.condition.reestimated else replace(part, cases=browse(analyses, part.condition, colours, budget))
         for part in parts

@@ -131,6 +131,9 @@ def test_the_distance_is_the_mean_over_all_training_runs_whether_computed_or_sto
     assert row.to_list() == pytest.approx([np.mean(own), min(own), max(own), len(own)])
     stored = dataclasses.replace(scene.evidence, distances=every_distance(scene), _features=lambda _: {})
     pd.testing.assert_frame_equal(separation(scene_of(stored)), separation(scene))
+    some = every_distance(scene).iloc[::2]  # what is not stored is computed
+    part = dataclasses.replace(scene.evidence, distances=some)
+    pd.testing.assert_frame_equal(separation(scene_of(part)), separation(scene))
 
 
 def test_an_algorithm_without_features_has_no_panel():
