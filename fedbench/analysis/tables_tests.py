@@ -94,10 +94,12 @@ def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint, br
         for pair in declared.to_dict("records")
     ]  # fmt: skip
     if brief:
-        kept = [
-            i for i, c in enumerate(columns) if not (c.name in SPARED or (c.name == "p" and c.groups != OVER_FOLDS))
-        ]
+        kept = [i for i, c in enumerate(columns) if c.name not in SPARED and (c.name != "p" or c.groups == OVER_FOLDS)]
         columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+        at = [column.name for column in columns].index("mean difference")  # its interval beside it, not below
+        columns[at : at + 1] = [Column("mean difference"), Column("interval of the mean", patients, ("low", "high"))]
+        for row, pair in zip(rows, declared.to_dict("records"), strict=True):
+            row[at : at + 1] = [signed(pair["mean"], digits), span(pair["mean_low"], pair["mean_high"], digits)]
     breaks = [i for i in range(1, len(rows)) if declared["reference"].iloc[i] != declared["reference"].iloc[i - 1]]
     omnibus = analysis.friedman
     friedman = f"Friedman (Iman-Davenport): F({omnibus.df[0]}, {omnibus.df[1]}) = {decimal(float(omnibus.f), 2)}"

@@ -235,6 +235,23 @@ def test_folds_bring_a_column():
     assert "Nadeau" in found.caption and "3 folds" in found.caption
 
 
+def test_a_brief_table_of_comparisons_keeps_the_corrected_numbers():
+    made = Analyses(evidence((TOY,), patients=12))
+    full, brief = (statistics.comparisons(made, TOY, Endpoint("cross", "dice"), brief=b) for b in (False, True))
+    assert len(brief.rows) == len(full.rows) and len(brief.columns) == 7
+    for path in (("over patients", "p, Holm"), ("over patients and runs", "p, Holm")):
+        assert [row[_place(brief, *path)] for row in brief.rows] == [row[_place(full, *path)] for row in full.rows]
+    mean, ends = (_place(brief, *path) for path in (("mean difference",), ("over patients", "interval of the mean")))
+    for short, long in zip(brief.rows, full.rows, strict=True):
+        low, high = short[ends].values
+        assert (short[mean].values[0], low, high) == long[_place(full, "mean difference")].values[:3]
+        assert not short[mean].below
+
+
+def _place(found: Table, *path: str) -> int:
+    return [(*c.groups, c.name) for c in found.columns].index(path)
+
+
 def _pairs(cases: pd.DataFrame) -> Table:
     return statistics.comparisons(Analyses(of_cases(cases)), TOY, Endpoint("cross", "dice"))
 
