@@ -6,12 +6,19 @@ import contextlib
 import hashlib
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+
+
+def flushes_denormals() -> bool:
+    """Whether this thread's arithmetic takes numbers below the smallest normal one for zero; torch does not tell."""
+    return sys.float_info.min / 2 == 0
+
 
 WATCHED: dict[str, Callable[[], Any]] = {
     "the state of Python's random": random.getstate,
@@ -24,6 +31,7 @@ WATCHED: dict[str, Callable[[], Any]] = {
     "torch's deterministic mode": torch.are_deterministic_algorithms_enabled,
     "torch's anomaly detection": torch.is_anomaly_enabled,
     "torch's matmul precision": torch.get_float32_matmul_precision,
+    "torch's flushing of denormal numbers": flushes_denormals,
     "cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
     "cudnn.deterministic": lambda: torch.backends.cudnn.deterministic,
     "numpy's error settings": np.geterr,
@@ -64,11 +72,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def settings_restored() -> Iterator[None]:
-    """Put back what a plugin in a check may have set: dtype, device, grad and deterministic mode, threads, folder."""
+    """Put back what a plugin in a check may have set, of all that is watched; random states are ``seeded``'s."""
     environment, folder, threads = dict(os.environ), os.getcwd(), torch.get_num_threads()
     dtype, device, grad = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
     deterministic, precision = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
     cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    flushing, anomaly, numpy_errors = flushes_denormals(), torch.is_anomaly_enabled(), np.geterr()
     try:
         yield
     finally:
@@ -79,6 +88,9 @@ def settings_restored() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+        torch.set_flush_denormal(flushing)
+        torch.autograd.set_detect_anomaly(anomaly)
+        np.seterr(**numpy_errors)
         os.chdir(folder)
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]

@@ -19,7 +19,7 @@ from fedbench.registry import Spec
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.test_norms import TOY, trained
 
-values = st.one_of(st.floats(0, 1).map(lambda v: round(v, 3)), st.sampled_from(["weights", "features", "all"]))
+values = st.one_of(st.integers(0, 1000).map(lambda n: n / 1000), st.sampled_from(["weights", "features", "all"]))
 specs = st.builds(
     lambda name, params: Spec(name, tuple(sorted(params.items()))).text,
     st.sampled_from(["fedprox", "moon", "fedda-joint"]),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fedbench.testing import kit, kit_datasets
+from fedbench.testing import global_state, kit, kit_datasets
 from tests import plugins
 from tests.faults.machine import all_gone, descendants, finish, start
 
@@ -99,11 +99,15 @@ def test_megabytes_of_output_hide_no_finding(tmp_path):
     [
         ("Leaking", "the threads that run"),
         ("Selfish", "the state of Python's random, the state of numpy's global generator"),
+        ("Selfish", "torch's flushing of denormal numbers"),
     ],
 )
 def test_a_leaked_thread_and_a_changed_setting_are_findings(fedbench, tmp_path, name, words):
     source = getattr(plugins, name.upper()).replace("torch.set_default_dtype(torch.float64)", "pass")  # it would raise
     plugin = plugins.write(tmp_path, name.lower(), source)
+    before = global_state.observe()
     status, out, _ = fedbench("check", f"{plugin}:{name}", "--only", "global-state")
     assert status == 1
     assert words in out
+    left = set(global_state.changed(before)) - {global_state.THREADS}  # nobody can stop a thread
+    assert not left, "the check left what the plugin set to whoever called it"
