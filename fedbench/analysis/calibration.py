@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,12 @@ from fedbench.analysis.protocol import ALPHA, declared_pairs
 from fedbench.analysis.scores import over_cells, over_seeds
 from fedbench.analysis.simulation import Design, Simulated, simulate, slices
 from fedbench.analysis.statistics import friedman, holm, median_interval, wilcoxon
-from fedbench.analysis.variance import over_runs
+from fedbench.analysis.variance import Luck, OverRuns, common_luck, over_runs
 
 CONFIDENCE = 0.99  # of a rate's interval; high, because many rates are judged at once
 VALUES_AT_ONCE = 2_000_000  # bounds the memory
-GIVEN, LUCK, BETTER = "A/A, models given", "A/A, runs differ by luck", "one algorithm better"
-AXES = (0, 2, 2, 0)  # of the simulations in the fields of Scores
+GIVEN, LUCK = "A/A, models given", "A/A, runs differ by luck"
+BETTER, BETTER_LUCK = "one algorithm better", "one algorithm better, runs differ by luck"
 FOCUS = 2  # algorithms compared with all others, as the two variants of the method under study are
 
 
@@ -35,16 +36,31 @@ class Scores:
     """The scores of all simulations, as the protocol sees them.
 
     Attributes:
-        values: ``(simulations, patients, algorithms)``.
-        cube: ``(patients, seeds, simulations)``, differences of algorithm 1 to algorithm 0.
-        single: as ``cube``, the scores of algorithm 0.
+        by_seed: ``(simulations, algorithms, seeds, patients)``.
         slice_p: of Wilcoxon's test on slices, algorithm 1 against 0, ``(simulations,)``.
     """
 
-    values: np.ndarray
-    cube: np.ndarray
-    single: np.ndarray
+    by_seed: np.ndarray
     slice_p: np.ndarray
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """Means over seeds, ``(simulations, patients, algorithms)``."""
+        return over_seeds(self.by_seed).swapaxes(1, 2)
+
+    def cube(self, algorithm: int, other: int | None = None) -> np.ndarray:
+        """Scores of an algorithm, or its differences to another, ``(patients, seeds, simulations)``."""
+        scores = self.by_seed[:, algorithm] if other is None else self.by_seed[:, algorithm] - self.by_seed[:, other]
+        return scores.transpose(2, 1, 0)
+
+    def over_runs(self, algorithm: int, other: int) -> OverRuns:
+        """Compare two algorithms as the protocol does, in every simulation."""
+        return over_runs(self.cube(algorithm, other), self.luck)
+
+    @cached_property
+    def luck(self) -> Luck:
+        """What training runs differ by in each simulation."""
+        return common_luck(self.by_seed.transpose(3, 2, 1, 0))
 
     @property
     def differences(self) -> np.ndarray:
@@ -76,24 +92,44 @@ def calibrate(
         ``low`` and ``high``, and ``verdict``: ``kept``, ``broken``, ``kept, conservative``, or ``""`` for power.
     """
     design = Design(patients=patients, algorithms=algorithms, seeds=seeds)
-    given = _score(design, simulations, GIVEN)
-    luck = _score(replace(design, run_luck=run_luck), simulations, LUCK)
-    better = _score(replace(design, difference=difference), simulations, BETTER)
+    given = score(design, simulations, GIVEN)
+    luck = score(replace(design, run_luck=run_luck), simulations, LUCK)
     rows = [
         *_tests(GIVEN, given),
         _row(GIVEN, "Wilcoxon, slices as samples", "false positives", given.slice_p < ALPHA),
         *_intervals(GIVEN, given, resamples),
         *_tests(LUCK, luck),
         *_over_runs(LUCK, luck, resamples),
-        _row(BETTER, f"Wilcoxon with Holm, +{difference:g} Dice", "power", _holm(better)[:, 0] < ALPHA),
-        _row(BETTER, f"patients and runs, +{difference:g} Dice", "power", over_runs(better.cube).p < ALPHA),
     ]
-    return pd.DataFrame(rows)
+    return pd.concat([pd.DataFrame(rows), power(simulations, patients, algorithms, seeds, difference)]).reset_index(
+        drop=True
+    )
 
 
-def _score(design: Design, simulations: int, name: str) -> Scores:
+def power(
+    simulations: int = 1000,
+    patients: int = 100,
+    algorithms: int = 8,
+    seeds: int = 5,
+    difference: float = 0.02,
+    run_luck: float = 0.0,
+) -> pd.DataFrame:
+    """Measure how often the tests find that one algorithm is better; arguments and rows are those of ``calibrate``."""
+    design = Design(patients=patients, algorithms=algorithms, seeds=seeds, difference=difference, run_luck=run_luck)
+    situation = BETTER_LUCK if run_luck else BETTER
+    better = score(design, simulations, situation)
+    found = {
+        f"Wilcoxon with Holm, +{difference:g} Dice": _holm(better)[:, 0] < ALPHA,
+        f"patients and runs, +{difference:g} Dice": better.over_runs(1, 0).p < ALPHA,
+        f"both tests with Holm, +{difference:g} Dice": named(better)[:, 0] > 0,
+    }
+    return pd.DataFrame([_row(situation, check, "power", hit) for check, hit in found.items()])
+
+
+def score(design: Design, simulations: int, name: str) -> Scores:
+    """Simulate studies; the same arguments give the same scores."""
     parts = list(_parts(design, simulations, name))
-    return Scores(*(np.concatenate(part, axis=axis) for part, axis in zip(zip(*parts, strict=True), AXES, strict=True)))
+    return Scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _parts(design: Design, simulations: int, name: str) -> Iterator[tuple[np.ndarray, ...]]:
@@ -103,9 +139,8 @@ def _parts(design: Design, simulations: int, name: str) -> Iterator[tuple[np.nda
     for start in range(0, simulations, step):
         drawn = simulate(design, min(step, simulations - start), random)
         by_seed = over_cells(drawn.cells, design.starts)  # (simulations, algorithms, seeds, patients)
-        values, cube = over_seeds(by_seed).swapaxes(1, 2), by_seed[:, :2].T.transpose(0, 1, 3, 2)
         naive = _slices_as_samples(design, drawn, random) if name == GIVEN else np.empty(0)
-        yield values, cube[..., 1] - cube[..., 0], cube[..., 0], naive
+        yield by_seed, naive
 
 
 def _slices_as_samples(design: Design, drawn: Simulated, random: np.random.RandomState) -> np.ndarray:
@@ -116,13 +151,33 @@ def _slices_as_samples(design: Design, drawn: Simulated, random: np.random.Rando
     return np.array([wilcoxon(d[~np.isnan(d), None]).p[0] for d in differences])
 
 
-def _holm(scores: Scores) -> np.ndarray:
-    """Return corrected p-values over the declared family, ``(simulations, pairs)``; first algorithm 1 against 0."""
-    k = scores.values.shape[-1]
+def _differences(scores: Scores) -> np.ndarray:
+    """Return the differences of the declared pairs, ``(simulations, patients, pairs)``; first algorithm 1 against 0."""
+    return np.stack([scores.values[..., a] - scores.values[..., b] for a, b in declared(scores)], axis=-1)
+
+
+def declared(scores: Scores) -> list[tuple[int, int]]:
+    """Return the pairs that the protocol would declare if the last two algorithms were those under study."""
+    k = scores.by_seed.shape[1]
     names = [f"focus {i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
-    pairs = [(names.index(a), names.index(b)) for a, b in declared_pairs(names, names[0], "focus")]
-    p = [wilcoxon((scores.values[..., a] - scores.values[..., b]).T).p for a, b in pairs]
-    return holm(np.stack(p, axis=-1))
+    return [(names.index(a), names.index(b)) for a, b in declared_pairs(names, names[0], "focus")]
+
+
+def _holm(scores: Scores) -> np.ndarray:
+    """Return corrected p-values over patients, ``(simulations, pairs)``."""
+    return holm(np.stack([wilcoxon(pair.T).p for pair in np.moveaxis(_differences(scores), -1, 0)], axis=-1))
+
+
+def named(scores: Scores) -> np.ndarray:
+    """Return what both tests together say of the declared pairs, ``(simulations, pairs)``: 1 better, -1 worse, 0.
+
+    A difference is named if both corrected tests find it, and mean and ranks point the same way.
+    """
+    differences = _differences(scores)
+    means = np.sign(differences.mean(axis=1))
+    ranks = np.stack([np.sign(wilcoxon(pair.T).rank_biserial) for pair in np.moveaxis(differences, -1, 0)], axis=-1)
+    runs = holm(np.stack([scores.over_runs(*pair).p for pair in declared(scores)], axis=-1))
+    return np.where((_holm(scores) < ALPHA) & (runs < ALPHA) & (means == ranks), means, 0)
 
 
 def _tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
@@ -130,7 +185,8 @@ def _tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
         "Friedman (Iman-Davenport)": friedman(scores.values).p < ALPHA,
         "Wilcoxon, one pair": wilcoxon(scores.differences).p < ALPHA,
         "Wilcoxon with Holm, any of the family": (_holm(scores) < ALPHA).any(axis=1),
-        "patients and runs (quasi-F), one pair": over_runs(scores.cube).p < ALPHA,
+        "patients and runs (quasi-F), one pair": scores.over_runs(1, 0).p < ALPHA,
+        "both tests with Holm, any of the family": (named(scores) != 0).any(axis=1),
     }
     return [_row(situation, check, "false positives", hit) for check, hit in found.items()]
 
@@ -150,15 +206,15 @@ def _intervals(situation: str, scores: Scores, resamples: int) -> list[dict[str,
 def _over_runs(situation: str, scores: Scores, resamples: int) -> list[dict[str, Any]]:
     truth = float(scores.values.mean())
     found = {
-        "mean (patients and seeds)": (scores.single, truth),
-        "mean difference (patients and seeds)": (scores.cube, 0.0),
+        "mean (patients and seeds)": (scores.cube(0), truth),
+        "mean difference (patients and seeds)": (scores.cube(1, 0), 0.0),
     }
     rows = [
         _row(situation, check, "coverage", _covers(bootstrap_patients_and_seeds(cube, resamples=resamples), value))
         for check, (cube, value) in found.items()
     ]
     patients_only = _covers(bootstrap_means(scores.differences, resamples=resamples), 0.0)
-    exact = over_runs(scores.cube)
+    exact = scores.over_runs(1, 0)
     return [
         _row(situation, "mean difference (BCa over patients)", "coverage", patients_only),
         *rows,

@@ -17,7 +17,9 @@ protocol keeps its rates, and the analysis that takes slices for samples does no
 times. In the second block training runs differ by luck and no algorithm differs from another. Tests and intervals over
 patients are *expected* to be broken there, because they are about the models at hand: with enough patients two runs of
 one algorithm differ significantly. That is why every table of tests also has the test over patients and runs, and why
-the mark of the best algorithm says whether that test agrees. The last block is the power to see a true difference.
+the mark of the best algorithm says whether that test agrees. The paper calls an algorithm better only if both tests
+say so, each corrected: rarely wrong in either situation, and slow to see what is small. The last block is the power to
+see a true difference.
 """
 
 

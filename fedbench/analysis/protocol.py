@@ -18,7 +18,7 @@ from fedbench.analysis.ranking import RankStability, rank_stability
 from fedbench.analysis.rows import Endpoint, counted
 from fedbench.analysis.scores import Missing, ScoreMatrix, score_matrix
 from fedbench.analysis.statistics import Friedman, fold_test, friedman, holm, median_interval, wilcoxon
-from fedbench.analysis.variance import over_runs, variance_split
+from fedbench.analysis.variance import common_luck, over_runs, variance_split
 from fedbench.errors import UserError, nearest
 from fedbench.store import Results
 
@@ -34,7 +34,7 @@ TEXT = (
     "order-statistic interval; matched-pairs rank-biserial correlation; means with 95% bootstrap intervals (BCa) "
     "over patients, and over patients and seeds. Tests over patients are about the models that were trained; "
     "whether training anew would show the difference again is the question of the test over runs (quasi-F over "
-    "patients and seeds)."
+    "patients and seeds, where the luck of runs counts no less than it is over all algorithms)."
 )
 MIRRORED = {"low": "high", "high": "low"}  # ends of an interval that change places with the sign
 
@@ -178,7 +178,7 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFram
     differences = values[:, first] - values[:, second]
     cubes = cube[:, :, first] - cube[:, :, second]
     mean, median, test = bootstrap_means(differences), median_interval(differences), wilcoxon(differences)
-    runs, runs_p = bootstrap_patients_and_seeds(cubes), over_runs(cubes).p
+    runs, runs_p = bootstrap_patients_and_seeds(cubes), over_runs(cubes, common_luck(cube)).p
     outside = np.full(len(pairs) - len(declared), np.nan)
     better = np.sign(test.rank_biserial) * (1 if matrix.endpoint.higher_is_better else -1)
     table = pd.DataFrame(pairs, columns=["algorithm", "reference"])

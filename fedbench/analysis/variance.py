@@ -59,7 +59,41 @@ def components(cube: np.ndarray) -> np.ndarray:
     return np.stack([patient, (squares.seed - squares.residual) / patients, squares.residual])
 
 
-def over_runs(cube: np.ndarray, level: float = LEVEL) -> OverRuns:
+class Luck(NamedTuple):
+    """What training anew changes, estimated from all algorithms together.
+
+    Attributes:
+        mean_square: of seeds, for the difference of two algorithms; in squared units of the scores.
+        df: its degrees of freedom.
+    """
+
+    mean_square: np.ndarray
+    df: int
+
+
+def common_luck(cube: np.ndarray) -> Luck:
+    """Estimate the luck of training runs from all algorithms, as if each had as much of it.
+
+    Args:
+        cube: scores, ``(patients, seeds, algorithms, ...)``; a patient with a NaN is left out.
+
+    Returns:
+        ``mean_square`` of shape ``(...)``: twice that of the interaction of algorithm and seed in the table of means
+        over patients, which is what the mean square of seeds of a difference is without interaction of all three
+        (Searle, Casella & McCulloch, 1992, chapter 4). NaN with one seed or one algorithm, or no complete patient.
+    """
+    cube = _complete(cube)
+    patients, seeds, algorithms = cube.shape[:3]
+    df = (seeds - 1) * (algorithms - 1)
+    if df == 0 or patients == 0:
+        return Luck(np.full(cube.shape[3:], np.nan), df)
+    means = cube.round(DIGITS).mean(axis=0)
+    by_seed, by_algorithm = means.mean(axis=1, keepdims=True), means.mean(axis=0, keepdims=True)
+    rest = means - by_seed - by_algorithm + means.mean(axis=(0, 1))
+    return Luck(2 * patients * np.sum(rest**2, axis=(0, 1)) / df, df)
+
+
+def over_runs(cube: np.ndarray, luck: Luck | None = None, level: float = LEVEL) -> OverRuns:
     """Test the mean of paired differences over patients *and* training runs, both taken as random.
 
     A test over patients is about the models that were trained: the same algorithm trained twice gives two models, and
@@ -68,8 +102,13 @@ def over_runs(cube: np.ndarray, level: float = LEVEL) -> OverRuns:
     the mean is (MS_patient + MS_seed - MS_residual) / (patients x seeds), not taken below what either mean square alone
     gives, with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2:110-114, 1946).
 
+    Few seeds agree by chance now and then, and luck is taken for an effect: not too often in one comparison, but with
+    p so small that a correction over many comparisons does not keep its promise (calibration shows it). With ``luck``,
+    MS_seed is taken from all algorithms where that is the larger, with the degrees of freedom that belong to it.
+
     Args:
         cube: differences, ``(patients, seeds, columns)``; a patient with a NaN in any column is left out.
+        luck: of all algorithms, for every column or one for each.
 
     Returns:
         NaN with one seed or fewer than two patients.
@@ -79,14 +118,18 @@ def over_runs(cube: np.ndarray, level: float = LEVEL) -> OverRuns:
     if min(patients, seeds) < 2:
         return OverRuns(*np.full((3, columns), np.nan))
     squares = mean_squares(cube.round(DIGITS))
-    alone = np.maximum(squares.patient, squares.seed)
-    both = squares.patient + squares.seed - squares.residual
-    parts = np.stack([squares.patient, squares.seed, squares.residual])
-    freedom = np.array([patients - 1, seeds - 1, (patients - 1) * (seeds - 1)])[:, None]
+    seed, seed_df = squares.seed, np.full(columns, seeds - 1)
+    if luck is not None:
+        seed_df = np.where(luck.mean_square > seed, luck.df, seed_df)
+        seed = np.fmax(luck.mean_square, seed)
+    alone = np.maximum(squares.patient, seed)
+    both = squares.patient + seed - squares.residual
+    parts = np.stack([squares.patient, seed, squares.residual])
+    freedom = np.stack([np.full(columns, patients - 1), seed_df, np.full(columns, (patients - 1) * (seeds - 1))])
     total = np.maximum(both, alone)
     with np.errstate(invalid="ignore", divide="ignore"):
         jointly = total**2 / np.sum(parts**2 / freedom, axis=0)
-        df = np.where(both >= alone, jointly, np.where(squares.seed >= squares.patient, seeds - 1, patients - 1))
+        df = np.where(both >= alone, jointly, np.where(seed >= squares.patient, seed_df, patients - 1))
         error = np.sqrt(total / (patients * seeds))
         p = np.where(squares.mean.round(DIGITS) == 0, 1.0, 2 * stats.t.sf(np.abs(squares.mean) / error, df))
     half = np.where(total > 0, stats.t.ppf((1 + level) / 2, np.where(total > 0, df, 1)) * error, 0.0)
@@ -117,7 +160,7 @@ def variance_split(matrix: ScoreMatrix, reference: str) -> pd.DataFrame:
 
 
 def _complete(cube: np.ndarray) -> np.ndarray:
-    return cube[~np.isnan(cube).any(axis=(1, 2))]
+    return cube[~np.isnan(cube).any(axis=tuple(range(1, cube.ndim)))]
 
 
 def _split(cube: np.ndarray) -> pd.DataFrame:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, calibrate
+from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, calibrate, declared, named, score
 from fedbench.analysis.intervals import stream
+from fedbench.analysis.paper.verdicts import Verdict, judge
+from fedbench.analysis.protocol import analyse
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.scores import over_cells, over_seeds, score_matrix
 from fedbench.analysis.simulation import Design, simulate, slices, to_rows
+from tests.analysis.evidence_rows import of_cases
 
 SIMULATIONS = 300
 
@@ -26,6 +29,7 @@ TESTS = (
     "Wilcoxon, one pair",
     "Wilcoxon with Holm, any of the family",
     "patients and runs (quasi-F), one pair",
+    "both tests with Holm, any of the family",
 )
 
 
@@ -53,6 +57,7 @@ def test_tests_over_patients_do_not_see_the_luck_of_runs_and_those_over_runs_do(
     assert rates.loc[(LUCK, "Friedman (Iman-Davenport)"), "verdict"] == "broken"
     assert rates.loc[(LUCK, "patients and runs (quasi-F), one pair"), "rate"] <= 0.1
     assert rates.loc[(LUCK, "mean difference (quasi-F)"), "rate"] >= 0.9
+    assert rates.loc[(LUCK, "both tests with Holm, any of the family"), "rate"] <= 0.1
     narrow, wide = (f"mean difference ({over})" for over in ("BCa over patients", "patients and seeds"))
     assert rates.loc[(LUCK, narrow), "rate"] < rates.loc[(LUCK, wide), "rate"] - 0.1
 
@@ -61,6 +66,25 @@ def test_power(rates):
     row = rates.loc[(BETTER, "Wilcoxon with Holm, +0.03 Dice")]
     assert row["rate"] > 0.7
     assert (row["kind"], row["verdict"]) == ("power", "")
+    both = rates.loc[(BETTER, "both tests with Holm, +0.03 Dice")]
+    assert 0.05 < both["rate"] < row["rate"]
+
+
+def test_both_tests_together_say_what_the_paper_says():
+    """The calibrated rule is the one that the words stand for, on the same simulated studies."""
+    design = Design(patients=30, algorithms=5, seeds=3, difference=0.05)
+    said = {Verdict.BETTER: 1, Verdict.SAME: 0, Verdict.WORSE: -1}
+    found = set()
+    for number in range(12):
+        scores, rows = score(design, 1, str(number)), to_rows(simulate(design, 1, stream("calibration", str(number))))
+        names = {f"a{i:03}": f"{'other' if i < 3 else 'fedda'} {i}" for i in range(5)}
+        cases = rows.assign(setting=rows["setting"].map(names), algorithm=rows["setting"].map(names))
+        analysis = analyse(of_cases(cases), "simulated", reference="other 0")
+        labels = list(names.values())
+        words = [judge(analysis, labels[a], labels[b]).verdict for a, b in declared(scores)]
+        assert [said[word] for word in words] == named(scores)[0].tolist()
+        found |= set(words)
+    assert found == {Verdict.BETTER, Verdict.SAME}
 
 
 def test_the_table_is_tidy(rates):

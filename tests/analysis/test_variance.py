@@ -11,7 +11,8 @@ from statsmodels.stats.anova import anova_lm
 
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.scores import score_matrix
-from fedbench.analysis.variance import components, mean_squares, over_runs, variance_split
+from fedbench.analysis.statistics import holm
+from fedbench.analysis.variance import Luck, common_luck, components, mean_squares, over_runs, variance_split
 from tests.analysis.score_rows import random_table, table
 
 
@@ -125,6 +126,46 @@ def test_over_runs_keeps_its_error_rate_whatever_the_luck_of_runs(seed):
     found = over_runs(crossed(columns=2000, patient=0.1, seed=seed))
     assert np.mean(found.p < 0.05) < 0.075
     assert np.mean((found.low <= 0) & (found.high >= 0)) > 0.925
+
+
+def test_luck_by_hand():
+    """Means of two seeds are 1 2 3 and 3 2 7; less those of seeds (2 4) and algorithms (2 2 5): 0 1 -1 and 0 -1 1."""
+    means = np.array([[1.0, 2, 3], [3, 2, 7]])
+    found = common_luck(np.stack([means - 1, means + 1, means]))
+    assert (found.mean_square, found.df) == (pytest.approx(2 * 3 * 4 / 2), 2)
+    gaps = np.stack([means, means, means, np.full((2, 3), np.nan)])
+    assert common_luck(gaps).mean_square == pytest.approx(found.mean_square)
+    assert common_luck(np.stack([gaps, gaps], axis=-1)).mean_square == pytest.approx([found.mean_square] * 2)
+
+
+def test_luck_of_two_algorithms_is_that_of_their_difference():
+    cube = crossed(12, 4, columns=2, seed=0.1)
+    difference = cube[..., [0]] - cube[..., [1]]
+    assert common_luck(cube) == (pytest.approx(mean_squares(difference).seed[0]), 3)
+    assert over_runs(difference, common_luck(cube)).p == pytest.approx(over_runs(difference).p)
+
+
+def test_over_runs_takes_the_larger_luck_with_its_degrees_of_freedom():
+    """As by hand above, where MS seed is 24 with 1 degree of freedom."""
+    cube = np.array([[1.0, 3], [5, 7], [6, 14]])[..., None]
+    assert over_runs(cube, Luck(np.array(20.0), 9)) == over_runs(cube)
+    found = over_runs(cube, Luck(np.array(30.0), 9))
+    error, df = np.sqrt(56 / 6), 56**2 / (32**2 / 2 + 30**2 / 9 + 6**2 / 2)
+    assert found.p[0] == pytest.approx(2 * stats.t.sf(6 / error, df))
+    large = over_runs(cube, Luck(np.array(50.0), 9))
+    assert large.p[0] == pytest.approx(2 * stats.t.sf(6 / np.sqrt(76 / 6), 76**2 / (32**2 / 2 + 50**2 / 9 + 18)))
+
+
+def test_a_correction_over_many_comparisons_holds_with_few_seeds():
+    """All differences of five algorithms to a sixth that differ by luck alone, which is as large as patients differ."""
+    random = np.random.default_rng(3)
+    plain = shared = 0
+    for _ in range(400):
+        cube = random.normal(0, 0.1, (20, 3, 6)) + random.normal(0, 0.1, (1, 3, 6))
+        differences = cube[..., 1:] - cube[..., [0]]
+        plain += (holm(over_runs(differences).p) < 0.05).any()
+        shared += (holm(over_runs(differences, common_luck(cube)).p) < 0.05).any()
+    assert plain > 0.1 * 400 > 0.08 * 400 > shared
 
 
 @pytest.mark.filterwarnings("error")

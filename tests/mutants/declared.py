@@ -114,6 +114,14 @@ MUTATIONS: list[Mutation] = [
         ("(len(folds) - sizes)", "len(folds)"),
     ),
     *of(
+        "fedbench/analysis/variance.py", "tests/analysis/test_variance.py",
+        ("return Luck(2 * patients *", "return Luck(patients *"),
+        ("df = (seeds - 1) * (algorithms - 1)", "df = seeds * algorithms"),
+        ("seed = np.fmax(luck.mean_square, seed)", "seed = luck.mean_square + 0 * seed"),
+        ("np.where(luck.mean_square > seed, luck.df, seed_df)", "np.where(luck.mean_square > seed, seed_df, seed_df)"),
+        ("both = squares.patient + seed - squares.residual", "both = squares.patient + seed"),
+    ),
+    *of(
         "fedbench/analysis/intervals.py", "tests/analysis/test_intervals.py",
         ("below + equal / 2", "below"),
         ("bias + shifted / (1 - acceleration * shifted)", "bias + shifted / (1 + acceleration * shifted)"),
