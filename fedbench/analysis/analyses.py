@@ -146,6 +146,11 @@ def is_reference_point(label: str) -> bool:
     return base_name(label) in REFERENCE_POINTS
 
 
+def is_personal(label: str) -> bool:
+    """Say whether it stands for models that clients keep to themselves, beside others of the same algorithm."""
+    return label.endswith("(personal)")
+
+
 def is_reconstruction(label: str) -> bool:
     """Say whether it is our reconstruction of a published method; captions and legends must say so."""
     return base_name(label).startswith(FOCUS)

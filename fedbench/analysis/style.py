@@ -19,7 +19,7 @@ import matplotlib
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, base_name, is_reconstruction
+from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, base_name, is_personal, is_reconstruction
 from fedbench.files import write_atomic
 from fedbench.suite import builtin_suites
 
@@ -173,7 +173,7 @@ def _vary(look: Look, number: int) -> Look:
 
 
 def _variant_order(label: str) -> tuple[int, str]:
-    return (0 if not label.endswith(")") else 1 if label.endswith("(personal)") else 2, label)
+    return (0 if not label.endswith(")") else 1 if is_personal(label) else 2, label)
 
 
 def display_name(label: str) -> str:

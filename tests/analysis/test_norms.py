@@ -192,6 +192,22 @@ def test_the_words_follow_the_data():
     assert "better than fedavg of the same norm in 0 and worse in 2" in said and "norm for no variant" in said
 
 
+def test_models_that_clients_keep_are_no_step_between_algorithms():
+    """What they lose on modalities of others is no matter of aggregation; the tests speak of them all the same."""
+    every = [trained("batch", {"": -0.2}), trained("instance")]
+    both = []
+    for found in every:
+        is_fedbn = found.cases["setting"] == "fedbn"
+        shared, own = (found.cases[is_fedbn].assign(deployment=kind) for kind in ("averaged", "personal"))
+        parts = [found.cases[~is_fedbn], shared, own.assign(dice=own["dice"] / 4)]
+        both.append(replace(found, cases=pd.concat(parts, ignore_index=True)))
+    text, said = told(a=both[0], b=both[1])
+    assert "fedbn (personal) is worse" in text
+    assert "the largest step between norms was larger than" in text
+    without = told(a=every[0], b=every[1])[1]
+    assert "with the norm held" in said and said.split(". FedDA")[0] == without.split(". FedDA")[0]
+
+
 def test_with_one_norm_one_sentence_says_so():
     text, said = told(a=trained("batch"))
     assert "stays open" in said and said in text and "input" not in text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.analyses import is_personal, is_reconstruction, is_reference_point
 from fedbench.analysis.captions import about
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.formats import latex
@@ -135,8 +135,8 @@ def _norm_step(numbers: Numbers, each: Compared) -> str:
 def _sizes(numbers: Numbers, each: Compared) -> str:
     """The largest step between algorithms of one norm, and how it compares with the largest between norms."""
     told, largest = [], 0.0
-    for column, against in each.algorithms:
-        if against:
+    for column, every in each.algorithms:
+        if against := _of_one_model(every):
             name = max(against, key=lambda n: abs(float(against[n].row["mean"])))
             gain = float(against[name].row["mean"])
             largest = max(largest, abs(gain))
@@ -149,9 +149,14 @@ def _sizes(numbers: Numbers, each: Compared) -> str:
     reference = _name(each.found.reference)
     word = numbers.put("norm", each.key, "compared", text="larger" if between > largest else "no larger")
     return (
-        f"With the norm held, the largest mean difference of another federated algorithm to {reference} was "
-        f"{words(told)}: the largest step between norms was {word} than the largest between algorithms."
+        f"With the norm held, the largest mean difference to {reference} of another algorithm with one common model "
+        f"was {words(told)}: the largest step between norms was {word} than the largest between algorithms."
     )
+
+
+def _of_one_model(against: dict[str, Comparison]) -> dict[str, Comparison]:
+    """Leave out what clients keep to themselves: on others' modalities that is another question than aggregation."""
+    return {name: compared for name, compared in against.items() if not is_personal(name)}
 
 
 def _verdicts(numbers: Numbers, each: Compared) -> str:
@@ -179,7 +184,8 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
         return NOWHERE
     reference = _name(made[0].found.reference)
     norms = [gain.mean for each in made for column, gain in each.steps if not column.reestimated]
-    algorithms = [float(c.row["mean"]) for each in made for _, against in each.algorithms for c in against.values()]
+    common = [_of_one_model(against) for each in made for _, against in each.algorithms]
+    algorithms = [float(compared.row["mean"]) for against in common for compared in against.values()]
     of = numbers.put("norms", "federations", text=counted(len(made), "federation"))
     moves = []
     if norms:
@@ -194,7 +200,7 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
     text = f"On the same partitions of {of}, the cross-modality Dice of {reference} moved {words(moves)}"
     if algorithms:
         span = _span(numbers, *_ends(numbers, "algorithm step", algorithms))
-        text += f"; with the norm held, another federated algorithm in its place moved it by {span}"
+        text += f"; with the norm held, another algorithm with one common model in its place moved it by {span}"
     return f"{text}. {_studied(numbers, made, reference)}".strip()
 
 
