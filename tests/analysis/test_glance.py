@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fedbench.analysis.evidence import Condition
 from fedbench.analysis.paper import glance as module
 from fedbench.analysis.paper.glance import BEGIN, END, NOTHING, glance, glance_problems, part_of, put_part
 from fedbench.analysis.paper.numbers import Numbers, named
@@ -72,6 +74,31 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     assert "reestimated" not in text and "more row" not in text
     assert "with another kind of normalisation layer" in text and "affine instance normalisation" in text
     assert "[text](text/)" in text
+
+
+def test_modalities_left_out_share_a_table():
+    conditions = tuple(Condition("toy", unseen) for unseen in ("CT", "MR"))
+    found = evidence((TOY, *conditions), FEW, patients=9)
+    worst = (found.cases["setting"] == "fedprox") & (found.cases["unseen"] == "CT") & (found.cases["modality"] == "CT")
+    found = replace(found, cases=found.cases.assign(dice=found.cases["dice"].where(~worst, 0.01)))
+    text = glance(study_of([("", found)]))
+    rows = rows_of(text, "toy, a modality left out of training")
+    assert "| algorithm | CT (9) | MR (9) |" in text and list(rows) == [
+        "local",
+        "fedavg",
+        "fedbn",
+        "fedda-joint†",
+        "fedprox",
+    ]
+    analyses = study_of([("", found)]).groups[0][1]
+    for column, condition in enumerate(conditions):
+        means = analyses.get(condition, Endpoint("unseen", "dice", condition.unseen)).means["mean"]
+        assert rows["fedbn"][column].split()[0] == f"{means['fedbn']:.3f}"
+    assert rows["fedprox"][0] == "0.010 (worse)" and rows["fedavg"] == [cell.split()[0] for cell in rows["fedavg"]]
+    assert "too few" not in text
+    few = glance(study_of([("", evidence((TOY, *conditions), FEW, patients=5))]))
+    assert "Of CT and MR patients are too few to name any difference." in few
+    assert text.count("### ") == 2 and "than fedavg where it says so" in text
 
 
 def test_sentences_are_read_without_latex():

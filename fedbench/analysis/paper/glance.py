@@ -1,4 +1,5 @@
-"""The results at a glance: the part of a README between two marks, one small table for each published condition.
+"""The results at a glance: the part of a README between two marks, one small table for each published condition;
+those with a modality left out share one.
 
 Numbers, verdicts and sentences are those of the paper, so the part is made and checked together with it.
 """
@@ -7,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from fedbench.analysis import cells
 from fedbench.analysis.analyses import (
@@ -21,7 +24,9 @@ from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.paper import answers
 from fedbench.analysis.paper.norm_section import answer_norms, compare_norms
 from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import markdown, plain
+from fedbench.analysis.paper.reliability import decidable
 from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.telling import Teller, reference_point
@@ -36,6 +41,7 @@ README = "README.md"
 BEGIN, END = "<!-- results at a glance: begin -->", "<!-- results at a glance: end -->"
 NOTHING = "Nothing published yet.\n"
 ALONE = "local"  # what federation is compared with
+NAMED = ("better", "worse")
 ROWS = 12  # of a table; the paper has all
 AGAIN = "run `fedbench paper`"
 ABOUT = (
@@ -97,7 +103,10 @@ def glance(study: Study, folder: str = "paper") -> str:
     lines = [*(f"- {sentence}" for sentence in _answers(Numbers(), study)), ""]
     for part in whole:
         lines += _condition(part)
-    used = {label for part in whole for label in part.labels if is_reconstruction(label)}
+    held_out = [part for part in study.parts if "unseen" in part.relations]
+    for key in sorted({(part.condition.dataset, part.folder) for part in held_out}):
+        lines += _left_out([part for part in held_out if (part.condition.dataset, part.folder) == key])
+    used = {label for part in [*whole, *held_out] for label in part.labels if is_reconstruction(label)}
     lines += [f"{RECONSTRUCTED} {RECONSTRUCTION}", ""] if used else []
     lines += [ABOUT.format(folder=folder)]
     return "\n".join([*lines, ""])
@@ -142,15 +151,42 @@ def _condition(part: Part) -> list[str]:
 
 def _size(part: Part) -> str:
     """Runs, seeds, patients, and the kind of norm."""
-    analysis = part.primary
-    runs = part.analyses.results(part.condition).runs
-    norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
-    facts = [
-        f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min on average",
-        counted(len(analysis.matrix.seeds), "seed"), counted(len(analysis.matrix.values), "test patient"), *norms,
-    ]  # fmt: skip
+    patients = counted(len(part.primary.matrix.values), "test patient")
     folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""
-    return f"{', '.join(facts)}.{folder}"
+    return f"{_trainings([part], patients)}{folder}"
+
+
+def _trainings(parts: Sequence[Part], *facts: str) -> str:
+    """How many trainings, how long, how often repeated, with which norm."""
+    runs = pd.concat([part.analyses.results(part.condition).runs for part in parts])
+    norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
+    time = f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min on average"
+    seeds = max(len(part.primary.matrix.seeds) for part in parts)
+    return f"{', '.join([time, counted(seeds, 'seed'), *facts, *norms])}."
+
+
+def _left_out(parts: Sequence[Part]) -> list[str]:
+    """The conditions of a dataset with a modality left out, side by side: the Dice on that modality."""
+    found = {part.condition.unseen: part.get("unseen") for part in parts}
+    labels = in_order({label for part in parts for label in part.labels})
+    reference = parts[0].primary.reference
+    heads = [f"{unseen} ({len(analysis.matrix.values)})" for unseen, analysis in found.items()]
+    lines = [_pipes(map(escape_markdown, ["algorithm", *heads])), _pipes(["---", *("--:" for _ in heads)])]
+    for label in labels:
+        name = escape_markdown(label) + (RECONSTRUCTED if is_reconstruction(label) else "")
+        words = [_word(analysis, label) for analysis in found.values()]
+        marks = [f" ({word})" if word in NAMED else "" for word in words]
+        means = [_mean(analysis, label, 3) for analysis in found.values()]
+        lines.append(_pipes([name, *(escape_markdown(mean + mark) for mean, mark in zip(means, marks, strict=True))]))
+    folder = f" Published as {parts[0].folder}." if parts[0].folder else ""
+    few = [unseen for unseen, analysis in found.items() if not decidable(analysis)]
+    hopeless = f" Of {words_of(few)} patients are too few to name any difference." if few else ""
+    return [
+        f"### {escape_markdown(parts[0].condition.dataset)}, a modality left out of training", "",
+        f"{escape_markdown(_trainings(parts) + folder)} Dice on the modality that nobody trained on (test patients); "
+        f"{' or '.join(NAMED)} than {escape_markdown(reference)} where it says so."
+        f"{escape_markdown(hopeless)}", "", *lines, "",
+    ]  # fmt: skip
 
 
 def _chosen(part: Part, labels: Sequence[str]) -> list[str]:
@@ -182,13 +218,16 @@ def _table(part: Part, labels: Sequence[str]) -> list[str]:
 
 
 def _row(label: str, dice: Analysis, own: Analysis | None, distance: Analysis) -> list[str]:
-    if label == dice.reference:
-        word = "reference"
-    elif label in dice.matrix.algorithms:
-        word = judge(dice, label, dice.reference).verdict.value.removesuffix(" than").removesuffix(" from")
-    else:
-        word = cells.NONE
-    return [_estimate(dice, label), _mean(own, label, 3), _mean(distance, label, 1), word]
+    return [_estimate(dice, label), _mean(own, label, 3), _mean(distance, label, 1), _word(dice, label)]
+
+
+def _word(analysis: Analysis, label: str) -> str:
+    """What may be said of an algorithm against the reference."""
+    if label == analysis.reference:
+        return "reference"
+    if label not in analysis.matrix.algorithms:
+        return cells.NONE
+    return judge(analysis, label, analysis.reference).verdict.value.removesuffix(" than").removesuffix(" from")
 
 
 def _estimate(analysis: Analysis, label: str) -> str:

@@ -29,7 +29,7 @@ def describe_reliability(numbers: Numbers, parts: Iterable[Part]) -> None:
     parts = list(parts)
     every = [part.primary for part in parts]
     main = [part.primary for part in parts if not part.condition.unseen] or every
-    hopeless = [a for a in every if not decidable(len(a.matrix.values), int(a.pairwise["declared"].sum()))]
+    hopeless = [analysis for analysis in every if not decidable(analysis)]
     numbers.put("answer", "power", text=_power(numbers, len(hopeless), len(every)))
     sizes = {(len(a.matrix.values), len(a.matrix.algorithms), len(a.matrix.seeds)) for a in main}
     fit = sorted(size for size in sizes if size[1] >= FEWEST_ALGORITHMS and size[2] >= 2)
@@ -38,9 +38,9 @@ def describe_reliability(numbers: Numbers, parts: Iterable[Part]) -> None:
     numbers.put("own", "luck", text=_otherwise(every))
 
 
-def decidable(patients: int, comparisons: int) -> bool:
+def decidable(analysis: Analysis) -> bool:
     """Say whether the smallest p-value that so many patients allow survives Holm's correction."""
-    return 2.0 ** (1 - patients) * comparisons <= ALPHA
+    return 2.0 ** (1 - len(analysis.matrix.values)) * int(analysis.pairwise["declared"].sum()) <= ALPHA
 
 
 def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
