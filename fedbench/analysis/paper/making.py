@@ -73,7 +73,7 @@ def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
     trainings = {part.key: measure(Scene(part.analyses, part.condition, known)) for part in study.parts}
     describe_setup(numbers, study)
     describe_tuning(numbers, study)
-    describe_reliability(numbers, study.parts)
+    describe_reliability(numbers, study)
     answer(numbers, study, trainings)
     sections = write_sections(numbers, study, drawn, trainings)
     norms, tables = norms_section(numbers, study)

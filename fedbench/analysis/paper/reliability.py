@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from fedbench.analysis.calibration import BETTER, BETTER_LUCK, GIVEN, LUCK, calibrate, power
 from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
 from fedbench.analysis.paper.setup import CONFIDENCE, span
-from fedbench.analysis.paper.study import Part
+from fedbench.analysis.paper.study import Study
 from fedbench.analysis.paper.verdicts import focus, rivals
 from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.statistics import holm
@@ -21,12 +21,12 @@ DIFFERENCE, LARGE = 0.02, 0.05  # Dice
 FEWEST_ALGORITHMS = 4  # that calibration can simulate
 
 
-def describe_reliability(numbers: Numbers, parts: Iterable[Part]) -> None:
+def describe_reliability(numbers: Numbers, study: Study) -> None:
     """Define the macros on calibration at the size of the smallest condition, and on what cannot be decided.
 
     Conditions that leave a modality out have fewer patients and seeds; they count only where there are no others.
     """
-    parts = list(parts)
+    parts = study.parts
     every = [part.primary for part in parts]
     main = [part.primary for part in parts if not part.condition.unseen] or every
     hopeless = [analysis for analysis in every if not decidable(analysis)]
@@ -35,7 +35,8 @@ def describe_reliability(numbers: Numbers, parts: Iterable[Part]) -> None:
     fit = sorted(size for size in sizes if size[1] >= FEWEST_ALGORITHMS and size[2] >= 2)
     which = " with all modalities in training" if len(main) < len(every) else ""
     numbers.put("calibration", text=_calibration(numbers, fit[0], run_lucks(main), which) if fit else _TOO_SMALL)
-    numbers.put("own", "luck", text=_otherwise(every))
+    numbers.put("own", "luck", text=_own_luck(every))
+    numbers.put("one", "family", text=_one_family(study))
 
 
 def decidable(analysis: Analysis) -> bool:
@@ -55,20 +56,54 @@ def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
 
 def otherwise(analysis: Analysis) -> list[tuple[str, str]]:
     """Return the declared pairs that would be called otherwise if each had only its own luck of training runs."""
-    declared = analysis.pairwise[analysis.pairwise["declared"]]
+    declared = _declared(analysis)
     names, cube = analysis.matrix.algorithms, analysis.matrix.cube
     first, second = ([names.index(name) for name in declared[column]] for column in ("algorithm", "reference"))
     own = holm(over_runs(cube[:, :, first] - cube[:, :, second]).p)
     other = (declared["p_holm"] < ALPHA) & ((own < ALPHA) != (declared["runs_p_holm"] < ALPHA))
-    return list(declared.loc[other, ["algorithm", "reference"]].itertuples(index=False, name=None))
+    return _pairs(declared[other])
 
 
-def _otherwise(analyses: Sequence[Analysis]) -> str:
-    total = sum(int(a.pairwise["declared"].sum()) for a in analyses)
+def in_one_family(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
+    """Return the declared pairs that would be called otherwise if several analyses had one family of comparisons."""
+    declared = pd.concat([_declared(analysis) for analysis in analyses], ignore_index=True)
+    own = (declared["p_holm"] < ALPHA) & (declared["runs_p_holm"] < ALPHA)
+    joint = (holm(declared["p"].to_numpy()) < ALPHA) & (holm(declared["runs_p"].to_numpy()) < ALPHA)
+    return _pairs(declared[own != joint])
+
+
+def _declared(analysis: Analysis) -> pd.DataFrame:
+    return analysis.pairwise[analysis.pairwise["declared"]]
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(rows[["algorithm", "reference"]].itertuples(index=False, name=None))
+
+
+def _own_luck(analyses: Sequence[Analysis]) -> str:
     pairs = [pair for analysis in analyses for pair in otherwise(analysis)]
+    return _otherwise(pairs, sum(len(_declared(analysis)) for analysis in analyses))
+
+
+def _one_family(study: Study) -> str:
+    """What would change if the same models' scores with statistics taken anew were in the family of the trained."""
+    both = [
+        (part.primary, again.primary)
+        for part in study.parts
+        for again in study.rescored
+        if (part.study, part.condition) == (again.study, again.condition.trained)
+    ]
+    pairs = [pair for analyses in both for pair in in_one_family(analyses)]
+    return _otherwise(pairs, sum(len(_declared(analysis)) for analyses in both for analysis in analyses))
+
+
+def _otherwise(pairs: Sequence[tuple[str, str]], total: int) -> str:
+    """How many of the comparisons it is, and how many of them the paper asks for."""
+    if not pairs:
+        return "no declared comparison would be called otherwise"
     asked = sum(len(focus(pair)) == len(rivals(pair)) == 1 for pair in pairs)
     said = f"{out_of(len(pairs), total, 'declared comparison')} would be called otherwise"
-    return f"{said}, {asked or 'none'} of them of FedDA with another aggregation algorithm" if pairs else said
+    return f"{said}, {asked or 'none'} of them of FedDA with another aggregation algorithm"
 
 
 def _power(numbers: Numbers, hopeless: int, total: int) -> str:

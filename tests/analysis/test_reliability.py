@@ -1,0 +1,63 @@
+"""What the paper says about its own words: what other rules would have called otherwise, and who can decide nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.reliability import decidable, describe_reliability, in_one_family, otherwise, run_lucks
+from fedbench.analysis.paper.study import study_of
+from tests.analysis.evidence_rows import evidence
+from tests.analysis.test_norms import FEW, TOY, trained
+
+
+def primary(found):
+    return study_of([("", found)]).parts[0].primary
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return primary(trained("batch", {"fedda-joint": 0.06}))
+
+
+def named(analysis) -> list[tuple[str, str]]:
+    rows = analysis.pairwise[analysis.pairwise["declared"]]
+    rows = rows[(rows["p_holm"] < 0.05) & (rows["runs_p_holm"] < 0.05)]
+    return list(zip(rows["algorithm"], rows["reference"], strict=True))
+
+
+def test_a_family_alone_is_called_as_it_is_and_one_far_too_large_names_nothing(analysis):
+    assert named(analysis)
+    assert in_one_family([analysis]) == []
+    assert in_one_family([analysis] * 2000) == named(analysis) * 2000
+
+
+def test_two_algorithms_have_no_luck_but_their_own():
+    assert otherwise(primary(evidence((TOY,), ("fedavg", "fedprox"), patients=8))) == []
+
+
+def test_luck_that_others_have_takes_a_difference_back():
+    """fedprox is better by as much in every run; the runs of three others scatter widely."""
+    found = evidence((TOY,), ("fedavg", "fedprox", "moon", "ditto", "scaffold"), patients=12)
+    cases = found.cases
+    base = cases["patient"].str[1:].astype(int) / 100
+    random = np.random.default_rng(0)
+    scatter = {(s, seed): random.normal(0, 0.1) for s in ("moon", "ditto", "scaffold") for seed in (0, 1, 2, 3, 4)}
+    luck = [scatter.get(key, 0.0) for key in zip(cases["setting"], cases["seed"], strict=True)]
+    noise = random.normal(0, 0.001, len(cases))
+    found.cases["dice"] = 0.5 + base + 0.02 * (cases["setting"] == "fedprox") + luck + noise
+    result = primary(found)
+    assert otherwise(result) == [("fedprox", "fedavg")]
+    assert ("fedprox", "fedavg") not in named(result)
+    low, high = run_lucks([result, primary(trained("batch", algorithms=FEW))])
+    assert 0.001 <= low < 0.03 < high < 0.12
+
+
+def test_few_patients_can_decide_nothing_and_the_paper_says_so():
+    few, many = (evidence((TOY,), FEW, patients=n) for n in (5, 14))
+    assert not decidable(primary(few)) and decidable(primary(many))
+    numbers = Numbers()
+    describe_reliability(numbers, study_of([("", many)]))
+    assert numbers.text("answer", "power") == ""
+    assert numbers.text("one", "family") == "no declared comparison would be called otherwise"
