@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.paper.convergence import improving_in
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
 from fedbench.analysis.paper.study import Models, Part, Study
@@ -48,6 +49,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "luck": _luck(numbers, whole),
         "consensus": _consensus(study),
         "alignment": _alignment(numbers, [(part, trainings[part.key]) for part in whole]),
+        "ending": improving_in(trainings[part.key].endings.get(part.primary.reference) for part in study.parts),
         "cost": _cost(numbers, [(part, trainings[part.key]) for part in study.parts]),
     }
     for name, text in texts.items():

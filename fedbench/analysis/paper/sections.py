@@ -13,6 +13,7 @@ from fedbench.analysis.cells import Table
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.figures import Drawn
 from fedbench.analysis.formats import latex
+from fedbench.analysis.paper.convergence import tell_ending
 from fedbench.analysis.paper.data import is_generated
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
@@ -88,7 +89,8 @@ def _whole(
 ) -> None:
     """Add a condition with nothing left out: sentences, main result and the figures ``shown`` to the text."""
     part = teller.part
-    paragraphs = [*tell(teller), tell_training(teller, training), *tell_notes(part)]
+    ended = tell_ending(teller, training.endings)
+    paragraphs = [*tell(teller), *([ended] if ended else []), tell_training(teller, training), *tell_notes(part)]
     sections.body += _heading("subsection", part, "sec") + "\n".join(paragraphs) + "\n"
     sections.body += _table(sections, tables_scores.main_result(part.analyses, part.condition), "table*", part.study)
     sections.body += "".join(_figure(part, drawn, body=True) for drawn in figures if drawn.name in shown)

@@ -12,6 +12,7 @@ from fedbench.analysis.figures.cost import TRAFFIC
 from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.figures.separation import separation
+from fedbench.analysis.paper.convergence import Ending, endings
 from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.telling import Teller
 from fedbench.analysis.paper.verdicts import focus
@@ -32,6 +33,7 @@ class Training:
         spans: the lowest and the highest of the runs', and their number.
         accuracy: of discriminators on patches, mean over clients, seeds and the last quarter of the rounds.
         loss: of discriminators, likewise.
+        endings: how validation Dice moved at the end.
     """
 
     sent: Mapping[str, float]
@@ -40,6 +42,7 @@ class Training:
     spans: Mapping[str, tuple[float, float, int]]
     accuracy: Mapping[str, float]
     loss: Mapping[str, float]
+    endings: Mapping[str, Ending]
 
 
 def measure(scene: Scene) -> Training:
@@ -57,6 +60,7 @@ def measure(scene: Scene) -> Training:
         {str(label): (low, high, int(n)) for label, _, low, high, n in apart.itertuples()},
         _known(late[late["metric"] == ACCURACY].groupby("setting", observed=True)["value"].mean()),
         _known(late[late["metric"] == LOSS].groupby("setting", observed=True)["value"].mean()),
+        endings(rounds),
     )
 
 

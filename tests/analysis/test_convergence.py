@@ -1,0 +1,67 @@
+"""What the paper says about the end of training: numbers by hand, words by the interval over runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedbench.analysis.paper.convergence import endings, improving_in, tell_ending
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.paper.telling import Teller
+from tests.analysis.evidence_rows import evidence
+
+
+def curves(**runs: list[list[float]]) -> pd.DataFrame:
+    """Validation Dice of two clients, the second 0.1 above the first, after rounds 2, 4, 6 and 8."""
+    rows = [
+        {"run_id": f"{setting}{n}", "setting": setting, "seed": n, "fold": -1, "metric": "validation dice",
+         "round": r, "client": client, "value": value + more}
+        for setting, every in runs.items()
+        for n, values in enumerate(every)
+        for r, value in zip((1, 3, 5, 7), values, strict=True)
+        for client, more in (("CT", 0.0), ("MR", 0.1))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_change_in_the_last_quarter_and_its_interval_by_hand():
+    """Changes 0.1, 0.2, 0.3: mean 0.2, standard error 0.1 / sqrt(3), t(0.975, 2) = 4.3027."""
+    found = endings(curves(fedavg=[[0, 0, 0.2, 0.3], [0, 0, 0.3, 0.5], [0, 0, 0.4, 0.7]]))["fedavg"]
+    assert (found.since, found.runs) == (6, 3)
+    assert (found.before, found.end) == (pytest.approx(0.35), pytest.approx(0.55))
+    assert found.low == pytest.approx(0.2 - 4.3027 * 0.1 / np.sqrt(3), abs=1e-4)
+    assert found.high == pytest.approx(0.2 + 4.3027 * 0.1 / np.sqrt(3), abs=1e-4)
+    assert found.improving is False
+
+
+def test_one_run_has_no_interval_and_one_validation_no_ending():
+    found = endings(curves(fedavg=[[0, 0, 0.2, 0.3]]))
+    assert found["fedavg"].improving is None and np.isnan(found["fedavg"].low)
+    once = curves(fedavg=[[0, 0, 0.2, 0.3]] * 2)
+    assert endings(once[once["round"] == 7]) == {}
+    assert endings(once[once["round"] < 0]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ends", "said", "counted"),
+    [
+        ([0.31, 0.32, 0.33, 0.32], "it was still improving", "In the one condition"),
+        ([0.19, 0.21, 0.2, 0.2], "no further improvement shows", "In no condition"),
+        ([0.1, 0.11, 0.1, 0.12], "no further improvement shows", "In no condition"),
+    ],
+)
+def test_the_paper_says_whether_the_reference_was_still_improving(ends, said, counted):
+    found = endings(curves(fedavg=[[0, 0, 0.2, end] for end in ends]))
+    numbers = Numbers()
+    part = study_of([("", evidence())]).parts[0]
+    text = numbers.spelled(tell_ending(Teller(numbers, part), found))
+    assert said in text and "over 4 runs" in text
+    assert improving_in([found["fedavg"]]).startswith(counted)
+
+
+def test_nothing_is_said_where_nothing_is_known():
+    numbers, part = Numbers(), study_of([("", evidence())]).parts[0]
+    assert tell_ending(Teller(numbers, part), {}) == ""
+    assert improving_in([None, endings(curves(fedavg=[[0, 0, 0.2, 0.3]]))["fedavg"]]) == ""
