@@ -7,6 +7,7 @@ that fedbench does not take.
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from fedbench.algorithm import weighted_mean
 from fedbench.arrays import ResidentArrays
 from fedbench.batches import TrainingSet
 from fedbench.compute import to_cpu
-from fedbench.held import all_finite
+from fedbench.held import Held, _bytes_of, all_finite
 from fedbench.training import Training
 
 TITLE = "what single changes brought"
@@ -48,15 +49,15 @@ def _compare(report: Report, what: str, now: Callable[[], Any], other: Callable[
 
 def _around_a_round(report: Report, training: Training, times: int) -> None:
     networks, algorithm = training.networks, training.task.algorithm
-    full = to_cpu(training.entries)
+    full = to_cpu(training.trainers[0].entries)
     floats = {name: value for name, value in full.items() if value.is_floating_point()}
     _compare(
         report, "a client's weights loaded by copying into live entries instead of `load_state_dict`",
-        lambda: training._load(full), lambda: networks.load_state_dict(full), times,
+        lambda: training.trainers[0]._load(full), lambda: networks.load_state_dict(full), times,
     )  # fmt: skip
     _compare(
         report, "an upload picked from live entries instead of `state_dict` and asking again what is shared",
-        lambda: {name: value for name, value in training.entries.items() if name in training.shared},
+        lambda: {name: value for name, value in training.trainers[0].entries.items() if name in training.shared},
         lambda: (algorithm.shared_names(networks), networks.state_dict()), times,
     )  # fmt: skip
     _compare(
@@ -67,6 +68,25 @@ def _around_a_round(report: Report, training: Training, times: int) -> None:
         report, "the mean checked to be finite once instead of entry by entry",
         lambda: all_finite(full), lambda: all(torch.isfinite(value).all() for value in floats.values()), times,
     )  # fmt: skip
+    _on_disk(report, full, times)
+
+
+def _on_disk(report: Report, full: dict[str, Tensor], times: int) -> None:
+    """A message that waits on disk."""
+    with Held(in_memory=0) as held, tempfile.TemporaryFile() as file:
+
+        def over() -> None:
+            held.clear()
+            held.keep(full)
+
+        def at_the_end() -> None:
+            file.truncate(0)  # new pages, as in a file of its own for each round
+            file.seek(0)
+            for value in full.values():
+                file.write(_bytes_of(value))
+
+        what = "a message written as one block over an older one instead of tensor by tensor into new pages"
+        _compare(report, what, over, at_the_end, times)
 
 
 def _entry_by_entry(states: list[dict[str, Tensor]], weights: list[int]) -> dict[str, Tensor]:
@@ -97,7 +117,7 @@ def _in_a_step(report: Report, training: Training, times: int) -> None:
         def both() -> None:
             with training.compute.autocast():
                 logits = network(images)
-            training._segmentation_loss(logits, labels).backward()
+            training.trainers[0].segmentation_loss(logits, labels).backward()
             network.zero_grad(set_to_none=True)
 
         return both

@@ -16,7 +16,7 @@ from benchmarks import workloads
 from benchmarks.common import Report, Settings
 from fedbench import planning, registry
 from fedbench.suite import Cell
-from fedbench.training import Task
+from fedbench.task import Task
 
 DICE = 0.02  # how far apart the validation Dice of CPU and GPU may be
 FP32: dict[str, Any] = {"precision": "fp32"}

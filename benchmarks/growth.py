@@ -36,6 +36,7 @@ def measure(settings: Settings) -> Report:
     quick = settings.quick
     _rounds(report, settings, 60 if quick else 1000)
     _clients(report, settings, (2, 8) if quick else (2, 8, 32, 128, 512))
+    _working_clients(report, settings, (2, 4) if quick else (2, 32, 512))
     _cases(report, settings, (10, 100) if quick else (10, 100, 1000, 10_000))
     _classes(report, settings, (2, 8) if quick else (2, 4, 8, 16, 32))
     report.notes.append("Each point is one run in a fresh process, without repeats; times are medians over its rounds.")
@@ -67,16 +68,36 @@ def _clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> No
         point = _point(settings, shapes, THIRDS, model={"name": "basicunet"}, rounds=rounds, validate_every=rounds)
         time_per[n] = float(np.median(point["seconds"][1:-1])) / n
         held[n] = point["peak"] - point["mapped"]
-        report.add(f"{n} clients: a client's round", 1000 * time_per[n], "ms")
+        report.add(f"{n} clients of one step 32x32: a client's round", 1000 * time_per[n], "ms")
         report.add(f"{n} clients: peak memory in training, without mapped files", held[n], "MiB")
     first, last = numbers[0], numbers[-1]
     ratio = max(time_per.values()) / time_per[first]
-    report.add(f"a client's round, the slowest of {first} to {last} clients over {first}", ratio, target=("<=", 1.1))
+    report.add(
+        f"a client's round of one step 32x32, the slowest of {first} to {last} clients over {first}",
+        ratio,
+        target=("<=", 1.1),
+    )
     parameters = point["parameters"]
     report.add(f"peak memory, {last} clients over {numbers[0]}", held[last] / held[numbers[0]], target=("<=", 1.05))
     each = (held[last] - held[numbers[0]]) / (last - numbers[0])
     report.add("memory for each further client", each, "MiB")
     report.notes.append(f"The model of the runs with many clients has {parameters * 4 / 2**20:.2f} MiB of weights.")
+
+
+def _working_clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> None:
+    """As before, with clients that have as much to do as those of the other benchmarks (:data:`FOUR_CLIENTS`)."""
+    time_per = {}
+    for n in numbers:
+        rounds = max(4, 64 // n)
+        shapes = f"clients={n},patients=6,slices=8,size=64"
+        point = _point(
+            settings, shapes, workloads.FOUR_CLIENTS["data"], model=workloads.FOUR_CLIENTS["model"], rounds=rounds,
+            validate_every=rounds,
+        )  # fmt: skip
+        time_per[n] = float(np.median(point["seconds"][1:-1])) / n
+        report.add(f"{n} clients of 4 steps 64x64: a client's round", 1000 * time_per[n], "ms")
+    what = f"a client's round of 4 steps 64x64, the slowest of {numbers[0]} to {numbers[-1]} clients over {numbers[0]}"
+    report.add(what, max(time_per.values()) / time_per[numbers[0]], target=("<=", 1.1))
 
 
 def _cases(report: Report, settings: Settings, numbers: tuple[int, ...]) -> None:

@@ -1,5 +1,7 @@
 """Twelve runs on one and on as many workers as there are cores, through Ray: speed-up, and how long workers idled.
 
+Then one run alone, whose clients train one after the other or side by side.
+
 A run is claimed when its lock file is made and ends when its folder is sealed, so the idle time of workers can be read
 from the file system to the millisecond, for the command as a user gives it.
 """
@@ -13,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import workloads
-from benchmarks.common import Report, Settings, command, interleave, main, ratios
+from benchmarks.common import Report, Settings, command, interleave, main, ratios, seconds
 from fedbench import store
 
-TITLE = "twelve runs on one worker and on one per core"
+TITLE = "twelve runs on one worker and on one per core; the clients of one run side by side"
 WORKERS = os.cpu_count() or 1
 SUITE = workloads.HEART | {"algorithms": ["fedavg", "fedprox", "fedbn"], "seeds": [0, 1, 2, 3]}
 RUNS = 12
@@ -55,12 +57,30 @@ def measure(settings: Settings) -> Report:
     report.add(f"speed-up of {WORKERS} workers, whole command", ratios(times["1"], times[str(WORKERS)]), target=target)
     report.add(f"speed-up of {WORKERS} workers, first claim to last seal", span)
     assert all(x["runs"] == RUNS for x in (*one, *many))
+    _side_by_side(report, settings)
     report.notes.append(
         f"{RUNS} runs (3 algorithms, 4 seeds) of {suite['training']['rounds']} rounds on phantom-heart, one thread "
         "each. With one worker the other cores are free for Ray's own processes; with one per core they are not. How "
         "much slower a run is beside others shows in the two lines `a run`."
     )
     return report
+
+
+def _side_by_side(report: Report, settings: Settings) -> None:
+    """Time rounds of one run with its clients one after the other and side by side, in turn in one process."""
+    rounds = 4 if settings.quick else 30
+    suite = workloads.changed(workloads.FOUR_CLIENTS, rounds=rounds + 2, validate_every=rounds + 2)
+    task = workloads.task_of(suite, settings.scratch / "alone")
+    ways = {n: workloads.start(task, at_once=n) for n in (1, WORKERS)}
+    steps = {str(n): training.rounds() for n, training in ways.items()}
+    tasks = {n: lambda going=going: seconds(lambda: next(going)) for n, going in steps.items()}
+    times = interleave(tasks, rounds, warmups=2)
+    name = "one run of 4 clients, a round"
+    report.add(f"{name}: clients one after the other", times["1"], "s")
+    report.add(f"{name}: {WORKERS} clients at a time, one thread each", times[str(WORKERS)], "s")
+    report.add(f"{name}: speed-up", ratios(times["1"], times[str(WORKERS)]))
+    a, b = (training.server.weights for training in ways.values())
+    assert all(a[entry].equal(b[entry]) for entry in a), "side by side, the weights have other bits"
 
 
 def timeline(out: Path, workers: int) -> dict[str, float]:

@@ -20,7 +20,8 @@ from fedbench.inference import truth
 from fedbench.prepared import PreparedCase
 from fedbench.streams import derive_seed
 from fedbench.suite import Cell, make_suite
-from fedbench.training import Task, Training, learning_rate
+from fedbench.task import Task, learning_rate
+from fedbench.training import Training
 
 SHAPES = f"{Path(__file__).with_name('shapes.py')}:Shapes"
 PREFIX = "model.net."  # of MONAI's own names in fedbench's states
@@ -85,9 +86,9 @@ def task_of(suite: Mapping[str, Any], out: Path, device: str = "cpu") -> Task:
     return planning.make_task(cells(suite, out, device)[0])
 
 
-def start(task: Task, device: str = "cpu") -> Training:
+def start(task: Task, device: str = "cpu", at_once: int = 1) -> Training:
     """Return a training of ``task`` that has not begun."""
-    return Training(task, Compute.start(task.training, device))
+    return Training(task, Compute.start(task.training, device), at_once)
 
 
 def export(task: Task, folder: Path, tolerance: float = 3.0) -> Path:

@@ -13,6 +13,7 @@ One round, as the harness runs it (:mod:`fedbench.training`)::
 
 State is explicit: the server's and the clients' ``memory`` are flat dictionaries of tensors that the harness
 checkpoints without knowing what is in them. ``scratch`` lives for one round. Plugins name no device, dtype or path.
+Clients of a round may train side by side in threads, so what is one client's belongs to the client, not on ``self``.
 """
 
 from __future__ import annotations

@@ -49,8 +49,12 @@ class Compute:
         return cls(torch.device(device), config.precision == "bf16", config.channels_last)
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision for a forward pass; does nothing at fp32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        """Mixed precision for a forward pass; does nothing at fp32.
+
+        Without torch's cache of cast weights, which all threads share: when one leaves its block, the others' are
+        forgotten too, and whether a weight that is used twice is cast once or twice decides how gradients are added.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
 
     def _layout(self, dims: int) -> torch.memory_format:
         if not self.channels_last or dims not in (4, 5):

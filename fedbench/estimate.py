@@ -20,7 +20,7 @@ def seconds_left(cells: Sequence[Cell], root: Path) -> tuple[float, str]:
     finished = load_results(root).runs
     known: dict[Any, float] = {}
     if not finished.empty:
-        rate = finished["seconds"] / finished["steps"]
+        rate = finished["seconds"] * finished["clients_at_once"] / finished["steps"]
         known = rate.groupby([finished["dataset"], finished["algorithm"]]).median().to_dict()
     general = sum(known.values()) / len(known) if known else _timed_step(cells[0])
     total = 0.0

@@ -20,7 +20,7 @@ from fedbench.prepared import PreparedCase
 from fedbench.reestimation import batch_norms, reestimate, samples_of, training_cases
 
 if TYPE_CHECKING:
-    from fedbench.training import Task
+    from fedbench.task import Task
 
 
 def load_deployment(networks: nn.ModuleDict, deployment: Deployment) -> None:

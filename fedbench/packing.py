@@ -18,7 +18,8 @@ from fedbench.config import canonical
 from fedbench.errors import UserError
 from fedbench.planning import make_task
 from fedbench.suite import Cell
-from fedbench.training import Task, Training
+from fedbench.task import Task
+from fedbench.training import Training
 
 AUTO: Literal["auto"] = "auto"
 SPARE = 0.1  # of a GPU's memory stays free: allocators fragment, and no dry step sees everything

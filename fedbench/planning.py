@@ -18,7 +18,8 @@ from fedbench.federation import partition
 from fedbench.preparation import Progress, prepare
 from fedbench.prepared import PreparedDataset, is_store, load
 from fedbench.suite import Cell, Suite
-from fedbench.training import Task, Training
+from fedbench.task import Task
+from fedbench.training import Training
 
 EACH = "each"  # leave_out: every modality in turn
 

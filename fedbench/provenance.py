@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from fedbench.suite import Cell
-from fedbench.training import Task, Training
+from fedbench.task import Task
+from fedbench.training import Training
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 
@@ -98,6 +99,7 @@ def provenance(cell: Cell, task: Task, training: Training, started: float, secon
         "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
         "versions": _versions(),
         "git": _git_state(),
+        "clients_at_once": len(training.trainers),
         "hardware": _hardware(cell.identity["device"]),
         "peak_memory_bytes": peak_memory(),
         "started": start.isoformat(timespec="seconds"),

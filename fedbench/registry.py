@@ -260,7 +260,7 @@ def imported_from_folder(file: Path) -> list[Path]:
 
 RESULT_MODULES = (
     "algorithm", "arrays", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "held",
-    "inference", "metrics", "models", "prepared", "reestimation", "splitting", "streams", "training",
+    "inference", "local", "metrics", "models", "prepared", "reestimation", "splitting", "streams", "task", "training",
 )  # fmt: skip
 PREPARING_MODULES = (
     "dataset", "dicom", "folders", "imaging", "mapping", "names", "pictures", "preparation", "resampling",

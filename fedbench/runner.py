@@ -24,7 +24,8 @@ from fedbench.prepared import PreparedCase, load
 from fedbench.provenance import forget_peak_memory, now, provenance
 from fedbench.store import Store
 from fedbench.suite import Cell
-from fedbench.training import Task, Training
+from fedbench.task import Task
+from fedbench.training import Training
 from fedbench.views import array_key, cut, keep_views, save_arrays
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
@@ -48,10 +49,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, nothing that changes results."""
+    """How to run, nothing that changes results.
+
+    Attributes:
+        clients_at_once: clients of a round that train side by side on the CPU, each on ``training.threads`` threads.
+    """
 
     tensorboard: bool = False
     checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS
+    clients_at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ def _run(
     prepared = load(Path(inputs.prepared))
     task = planning.make_task(replace(cell, prepared=inputs.prepared, algorithm=inputs.algorithm), prepared)
     compute = Compute.start(task.training, cell.identity["device"])
-    training = Training(task, compute)
+    training = Training(task, compute, options.clients_at_once)
     earlier = _resume(training, results, cell.id)
     begun = time.perf_counter()
 

@@ -1,7 +1,8 @@
 """Many cells over workers: processes of a Ray cluster that outlive runs, or this process itself (``workers = 0``).
 
-The unit is the run. Each worker holds ``threads`` CPUs and a share of a GPU and takes one run at a time. A run that
-raises is recorded and the others go on; a worker that dies is replaced and its run retried from its checkpoint.
+The unit is the run. Each worker holds CPUs for the clients that train at once, and a share of a GPU, and takes one run
+at a time. A run that raises is recorded and the others go on; a worker that dies is replaced and its run retried from
+its checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,9 @@ class Resources:
 
     Attributes:
         workers: runs at a time; 0 runs in this process without Ray, None takes as many as there is room for.
-        threads: CPUs of each.
+        threads: CPUs of each client that trains.
+        clients_at_once: clients of a run that train side by side; None leaves no core of this machine idle when there
+            are fewer runs than it has room for.
         gpus_per_run: a fraction packs several on a GPU; ``auto`` as many as its memory holds.
         address: of a running Ray cluster; None starts Ray on this machine.
     """
@@ -44,6 +47,15 @@ class Resources:
     threads: int = 1
     gpus_per_run: float | Literal["auto"] = 0.0
     address: str | None = None
+    clients_at_once: int | None = None
+
+    def clients_of_each(self, runs: int, cores: Callable[[], int | None] = os.cpu_count) -> int:
+        """Return how many clients of each of ``runs`` runs train side by side."""
+        if self.clients_at_once is not None:
+            return self.clients_at_once
+        if self.workers is not None or self.address is not None or self.gpus_per_run != 0:
+            return 1
+        return max(1, default_workers(self.threads, cores) // runs)
 
 
 def run_cells(
@@ -56,18 +68,20 @@ def run_cells(
             machine in what determines results.
     """
     root = root.resolve()  # workers may live in another folder
+    at_once = resources.clients_of_each(len(cells))
+    options, cpus_per_run = replace(options, clients_at_once=at_once), resources.threads * at_once
     if resources.workers == 0:
         return list(_in_process(cells, root, options, watcher))
-    cpus = (resources.workers or default_workers(resources.threads)) * resources.threads
+    cpus = (resources.workers or default_workers(cpus_per_run)) * cpus_per_run
     with join(resources.address, cpus) as ray, contextlib.ExitStack() as stack:
         briefing = Briefing(str(root))
         if resources.address:
-            nodes = [node for node in living_nodes(ray) if node.cpus >= resources.threads]
+            nodes = [node for node in living_nodes(ray) if node.cpus >= cpus_per_run]
             compare_nodes(ray, nodes)
             stores = {cell.prepared: cell.identity["dataset_content"] for cell in cells}
             briefing = Briefing(str(root), stack.enter_context(token_in(root)), installation(), stores)
-        packing = _packing(ray, cells, resources, briefing, watcher)
-        dispatcher = Dispatcher(ray, cells, packing, resources.threads, briefing, options, watcher)
+        packing = _packing(ray, cells, resources, cpus_per_run, briefing, watcher)
+        dispatcher = Dispatcher(ray, cells, packing, cpus_per_run, briefing, options, watcher)
         return list(dispatcher.outcomes())
 
 
@@ -85,22 +99,24 @@ def _in_process(cells: Sequence[Cell], root: Path, options: Options, watcher: Wa
         yield outcome
 
 
-def _packing(ray: Any, cells: Sequence[Cell], resources: Resources, briefing: Briefing, watcher: Watcher) -> Packing:
+def _packing(
+    ray: Any, cells: Sequence[Cell], resources: Resources, cpus: int, briefing: Briefing, watcher: Watcher
+) -> Packing:
     """Return how many runs go on at a time, each with which part of a GPU."""
     gpu = resources.gpus_per_run
     if gpu != 0 and ray.cluster_resources().get("GPU", 0) < (1 if gpu == "auto" else gpu):
         given = gpu if gpu == "auto" else f"{gpu:g}"
         raise UserError(f"--gpus-per-run {given}: Ray sees no such GPU; drop it to use CPUs.")
     if gpu == "auto":
-        runs = _measured(ray, cells, resources.threads, briefing)
+        runs = _measured(ray, cells, cpus, briefing)
         gpu = share(runs)
         watcher.told(f"{runs} runs at a time on a GPU, by a measured step")
-    room = sum(node.workers(resources.threads, gpu) for node in living_nodes(ray))
+    room = sum(node.workers(cpus, gpu) for node in living_nodes(ray))
     if resources.address and room == 0:
         gpus = f" and {gpu:g} GPUs" if gpu else ""
         raise UserError(
-            f"no node of the cluster has {resources.threads} CPUs{gpus} for a run; lower training.threads"
-            + (" or --gpus-per-run." if gpu else ".")
+            f"no node of the cluster has {cpus} CPUs{gpus} for a run; lower training.threads or "
+            + ("--gpus-per-run." if gpu else "--clients-at-once.")
         )
     return Packing(max(1, room if resources.workers is None else resources.workers), gpu)
 

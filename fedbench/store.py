@@ -199,7 +199,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
         keys |= {"setting": run["label"], "fold": -1 if data["fold"] is None else data["fold"]}
         keys["unseen"] = data["leave_out"] or ""
         every.append(keys)
-        runs.append(keys | {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")})
+        facts = {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")}
+        runs.append(keys | facts | {"clients_at_once": run.get("clients_at_once", 1)})
         cases.append(read_table(folder / CASES))
         rounds.append(read_table(folder / ROUNDS))
     return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))

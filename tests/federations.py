@@ -15,7 +15,8 @@ from fedbench.compute import Compute
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
 from fedbench.federation import ClientData, Federation
 from fedbench.prepared import PreparedCase
-from fedbench.training import Task, Training
+from fedbench.task import Task
+from fedbench.training import Training
 
 MODALITIES = ("CT", "MR", "PET")
 
@@ -56,6 +57,7 @@ def make_training(
     *,
     model: dict[str, Any] | None = None,
     size: int = 16,
+    at_once: int = 1,
     **training: Any,
 ) -> Training:
     """A training at fp32 on one thread with a small network."""
@@ -73,7 +75,7 @@ def make_training(
         training=TrainingConfig(**settings),
         data=DataConfig(patches_per_case=2),
     )
-    return Training(task, Compute.start(task.training, "cpu"))
+    return Training(task, Compute.start(task.training, "cpu"), at_once)
 
 
 def trained(federation: Federation, algorithm: Algorithm, **settings: Any) -> Training:

@@ -142,6 +142,11 @@ class TestRefused:
     def test_unknown_modality_left_out(self, fedbench, tiny):
         refused(fedbench("run", "--suite", tiny, "--leave-out", "MRI"), "no modality 'MRI'", "did you mean 'MR'?")
 
+    def test_clients_side_by_side_on_a_gpu(self, fedbench, tiny):
+        arguments = ("run", "--suite", tiny, "--gpus-per-run", "0.5", "--clients-at-once")
+        refused(fedbench(*arguments, "2"), "--clients-at-once", "GPU", "drop it")
+        assert fedbench(*arguments, "0")[0] == 2
+
     def test_gpus_without_a_gpu(self, fedbench, tiny):
         import torch
 
@@ -248,12 +253,20 @@ def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tin
     assert "the plugin broke" in fedbench("show", "phantom-heart.raising", "--out", runs)[1]
 
 
-@pytest.mark.parametrize(("workers", "kill"), [("2", signal.SIGINT), ("1", signal.SIGTERM), ("0", signal.SIGTERM)])
-def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, workers, kill):
+@pytest.mark.parametrize(
+    ("how", "kill"),
+    [
+        ("--workers 2", signal.SIGINT),
+        ("--workers 1", signal.SIGTERM),
+        ("--workers 0", signal.SIGTERM),
+        ("--workers 0 --clients-at-once 2", signal.SIGINT),
+    ],
+)
+def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, how, kill):
     plugin = plugins.write(tmp_path, "slow", plugins.SLOW)
     command = [sys.executable, "-m", "fedbench", "run", "--suite", tiny, "-a", plugin, "--rounds", "40"]
     process = subprocess.Popen(
-        [*command, "--workers", workers], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *how.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     results = tmp_path / "results" / "runs"
     deadline = time.monotonic() + 120

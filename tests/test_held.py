@@ -37,11 +37,35 @@ def test_messages_beyond_the_limit_go_to_disk_and_read_the_same(tmp_path, monkey
 def test_any_tensor_comes_back_from_disk_in_type_shape_and_bits(dtype, shape):
     value = (torch.randn(shape) * 5).to(dtype)
     with Held(in_memory=0) as kept:
+        assert len(kept.keep({})) == 0
         kept.keep({"before": torch.ones(7, dtype=torch.uint8)})  # what follows is not aligned
         read = kept.keep({"w": value, "more": torch.arange(3)})
         assert read["w"].dtype == dtype and read["w"].shape == shape and torch.equal(read["w"], value)
         assert torch.equal(read["more"], torch.arange(3))
         assert read["w"] is not read["w"]
+        assert len(kept.keep({})) == 0
+
+
+def test_messages_of_the_next_round_take_the_place_of_the_last_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Held(in_memory=0) as kept:
+        first = kept.keep({"w": torch.ones(1000)})
+        in_memory = first["w"]
+        kept.clear()
+        second = [kept.keep({"w": torch.full((1000,), float(k)), "other": torch.zeros(k)}) for k in (2, 3)]
+        assert [m["w"][0].item() for m in second] == [2, 3] and [len(m["other"]) for m in second] == [2, 3]
+        with pytest.raises(RuntimeError, match="earlier round"):
+            first["w"]
+        assert in_memory.eq(1).all()
+        (file,) = (Path(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if str(tmp_path) in reads(n))
+        assert file.stat().st_size <= 2 * 4000 + 20
+    with pytest.raises(RuntimeError, match="earlier round"):
+        second[0]["w"]
+
+
+def reads(number: str) -> str:
+    link = Path("/proc/self/fd") / number
+    return os.readlink(link) if link.is_symlink() else ""
 
 
 def open_files_in(folder: Path) -> int:

@@ -203,7 +203,7 @@ class Recorder(Watcher):
 
 
 def test_ray_workers_give_the_bits_of_this_process_survive_a_kill_and_go_on_after_a_failure(tmp_path, monkeypatch):
-    """One matrix three ways: in this process; one Ray worker; two Ray workers of which one is killed in mid-run."""
+    """In this process; one Ray worker; two of which one is killed in mid-run and that train two clients at a time."""
     monkeypatch.setenv("FEDBENCH_TEST_MARKER", str(tmp_path / "marker"))
     names = [
         plugins.write(tmp_path, "raising", plugins.RAISING),
@@ -214,7 +214,8 @@ def test_ray_workers_give_the_bits_of_this_process_survive_a_kill_and_go_on_afte
     for workers in (2, 1, 0):  # with two workers first: the marker is not there yet, so 'fragile' kills its worker
         roots[workers] = tmp_path / str(workers)
         cells = plan(roots[workers], *names)
-        ended = run_cells(cells, roots[workers], Resources(workers), EVERY_ROUND, watcher)
+        resources = Resources(workers, clients_at_once=2 if workers == 2 else None)
+        ended = run_cells(cells, roots[workers], resources, EVERY_ROUND, watcher)
         outcomes[workers] = {o.run_id: o.status for o in ended}
     fragile = cells[-1].id
     assert watcher.lost_runs == [fragile]
@@ -223,9 +224,31 @@ def test_ray_workers_give_the_bits_of_this_process_survive_a_kill_and_go_on_afte
     for cell in cells[1:]:
         assert_same_bits(bits(roots[0], cell.id), bits(roots[1], cell.id))
         assert_same_bits(bits(roots[0], cell.id), bits(roots[2], cell.id))
+    at_once = [json.loads((roots[n] / cells[1].id / store.RUN).read_text())["clients_at_once"] for n in (0, 1, 2)]
+    assert at_once == [1, 1, 2]
     import ray
 
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("resources", "runs", "clients"),
+    [
+        (Resources(None), 1, 8),
+        (Resources(None), 3, 2),
+        (Resources(None), 5, 1),
+        (Resources(None), 100, 1),
+        (Resources(None, threads=2), 1, 4),
+        (Resources(1), 1, 1),
+        (Resources(0), 1, 1),
+        (Resources(None, gpus_per_run=0.5), 1, 1),
+        (Resources(None, address="auto"), 1, 1),
+        (Resources(None, clients_at_once=3), 100, 3),
+    ],
+)
+def test_clients_train_side_by_side_where_cores_would_be_idle(resources, runs, clients):
+    """On 8 cores. Whoever says how many runs go on at a time has said how much may be used."""
+    assert resources.clients_of_each(runs, cores=lambda: 8) == clients
 
 
 def test_order_of_runs_and_thread_settings_of_the_environment_do_not_matter(tmp_path):

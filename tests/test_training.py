@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedda import FedDACyclic, FedDAJoint
 from fedbench.algorithms.moon import MOON
+from fedbench.compute import Compute
 from fedbench.config import EvaluationConfig, TrainingConfig
 from fedbench.evaluation import dice_per_class, evaluate, relation, score_regions
 from fedbench.federation import ClientData
 from fedbench.held import message_bytes
 from fedbench.inference import predict, truth
-from fedbench.training import learning_rate
+from fedbench.task import learning_rate
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
 
 REGIONS = {"first": (1,), "second": (2,), "either": (1, 2)}
@@ -161,3 +163,82 @@ def test_a_global_model_is_listed_for_every_client_and_a_personal_one_for_its_ow
         for kind in kinds:
             listed = [(r["client"], r["case"], r["class"]) for r in rows if r["deployment"] == kind]
             assert len(listed) == len(set(listed)) == 3 * len(federation.test) * len(REGIONS)
+
+
+# -- clients side by side ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 8])
+@pytest.mark.parametrize("algorithm", [FedBN, FedDACyclic], ids=lambda a: a.name)
+def test_clients_side_by_side_give_the_bits_of_one_after_the_other(tmp_path, algorithm, at_once):
+    federation = make_federation(tmp_path, clients=3)
+    alone = trained(federation, algorithm())
+    together = make_training(federation, algorithm(), at_once=at_once)
+    assert len(together.trainers) == min(at_once, 3)
+    for _ in together.rounds():
+        pass
+    assert same_bits(alone.state()[0], together.state()[0])
+    timed = ("seconds", "validation seconds")
+    assert [row for row in alone.history if row["metric"] not in timed] == [
+        row for row in together.history if row["metric"] not in timed
+    ]
+
+
+def test_clients_side_by_side_really_are(tmp_path):
+    """Every client waits for the others before its first step: one after the other, none would ever begin."""
+    meeting = threading.Barrier(3, timeout=60)
+
+    class Meeting(FedAvg):
+        def begin_round(self, client):
+            meeting.wait()
+
+    together = make_training(make_federation(tmp_path, clients=3), Meeting(), at_once=3, rounds=2)
+    assert list(together.rounds()) == [0, 1]
+
+
+def test_when_one_client_fails_the_others_stop_and_no_thread_is_left(tmp_path):
+    steps, begun = [], threading.Event()
+
+    class Failing(FedAvg):
+        def local_step(self, step):
+            if step.client.name == "CT":
+                begun.wait(60)
+                raise ValueError("no more")
+            begun.set()
+            steps.append(step.client.name)
+            super().local_step(step)
+
+    before = threading.active_count()
+    together = make_training(make_federation(tmp_path, slices=(4, 400, 5)), Failing(), at_once=2)
+    with pytest.raises(ValueError, match="no more"):
+        next(together.rounds())
+    assert 0 < len(steps) < 200
+    assert threading.active_count() == before
+    assert not any(trainer.abandoned for trainer in together.trainers)
+
+
+def test_mixed_precision_of_one_thread_does_not_depend_on_what_another_does():
+    """A weight used twice: its gradients are added in the same way if another thread leaves its block in between."""
+    compute = Compute(torch.device("cpu"), bf16=True, channels_last=False)
+    random = torch.Generator().manual_seed(0)
+    start, *inputs = (torch.randn(32, 32, generator=random) for _ in range(3))
+
+    def in_and_out():
+        with compute.autocast():
+            pass
+
+    def gradient(between):
+        weight = start.clone().requires_grad_()
+        with compute.autocast():
+            first = torch.nn.functional.linear(inputs[0], weight).square().sum()
+            between()
+            second = torch.nn.functional.linear(inputs[1], weight).square().sum()
+        (first + second).backward()
+        return weight.grad
+
+    def elsewhere():
+        thread = threading.Thread(target=in_and_out)
+        thread.start()
+        thread.join()
+
+    assert torch.equal(gradient(lambda: None), gradient(elsewhere))

@@ -78,7 +78,8 @@ class Evidence:
 
     Attributes:
         runs: one row per run: run_id, dataset, unseen, setting, algorithm, seed, fold, partition, seconds, steps,
-            parameters, started, ended, views, peak_memory_bytes, best_round, identity, declared, provenance (JSON).
+            parameters, started, ended, clients_at_once (publications from before it was kept lack it), views,
+            peak_memory_bytes, best_round, identity, declared, provenance (JSON).
         cases: one row per client's model, case and class (:func:`fedbench.evaluation.evaluate`), with the run's keys.
         rounds: one row per round, client and metric, with the run's keys.
         source: where it was read from.

@@ -40,6 +40,8 @@ def cost(analyses: Analyses, condition: Condition) -> Table:
     if len(set(runs["steps"])) > 1:
         budgets = "; ".join(f"{n}: {listed(own['setting'])}" for n, own in runs.groupby("steps"))
         notes.append(f"Training steps per run differ ({budgets}): the budgets are not equal.")
+    if beside := sum(runs.get("clients_at_once", pd.Series(1)) > 1):  # tables of old publications lack the column
+        notes.append(f"{counted(beside, 'run')} trained clients side by side, which took less time than one by one.")
     if "centralised" in algorithms:
         notes.append("centralised: one client holds all data; bringing it there is not counted.")
     return Table(

@@ -26,6 +26,13 @@ Out = Annotated[Path, typer.Option(help="Where results are kept.")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
 ]
+ClientsAtOnce = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Clients of a run that train side by side on CPUs; the same bits. Default: more than 1 if cores are idle.",
+    ),
+]
 Address = Annotated[
     str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster that this machine is part of.")
 ]

@@ -15,6 +15,7 @@ from rich.text import Text
 from fedbench.commands.options import (
     Address,
     CheckpointSeconds,
+    ClientsAtOnce,
     SuiteOptions,
     Workers,
     console,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 def run(
     options: SuiteOptions,
     workers: Workers = None,
+    clients_at_once: ClientsAtOnce = None,
     address: Address = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
     checkpoint_seconds: CheckpointSeconds = 2.0,
@@ -47,7 +49,7 @@ def run(
     from fedbench.runner import Options
     from fedbench.store import Store
 
-    check_resources(options, workers, address)
+    check_resources(options, workers, address, clients_at_once)
     results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
@@ -56,7 +58,7 @@ def run(
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
     failed = []
     if todo:
-        resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address)
+        resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address, clients_at_once)
         with interruptible(), display(console, results, len(todo)) as view:
             how = Options(tensorboard, checkpoint_seconds)
             outcomes = scheduler.run_cells(todo, options.out, resources, how, view)
@@ -111,8 +113,12 @@ def say_failures(results: Store, failed: Iterable[Outcome]) -> None:
         errors.print(f"  traceback: {results.folder(outcome.run_id)}/traceback.txt", highlight=False, soft_wrap=True)
 
 
-def check_resources(options: SuiteOptions, workers: int | None, address: str | None) -> None:
+def check_resources(
+    options: SuiteOptions, workers: int | None, address: str | None, clients_at_once: int | None = None
+) -> None:
     """Refuse options that exclude each other, and a GPU where there is none."""
+    if options.gpus != 0 and clients_at_once not in (None, 1):
+        raise UserError("--clients-at-once is for CPUs, a GPU trains one client at a time; drop it or --gpus-per-run.")
     if address is not None and workers == 0:
         raise UserError("--workers 0 runs in this process, --address on a cluster; drop one of them.")
     if options.gpus != 0 and address is None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 
 from fedbench import checkpoint
-from fedbench.testing.findings import Broken, rule
+from fedbench.algorithm import Algorithm, Client
+from fedbench.testing.findings import Broken, NotApplicable, rule
 from fedbench.testing.global_state import seeded
 from fedbench.testing.laboratory import differing, fingerprint
 from fedbench.testing.subject import STANDARD, Subject, train
+
+SECONDS_TO_MEET = 30.0  # of clients in threads
 
 
 @rule(
@@ -53,6 +57,42 @@ def same_bits(subject: Subject) -> str:
     return "the same bits again"
 
 
+@rule(
+    "side-by-side",
+    "what belongs to one client's round belongs into client.scratch; on self, the clients that train at the same time "
+    "overwrite each other's.",
+)
+def side_by_side(subject: Subject) -> str:
+    """Clients that train side by side in threads do not disturb each other."""
+    clients = len(subject.main.training.clients)
+    if clients == 1:
+        raise NotApplicable("one client trains")
+    algorithm = _in_step(subject.make(), clients)
+    again = train(STANDARD.start(algorithm, at_once=clients))
+    if fingerprint(again.training) != fingerprint(subject.main.training):
+        names = differing(subject.main.training.state()[0], again.training.state()[0])
+        where = f": '{names[0]}'" if names else ""
+        raise Broken(f"with {clients} clients side by side the run ends with other bits{where}")
+    return f"the same bits with {clients} clients side by side"
+
+
+def _in_step(algorithm: Algorithm, clients: int) -> Algorithm:
+    """Let every client begin and end its round before any goes on, so that one that disturbs another always does."""
+    together = threading.Barrier(clients, timeout=SECONDS_TO_MEET)
+    begin, end = algorithm.begin_round, algorithm.end_round
+
+    def begin_round(client: Client) -> None:
+        begin(client)
+        together.wait()
+
+    def end_round(client: Client) -> None:
+        end(client)
+        together.wait()
+
+    algorithm.begin_round, algorithm.end_round = begin_round, end_round  # type: ignore[method-assign]
+    return algorithm
+
+
 @rule("other-process", "something depends on the process: a hash, the order of a set, an id, the environment.")
 def other_process(subject: Subject) -> str:
     """Another worker process, with another hash seed, computes the same bits."""
@@ -78,4 +118,4 @@ def global_state(subject: Subject) -> str:
 
 
 FIRST = (global_state, same_bits)
-RULES = (resume, other_process)
+RULES = (resume, side_by_side, other_process)

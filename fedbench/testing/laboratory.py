@@ -17,7 +17,8 @@ from fedbench.compute import Compute
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
 from fedbench.federation import ClientData, Federation
 from fedbench.prepared import PreparedCase
-from fedbench.training import Task, Training
+from fedbench.task import Task
+from fedbench.training import Training
 
 MODALITIES = ("CT", "MR", "PET", "T1", "T2")
 SLICES = ((3,), (4,), (3, 2), (2,), (6,))  # of each client's training cases: unequal, and some with a partial batch
@@ -94,10 +95,10 @@ class Scenario:
             data=DataConfig(patches_per_case=2),
         )  # fmt: skip
 
-    def start(self, algorithm: Algorithm) -> Training:
-        """Return a training of ``algorithm`` before its first round."""
+    def start(self, algorithm: Algorithm, at_once: int = 1) -> Training:
+        """Return a training of ``algorithm`` before its first round, with ``at_once`` clients side by side."""
         task = self.task(algorithm)
-        return Training(task, Compute.start(task.training, "cpu"))
+        return Training(task, Compute.start(task.training, "cpu"), at_once)
 
     def _client(self, k: int) -> ClientData:
         modality, foreground = MODALITIES[k], k not in self.empty

@@ -14,12 +14,13 @@ import torch
 from fedbench.algorithm import Algorithm, Deployment, Server, State, Upload, model_entries
 from fedbench.compute import Compute
 from fedbench.parameters import Parameters
+from fedbench.task import TrainingDiverged
 from fedbench.testing import elsewhere
 from fedbench.testing.findings import Broken
 from fedbench.testing.global_state import changed, observe, seeded
 from fedbench.testing.laboratory import Averaging, Scenario, copied, differing
 from fedbench.testing.watching import Aggregation, Watch, watched
-from fedbench.training import Training, TrainingDiverged
+from fedbench.training import Training
 
 STANDARD = Scenario()
 

@@ -19,7 +19,7 @@ from fedbench.planning import make_algorithm
 from fedbench.reading import read_table
 from fedbench.store import FAILURE, ROUNDS, Store, read_json
 from fedbench.suite import Cell, Suite
-from fedbench.training import TrainingDiverged
+from fedbench.task import TrainingDiverged
 from fedbench.tuning.search import Point, Space, algorithm_space, draw, shared_space
 
 Stage = Literal["shared", "own"]

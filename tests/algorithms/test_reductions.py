@@ -18,7 +18,7 @@ from fedbench.algorithms.moon import MOON
 from fedbench.algorithms.scaffold import Scaffold
 from fedbench.algorithms.silobn import SiloBN
 from fedbench.federation import with_clients
-from fedbench.training import learning_rate
+from fedbench.task import learning_rate
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
 
 ALL = {
@@ -86,12 +86,12 @@ def test_fedavg_of_one_client_is_plain_training_with_a_fresh_optimiser_each_roun
     model = plain.networks["model"].train()
     for round in range(3):
         optimizer = Adam(model.parameters(), lr=learning_rate(plain.task.training, round), fused=True)
-        from fedbench.training import _generator
+        from fedbench.task import stream
 
-        stream = _generator("batches", 0, "CT", round, 0)
+        stream = stream("batches", 0, "CT", round, 0)
         for images, labels in plain.sets[0].batches(stream, augmented=True):
             optimizer.zero_grad()
-            plain._segmentation_loss(model(plain.compute.images(images)), labels).backward()
+            plain.trainers[0].segmentation_loss(model(plain.compute.images(images)), labels).backward()
             optimizer.step()
     own = {f"model.{name}": value for name, value in model.state_dict().items()}
     assert same_bits(model_state(federated), own)
@@ -123,7 +123,7 @@ def test_one_full_batch_sgd_step_is_a_step_on_the_pooled_weighted_loss(federatio
     loss = torch.zeros(())
     for samples in pooled.sets:
         ((images, labels),) = samples.batches(torch.Generator(), augmented=False)
-        loss = loss + len(samples) / total * pooled._segmentation_loss(model(images), labels)
+        loss = loss + len(samples) / total * pooled.trainers[0].segmentation_loss(model(images), labels)
     loss.backward()
     optimizer.step()
     assert {len(s) for s in pooled.sets} == {4, 5, 6}  # unequal, or the weights would not matter

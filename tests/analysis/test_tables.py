@@ -289,6 +289,17 @@ def test_cost_by_hand():
     assert "Hardware: x86_64, 2 cores." in found.notes
 
 
+def test_runs_that_trained_clients_side_by_side_are_noted():
+    """Their seconds cannot be compared; publications from before the number was kept have none of them."""
+    found = evidence()
+    runs = found.runs.assign(clients_at_once=np.where(found.runs["seed"] == 1, 4.0, np.nan))
+    moon = runs[runs["setting"].isin(["moon", "fedavg"])]
+    cases, rounds = (f[f["setting"].isin(["moon", "fedavg"])] for f in (found.cases, found.rounds))
+    beside = replace(found, runs=moon, cases=cases, rounds=rounds)
+    assert any("2 runs trained clients side by side" in note for note in about_runs.cost(Analyses(beside), TOY).notes)
+    assert not any("side by side" in note for note in about_runs.cost(Analyses(found), TOY).notes)
+
+
 def test_unequal_budgets_are_noted():
     found = evidence()
     runs = found.runs.assign(steps=np.where(found.runs["setting"] == "moon", 440, 220))

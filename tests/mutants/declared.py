@@ -160,7 +160,25 @@ MUTATIONS: list[Mutation] = [
         ("score > self.best.score", "score < self.best.score"),
         ('tensors |= {f"client/{i}/memory/{k}": v', 'tensors |= {f"client/{i}/memory/": v'),
         ('facts["round"])', 'facts["round"] + 1)'),
+    ),
+    *of(
+        "fedbench/task.py", "tests/test_training.py",
         ("(1 + math.cos(math.pi * round / config.rounds))", "(1 + math.cos(math.pi * round))"),
+    ),
+    *of(
+        "fedbench/local.py", "tests/test_training.py",
+        ("ThreadPoolExecutor(len(trainers),", "ThreadPoolExecutor(1,"),
+        ("        trainer.abandoned = True", "        trainer.abandoned = False"),
+        ("        trainer.abandoned = False", "        pass"),
+        ("        trainer = free.get()", "        trainer = trainers[0]"),
+    ),
+    *of("fedbench/compute.py", "tests/test_training.py", (", cache_enabled=False", "")),
+    *of(
+        "fedbench/held.py", "tests/test_held.py",
+        ("self._layout is None or not self._layout.suits(message)", "self._layout is None"),
+        ("self._round != self._held.round", "False"),
+        ("self._left, self._end = self._in_memory, 0", "self._left = self._in_memory"),
+        ("or not message:", "or False:"),
     ),
     *of(
         "fedbench/checkpoint.py", "tests/test_checkpoint.py",

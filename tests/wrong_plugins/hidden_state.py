@@ -10,6 +10,7 @@ CAUGHT_BY = {
     "HiddenChannel": ["messages"],
     "NumberInMessage": ["trains"],
     "KeptOnSelf": ["resume"],
+    "ClientOnSelf": ["side-by-side"],
     "EditsWeights": ["in-place"],
     "EditsMemory": ["in-place"],
     "GlobalRandom": ["global-state", "same-bits"],
@@ -61,6 +62,18 @@ class KeptOnSelf(FedAvg):
         last, self.last = self.last, {name: server.weights[name] for name in names}
         for name in names if last else []:
             server.weights[name] = server.weights[name] + 0.1 * (server.weights[name] - last[name])
+
+
+class ClientOnSelf(FedAvg):
+    """Keeps on self how far this client's loss counts, until the next client writes its own over it."""
+
+    name = "client-on-self"
+
+    def begin_round(self, client):
+        self.weight = 1 + 0.1 * client.index
+
+    def loss(self, step):
+        return self.weight * super().loss(step)
 
 
 class EditsWeights(FedAvg):
