@@ -103,23 +103,22 @@ def _weights(file: Path) -> dict[str, np.ndarray]:
 
 
 def repeat(cell: Cell, recorded: Path) -> list[str]:
-    """Execute ``cell`` anew in a temporary folder and return what differs from the ``recorded`` run's folder.
+    """Execute ``cell`` anew, by today's code, in a temporary folder; return what differs from the ``recorded`` run's.
 
     Raises:
-        UserError: the run cannot be repeated here: another version of fedbench or of the plugin, other data, or it
-            fails now.
+        UserError: the run cannot be repeated here: another version of the plugin, other data, or it fails now.
     """
-    made_by, here = cell.identity["harness"], registry.harness_digest()
-    if made_by != here:
-        raise UserError(
-            f"{cell.id} was made by another version of fedbench ({made_by[:12]}, this is {here[:12]}); `fedbench show` "
-            "names its commit: check that out to repeat it."
-        )
     with tempfile.TemporaryDirectory(prefix="fedbench-verify-") as folder:
         outcome = execute(cell, Path(folder), Options())
         if outcome.status != "done":
             raise UserError(f"{cell.id} fails now: {outcome.error}")
         return differing_bits(recorded, Path(folder) / cell.id)
+
+
+def other_code(cell: Cell) -> str:
+    """Say by which other version of the code that computes a cell was made; empty if by this one."""
+    made_by, here = cell.identity["harness"], registry.harness_digest()
+    return "" if made_by == here else f"made by other code of fedbench ({made_by[:12]}, this is {here[:12]})"
 
 
 def prepared_folder(content: str, cache: Path) -> Path | None:

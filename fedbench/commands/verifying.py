@@ -32,7 +32,8 @@ def verify(
 ) -> None:
     """Execute stored runs again and compare: scores, curves, weights, slices and features, bit by bit.
 
-    Exit status 0 if all are the same, 1 if not. Bits are promised on the CPU and with the same versions. No code runs
+    Exit status 0 if all are the same, 1 if not. Bits are promised on the CPU and with the same versions; that the run
+    was made by another version of fedbench is said. No code runs
     that only the stored run names: a plugin file must be given with -a.
 
     Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0 --from results/published/study
@@ -125,7 +126,7 @@ def _one(found: list[str], run: str, where: Path) -> str:
 
 
 def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], plugin: str | None) -> list[str]:
-    from fedbench.comparison import has_content, prepared_folder, repeat
+    from fedbench.comparison import has_content, other_code, prepared_folder, repeat
     from fedbench.config import DataConfig
     from fedbench.planning import prepared_folder_of
     from fedbench.progress import preparing
@@ -153,11 +154,15 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
                 "the results folder."
             )
         raise UserError(f"{run['run_id']}: what determined this run was edited; it cannot be verified.")
-    found = repeat(cell, folder)
+    found, other = repeat(cell, folder), other_code(cell)
     for line in found:
         console.print(f"{cell.id}: {line}", highlight=False, markup=False, soft_wrap=True)
-    if not found:
-        console.print(f"{cell.id}: the same bits", highlight=False, soft_wrap=True)
+    if found and other:
+        told = f"{other}, which may be why: `fedbench show` names the commit, check that out to tell"
+    else:
+        told = other and f"the same bits, though {other}"
+    if told or not found:
+        console.print(f"{cell.id}: {told or 'the same bits'}", highlight=False, soft_wrap=True)
     return found
 
 

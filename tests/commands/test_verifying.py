@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fedbench.store import Store, load_results, seal
+from fedbench.suite import Cell
 from tests.commands.test_data import TINY, TOY
 from tests.toys import full, refused, write_toy
 
@@ -52,13 +53,28 @@ def test_an_edited_identity_is_noticed(fedbench, ran):
     refused(fedbench("verify", "toy.fedavg"), "what determined this run was edited")
 
 
-def test_another_version_of_fedbench_cannot_verify(fedbench, ran):
+def test_a_run_by_other_code_is_repeated_by_this_one_which_is_said(fedbench, ran):
+    """Other code may well give the same bits; if it does not, its commit tells whether that is why."""
     folder = RUNS / ran["fedavg"]
     run = json.loads((folder / "run.json").read_text())
     run["identity"]["harness"] = "0" * 64
     (folder / "run.json").write_text(json.dumps(run))
     seal(folder)
     refused(fedbench("verify", "toy.fedavg"), "edited")
+
+    run["run_id"] = Cell(run["identity"], run["spec"], "", run["label"]).id
+    (folder / "run.json").write_text(json.dumps(run))
+    seal(folder)
+    folder = folder.rename(RUNS / run["run_id"])
+    status, out, _ = fedbench("verify", "toy.fedavg")
+    assert status == 0 and "the same bits, though made by other code of fedbench (000000000000" in " ".join(out.split())
+
+    cases = pd.read_parquet(folder / "cases.parquet")
+    cases.loc[0, "dice"] += 0.01
+    cases.to_parquet(folder / "cases.parquet", index=False)
+    seal(folder)
+    status, out, _ = fedbench("verify", "toy.fedavg")
+    assert status == 1 and "'dice' differ" in out and "which may be why" in out and "check that out" in out
 
 
 def test_data_that_is_gone_can_be_given(fedbench, ran, tmp_path):
