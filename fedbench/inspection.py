@@ -11,6 +11,7 @@ import numpy as np
 
 from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
+from fedbench.reading import steadily
 
 SHOWN = 20  # problems in one message
 
@@ -93,7 +94,7 @@ def _twice(case: Case, first: Case) -> str:
 def read_case(case: Case) -> Volume:
     """Return ``case.read()``; what the system refuses becomes a :class:`UserError` that names the file."""
     try:
-        return case.read()
+        return steadily(case.read)
     except OSError as error:
         file = error.filename or (case.sources[0] if case.sources else "its file")
         raise UserError(f"case {case.id}: {file} cannot be read: {error.strerror or error}.") from None

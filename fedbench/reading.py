@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from fedbench.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+MISCOUNTED = "recursion depth mismatch"
+TRIES = 5
 MOST_BYTES = 8 * 1024**3  # unpacked
 MOST_CELLS = 2 * 10**9  # rows x columns: a run-length encoded column of any length takes no bytes
 
@@ -87,6 +90,21 @@ def _checked_names(file: Path) -> dict[str, None]:
     return dict.fromkeys(member.filename.removesuffix(".npy") for member in members)
 
 
+def steadily(read: Callable[[], T]) -> T:
+    """Return ``read()``, called again where Python's own parser miscounts, which is no fault of what is read.
+
+    numpy parses the header of every array with :mod:`ast`, and Python 3.11 counts the depth of what it parses for all
+    threads together (python/cpython#106905): once in a great while two that read at the same time fail.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return read()
+        except SystemError as error:
+            if MISCOUNTED not in str(error):
+                raise
+    return read()
+
+
 def map_array(file: str) -> np.ndarray:
     """Memory-map an ``.npy`` file, read-only.
 
@@ -94,7 +112,7 @@ def map_array(file: str) -> np.ndarray:
         UserError: it is missing, damaged, or holds Python objects.
     """
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        return steadily(lambda: np.load(file, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         raise UserError(f"{file} is missing; prepare the data again.") from None
     except (ValueError, EOFError) as error:
