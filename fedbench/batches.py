@@ -24,7 +24,7 @@ from fedbench.prepared import PreparedCase
 PADDING = -1.0  # about where air lies in a volume of mean 0 and variance 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Sample:
     case: PreparedCase
     z: int | None  # None: a patch

@@ -135,13 +135,13 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
 
 
 def _case(folder: Path, record: dict[str, Any], shared: dict[str, Any]) -> PreparedCase:
-    stem = folder / record["stem"]
+    stem = f"{folder}/{record['stem']}"  # no Path: Python keeps the names in every path it ever made
     for part in ("image", "label"):
-        if not stem.with_name(f"{stem.name}.{part}.npy").is_file():
+        if not os.path.isfile(f"{stem}.{part}.npy"):
             raise UserError(f"{stem}.{part}.npy is missing; delete {folder} and prepare the data again.")
     fields: dict[str, Any] = {name: tuple(record[name]) for name in ("spacing", "shape", "voxels")}
     fields |= {name: record[name] for name in ("id", "patient", "modality", "site", "content")}
-    return PreparedCase(stem=str(stem), **fields, **shared)
+    return PreparedCase(stem=stem, **fields, **shared)
 
 
 def damage(folder: Path) -> list[str]:

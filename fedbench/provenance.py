@@ -51,8 +51,22 @@ def _git_state() -> dict[str, Any]:
     return {"commit": commit.stdout.strip(), "modified": bool(changes.stdout.strip())}
 
 
+def cpu_instructions() -> str:
+    """Return the vector instructions that torch computes with here (``AVX2``, ``AVX512``, ...).
+
+    They decide in which order sums are added up, and so the last bits: between CPUs that differ in them a run is
+    repeated, but not to the bit.
+    """
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def _hardware(device: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()}
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "instructions": cpu_instructions(),
+        "system": platform.platform(),
+    }
     if device == "cuda":
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
