@@ -1,7 +1,8 @@
 """Joining Ray: on this machine alone, or a cluster whose nodes are first compared with the driver.
 
 A run's bits depend on the harness, on Python and on torch. A node where one of them is another is refused before
-anything runs, in words that say which node and what.
+anything runs, in words that say which node and what. They also depend on the CPU's vector instructions; a node that has
+others is used, and named.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def living_nodes(ray: Any) -> list[Node]:
 # -- the same installation -----------------------------------------------------------------------------------------
 
 Installation = Mapping[str, str]  # what -> which
+INSTRUCTIONS = "instructions"  # of the CPU: no part of what is installed, and no reason to refuse a node
 
 
 def _describer() -> Callable[[], dict[str, str]]:
@@ -130,6 +132,9 @@ def _describer() -> Callable[[], dict[str, str]]:
         facts = {"python": platform.python_version().rpartition(".")[0]}
         try:
             facts["torch"] = importlib.metadata.version("torch")
+            import torch
+
+            facts["instructions"] = torch.backends.cpu.get_cpu_capability()
             import fedbench
             from fedbench.registry import harness_digest
 
@@ -147,13 +152,13 @@ def installation() -> Installation:
 
 
 def differences(driver: Installation, node: Installation) -> list[str]:
-    """Return what is another on a node than at the driver, in words."""
-    there = {what: node.get(what, "unknown") for what in driver}
-    return [f"{what} is {there[what]}, here {own}" for what, own in driver.items() if there[what] != own]
+    """Return what is installed otherwise on a node than at the driver, in words."""
+    there = {what: node.get(what, "unknown") for what in driver if what != INSTRUCTIONS}
+    return [f"{what} is {there[what]}, here {driver[what]}" for what in there if there[what] != driver[what]]
 
 
-def compare_nodes(ray: Any, nodes: Sequence[Node]) -> None:
-    """Ask every node what is installed there.
+def compare_nodes(ray: Any, nodes: Sequence[Node]) -> list[str]:
+    """Ask every node what is installed there; return in words whose CPU computes with other instructions than this one.
 
     Raises:
         UserError: a node differs from this machine, or does not answer.
@@ -163,11 +168,17 @@ def compare_nodes(ray: Any, nodes: Sequence[Node]) -> None:
     # a function defined in a function travels as code, not as a name: nodes with another fedbench can run it
     ask = ray.remote(num_cpus=0, max_retries=0)(_describer())
     answers = {ask.options(scheduling_strategy=OnNode(node_id=node.id, soft=False)).remote(): node for node in nodes}
-    own, problems = installation(), []
+    own, problems, others = installation(), [], []
     ray.wait(list(answers), num_returns=len(answers), timeout=PROBE_SECONDS)
     for reference, node in answers.items():
         try:
-            problems += [f"{node.name}: {words}" for words in differences(own, ray.get(reference, timeout=0))]
+            there = ray.get(reference, timeout=0)
+            problems += [f"{node.name}: {words}" for words in differences(own, there)]
+            if there.get(INSTRUCTIONS) != own[INSTRUCTIONS]:
+                others.append(
+                    f"{node.name} computes with {there.get(INSTRUCTIONS)}, this machine with {own[INSTRUCTIONS]}: "
+                    "what runs there on the CPU is not the same to the last bit"
+                )
         except ray.exceptions.RayError as error:
             if node in living_nodes(ray):  # one that was lost meanwhile harms nobody
                 problems.append(f"{node.name}: no answer ({type(error).__name__})")
@@ -176,6 +187,7 @@ def compare_nodes(ray: Any, nodes: Sequence[Node]) -> None:
             "these nodes would not give the same bits as this machine: " + "; ".join(problems)
             + ". Install the same there, or take them out of the cluster."
         )  # fmt: skip
+    return others
 
 
 # -- a folder that is seen from elsewhere --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pandas as pd
 from fedbench import checkpoint, registry, store
 from fedbench.errors import UserError
 from fedbench.prepared import FACTS, is_store
+from fedbench.provenance import cpu_instructions, versions
 from fedbench.reading import read_arrays, read_table
 from fedbench.runner import Options, execute
 from fedbench.suite import Cell
@@ -119,6 +120,19 @@ def other_code(cell: Cell) -> str:
     """Say by which other version of the code that computes a cell was made; empty if by this one."""
     made_by, here = cell.identity["harness"], registry.harness_digest()
     return "" if made_by == here else f"made by other code of fedbench ({made_by[:12]}, this is {here[:12]})"
+
+
+def elsewhere(run: Mapping[str, Any]) -> str:
+    """Say how the machine that made a run (its ``run.json``) differs from this one in what bits depend on; or nothing.
+
+    Bits depend on versions and on the CPU's vector instructions: both decide in which order sums are added up.
+    """
+    made, here = run.get("versions") or {}, versions()
+    found = [f"{name} {made[name]}, here {own}" for name, own in here.items() if made.get(name, own) != own]
+    instructions = (run.get("hardware") or {}).get("instructions", "unknown instructions")
+    if instructions != cpu_instructions():
+        found.append(f"a CPU with {instructions}, here {cpu_instructions()}")
+    return f"made with {'; '.join(found)}" if found else ""
 
 
 def prepared_folder(content: str, cache: Path) -> Path | None:

@@ -22,7 +22,7 @@ from fedbench.training import Training
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of what is installed: without Ray, runs can still be made in this process."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -111,7 +111,7 @@ def provenance(cell: Cell, task: Task, training: Training, started: float, secon
         "samples": {s.name: s.samples for s in training.states},
         "steps": training.steps_per_round * task.training.rounds,
         "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
-        "versions": _versions(),
+        "versions": versions(),
         "git": _git_state(),
         "clients_at_once": len(training.trainers),
         "hardware": _hardware(cell.identity["device"]),

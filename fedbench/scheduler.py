@@ -77,7 +77,8 @@ def run_cells(
         briefing = Briefing(str(root))
         if resources.address:
             nodes = [node for node in living_nodes(ray) if node.cpus >= cpus_per_run]
-            compare_nodes(ray, nodes)
+            for words in compare_nodes(ray, nodes):
+                watcher.told(words)
             stores = {cell.prepared: cell.identity["dataset_content"] for cell in cells}
             briefing = Briefing(str(root), stack.enter_context(token_in(root)), installation(), stores)
         packing = _packing(ray, cells, resources, cpus_per_run, briefing, watcher)

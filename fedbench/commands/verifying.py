@@ -32,9 +32,9 @@ def verify(
 ) -> None:
     """Execute stored runs again and compare: scores, curves, weights, slices and features, bit by bit.
 
-    Exit status 0 if all are the same, 1 if not. Bits are promised on the CPU and with the same versions; that the run
-    was made by another version of fedbench is said. No code runs
-    that only the stored run names: a plugin file must be given with -a.
+    Exit status 0 if all are the same, 1 if not. Bits are promised on CPUs of the same vector instructions with the same
+    versions; which of these, or of fedbench's own code, was another when the run was made is said. No code runs that
+    only the stored run names: a plugin file must be given with -a.
 
     Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0 --from results/published/study
     -d sts=PATH`
@@ -113,7 +113,8 @@ def _published(source: Path, run: str, scratch: Path) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     for frame, file in ((evidence.cases, CASES), (evidence.rounds, ROUNDS)):
         frame[frame["run_id"] == name].to_parquet(folder / file, index=False)
-    return {"run_id": name, "identity": json.loads(row["identity"]), "label": row["setting"]}, folder
+    made = {key: json.loads(row["provenance"]).get(key) for key in ("versions", "hardware")}
+    return {"run_id": name, "identity": json.loads(row["identity"]), "label": row["setting"], **made}, folder
 
 
 def _one(found: list[str], run: str, where: Path) -> str:
@@ -126,7 +127,7 @@ def _one(found: list[str], run: str, where: Path) -> str:
 
 
 def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], plugin: str | None) -> list[str]:
-    from fedbench.comparison import has_content, other_code, prepared_folder, repeat
+    from fedbench.comparison import elsewhere, has_content, other_code, prepared_folder, repeat
     from fedbench.config import DataConfig
     from fedbench.planning import prepared_folder_of
     from fedbench.progress import preparing
@@ -154,15 +155,17 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
                 "the results folder."
             )
         raise UserError(f"{run['run_id']}: what determined this run was edited; it cannot be verified.")
-    found, other = repeat(cell, folder), other_code(cell)
+    found = repeat(cell, folder)
     for line in found:
         console.print(f"{cell.id}: {line}", highlight=False, markup=False, soft_wrap=True)
-    if found and other:
-        told = f"{other}, which may be why: `fedbench show` names the commit, check that out to tell"
-    else:
-        told = other and f"the same bits, though {other}"
-    if told or not found:
-        console.print(f"{cell.id}: {told or 'the same bits'}", highlight=False, soft_wrap=True)
+    code, machine = other_code(cell), elsewhere(run)
+    others = " and ".join(words for words in (code, machine) if words)
+    if found and others:
+        advice = ": `fedbench show` names the commit, check that out to tell" if code else ""
+        console.print(f"{cell.id}: {others}, which may be why{advice}", highlight=False, soft_wrap=True)
+    if not found:
+        though = f", though {others}" if others else ""
+        console.print(f"{cell.id}: the same bits{though}", highlight=False, soft_wrap=True)
     return found
 
 

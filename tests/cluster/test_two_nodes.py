@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -172,6 +173,22 @@ def test_a_node_with_another_harness_is_refused_before_anything_runs(one_node, g
     assert process.returncode == 2 and "Traceback" not in err
     assert err.count("error:") == 1 and "127.0.0.3" in err and "fedbench's source is" in err
     assert not list((ground / "driver" / "refused").glob("*.s0.*"))
+
+
+def test_a_node_whose_cpu_computes_otherwise_is_named_and_used(one_node, ground):
+    """Torch is told to use no vector instructions there, as on an older CPU; run.json keeps what each run had."""
+    node = one_node.node(5, ATEN_CPU_CAPABILITY="default", FEDBENCH_TEST_LOG=str(ground / "node5.log"))
+    try:
+        process = start(one_node, ground / "driver", "mixed", mus=MUS[:2])
+        out, err = process.communicate(timeout=120)
+    finally:
+        pull_the_plug(node)
+    assert process.returncode == 0, out + err
+    (line,) = [line for line in out.splitlines() if "not the same to the last bit" in line]
+    assert "127.0.0.5" in line and "computes with DEFAULT" in line
+    assert noted(ground / "node5.log")
+    runs = [json.loads(file.read_text()) for file in (ground / "driver" / "mixed").glob("*/run.json")]
+    assert len(runs) == 2 and "DEFAULT" in {run["hardware"]["instructions"] for run in runs}
 
 
 def test_folders_that_are_shared_are_used_where_they_are(one_node, ground, undisturbed):

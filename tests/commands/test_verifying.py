@@ -77,6 +77,28 @@ def test_a_run_by_other_code_is_repeated_by_this_one_which_is_said(fedbench, ran
     assert status == 1 and "'dice' differ" in out and "which may be why" in out and "check that out" in out
 
 
+def test_what_bits_depend_on_is_named_where_it_was_another(fedbench, ran):
+    """As after a move to another machine: its CPU, and a version."""
+    folder = RUNS / ran["fedavg"]
+    run = json.loads((folder / "run.json").read_text())
+    own = run["hardware"]["instructions"]
+    run["hardware"]["instructions"], run["versions"]["numpy"] = "ABACUS", "0.1"
+    (folder / "run.json").write_text(json.dumps(run))
+    seal(folder)
+    status, out, _ = fedbench("verify", "toy.fedavg")
+    flat = " ".join(out.split())
+    assert status == 0 and "the same bits, though made with numpy 0.1, here" in flat
+    assert f"a CPU with ABACUS, here {own}" in flat
+    assert "hardware.instructions" in fedbench("diff", "toy.fedavg", "toy.fedprox")[1]
+
+    cases = pd.read_parquet(folder / "cases.parquet")
+    cases.loc[0, "dice"] += 0.01
+    cases.to_parquet(folder / "cases.parquet", index=False)
+    seal(folder)
+    status, out, _ = fedbench("verify", "toy.fedavg")
+    assert status == 1 and "ABACUS" in out and "which may be why" in out and "check that out" not in out
+
+
 def test_data_that_is_gone_can_be_given(fedbench, ran, tmp_path):
     (prepared,) = [path for path in (RUNS / ".prepared").iterdir() if path.is_dir()]
     prepared.rename(tmp_path / "elsewhere")
