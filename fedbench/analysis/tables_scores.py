@@ -51,21 +51,23 @@ def main_result(analyses: Analyses, condition: Condition) -> Table:
     )  # fmt: skip
 
 
-def pooled_result(analyses: Analyses) -> Table | None:
+def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = None) -> Table | None:
     """Return means over datasets and mean ranks; None where no relation occurs in two datasets.
 
     Datasets weigh the same; within a dataset, so do the modalities left out. In- and cross-modality scores are those
     with nothing left out of training.
+
+    Args:
+        conditions: what is pooled; default: all, as trained.
     """
+    pooled = analyses.evidence.trained if conditions is None else conditions
     columns: list[Column] = [NAME]
     values: list[pd.Series] = []
     notes: dict[str, None] = {}
     datasets = 0
     for relation in RELATIONS:
         left_out = relation == "unseen"
-        here = [
-            c for c in analyses.evidence.trained if bool(c.unseen) == left_out and relation in analyses.relations(c)
-        ]
+        here = [c for c in pooled if bool(c.unseen) == left_out and relation in analyses.relations(c)]
         if len({c.dataset for c in here}) < 2:
             continue
         datasets = max(datasets, len({c.dataset for c in here}))

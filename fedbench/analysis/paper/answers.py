@@ -10,6 +10,7 @@ from fedbench.analysis.analyses import is_reconstruction, is_reference_point
 from fedbench.analysis.paper.convergence import improving_in
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
+from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.study import Models, Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals, tally
@@ -28,9 +29,10 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     Args:
         trainings: of each part, by its key.
     """
-    whole = [part for part in study.parts if not part.condition.unseen]
+    parts = of_patients(study.parts, dataset_of)
+    whole = [part for part in parts if not part.condition.unseen]
     crossed = [part for part in whole if "cross" in part.relations]
-    held_out = [part for part in study.parts if "unseen" in part.relations]
+    held_out = [part for part in parts if "unseen" in part.relations]
     cross, unseen = studied(crossed, "cross"), studied(held_out, "unseen")
     to_reference = [c for c in cross if c.other == c.reference]
     if held_out:
@@ -49,11 +51,39 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "luck": _luck(numbers, whole),
         "consensus": _consensus(study),
         "alignment": _alignment(numbers, [(part, trainings[part.key]) for part in whole]),
-        "ending": improving_in(trainings[part.key].endings.get(part.primary.reference) for part in study.parts),
-        "cost": _cost(numbers, [(part, trainings[part.key]) for part in study.parts]),
+        "ending": improving_in(trainings[part.key].endings.get(part.primary.reference) for part in parts),
+        "cost": _cost(numbers, [(part, trainings[part.key]) for part in parts]),
+        "phantoms": on_phantoms(numbers, beside(study.parts, dataset_of)),
     }
     for name, text in texts.items():
         numbers.put("answer", name, text=text)
+
+
+def dataset_of(part: Part) -> str:
+    """Return the name of the dataset that a part is of."""
+    return part.condition.dataset
+
+
+def on_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
+    """Say how FedDA did on phantoms, which the other answers leave out; empty where there is nothing to say."""
+    crossed = [part for part in parts if not part.condition.unseen and "cross" in part.relations]
+    found = [c for c in studied(crossed, "cross") if c.other == c.reference]
+    if not found:
+        return ""
+    counts, reference = tally(found), named(found[0].other, False)
+    better, worse, same, total = (
+        numbers.put("phantoms", name, text=text)
+        for name, text in (
+            ("better", str(counts.better)), ("worse", str(counts.worse)), ("same", str(counts.same)),
+            ("total", counted(counts.total, "comparison")),
+        )
+    )  # fmt: skip
+    names = words([f"\\textsf{{{escape(name)}}}" for name in sorted({dataset_of(part) for part in crossed})])
+    return (
+        f"Generated phantoms stand for no patient and are not counted in these answers. On them ({names}), by Dice "
+        f"{CROSS}, FedDA was better than {reference} in {better}, worse in {worse} and not distinguishable in {same} "
+        f"of {total}."
+    )
 
 
 def studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
@@ -245,6 +275,7 @@ def _luck(numbers: Numbers, parts: list[Part]) -> str:
 def _consensus(study: Study) -> str:
     main = study.groups[0][1]
     whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
+    whole = of_patients(whole, lambda condition: condition.dataset)
     if len(whole) < 2:
         return ""
     return escape(consensus([main.get(c).matrix for c in whole]).text)

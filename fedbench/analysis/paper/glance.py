@@ -25,6 +25,7 @@ from fedbench.analysis.paper import answers
 from fedbench.analysis.paper.norm_section import answer_norms, compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
+from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.reliability import decidable
 from fedbench.analysis.paper.setup import NORMS, Settings
@@ -99,7 +100,7 @@ def glance(study: Study, folder: str = "paper") -> str:
         folder: of the paper, as the README links to it.
     """
     whole = [part for part in study.parts if not part.condition.unseen]
-    whole.sort(key=lambda part: (part.condition.name, part.study))
+    whole.sort(key=lambda part: (part.of_phantom, part.condition.name, part.study))
     lines = [*(f"- {sentence}" for sentence in _answers(Numbers(), study)), ""]
     for part in whole:
         lines += _condition(part)
@@ -114,8 +115,9 @@ def glance(study: Study, folder: str = "paper") -> str:
 
 def _answers(numbers: Numbers, study: Study) -> list[str]:
     """The answers over all conditions: the question of the paper, unseen modalities, norms."""
-    crossed = [part for part in study.parts if not part.condition.unseen and "cross" in part.relations]
-    held_out = [part for part in study.parts if "unseen" in part.relations]
+    parts = of_patients(study.parts, answers.dataset_of)
+    crossed = [part for part in parts if not part.condition.unseen and "cross" in part.relations]
+    held_out = [part for part in parts if "unseen" in part.relations]
     cross = answers.studied(crossed, "cross")
     texts = [
         f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands: "
@@ -128,6 +130,8 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
     made, _ = compare_norms(study)
     if made:
         texts.append(plain(numbers, answer_norms(numbers, made)))
+    if phantoms := answers.on_phantoms(numbers, beside(study.parts, answers.dataset_of)):
+        texts.append(plain(numbers, phantoms))
     return [escape_markdown(text) for text in texts]
 
 

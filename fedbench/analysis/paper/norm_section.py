@@ -15,6 +15,7 @@ from fedbench.analysis.norms import Column, Group, SideBySide, Step, side_by_sid
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import HEAD, Numbers, interval, named, number, out_of, signed, words
+from fedbench.analysis.paper.phantoms import is_generated, of_patients
 from fedbench.analysis.paper.setup import NORMS
 from fedbench.analysis.paper.study import Study
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, tally
@@ -53,7 +54,8 @@ def compare_norms(study: Study) -> tuple[list[Compared], list[str]]:
     """Return what of a study can be put side by side, and why the rest cannot; sentences, not escaped."""
     made: list[Compared] = []
     reasons: list[str] = []
-    for condition in sorted({c for _, a in study.groups for c in a.conditions if c.whole}, key=lambda c: c.name):
+    whole = {c for _, a in study.groups for c in a.conditions if c.whole}
+    for condition in sorted(whole, key=lambda c: (is_generated(c.dataset), c.name)):
         groups = [
             Group(name or study.folders.get(condition, HOMELESS), analyses)
             for name, analyses in study.groups
@@ -182,6 +184,7 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
     """Say over all datasets how far norm and algorithm moved the score, and what became of the verdicts on FedDA."""
     if not made:
         return NOWHERE
+    made = of_patients(made, lambda each: each.found.condition.dataset)
     reference = _name(made[0].found.reference)
     norms = [gain.mean for each in made for column, gain in each.steps if not column.reestimated]
     common = [_of_one_model(against) for each in made for _, against in each.algorithms]

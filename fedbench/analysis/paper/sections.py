@@ -14,9 +14,9 @@ from fedbench.analysis.evidence import Condition
 from fedbench.analysis.figures import Drawn
 from fedbench.analysis.formats import latex
 from fedbench.analysis.paper.convergence import tell_ending
-from fedbench.analysis.paper.data import is_generated
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
+from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.settings_table import settings_table
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.telling import Teller, tell, tell_notes, tell_unseen
@@ -25,7 +25,7 @@ from fedbench.analysis.paper.tuning import tuning_table
 from fedbench.analysis.rows import Endpoint
 
 BODY = ("forest",)  # figures of the text; the others are in the supplement
-SHOWCASE = "qualitative"  # in the text once, of the first dataset that is not generated
+SHOWCASE = "qualitative"  # in the text once, of the first dataset
 FEW = ("forest",)  # figures of a condition with a modality left out of training, or with statistics taken anew
 AGAIN = (*FEW, "curves", "transfer", "discriminators")  # figures of a condition that another study has too
 GAP = 2  # characters between columns
@@ -65,9 +65,8 @@ def write_sections(
     if study.trials:
         sections.supplement += _table(sections, tuning_table(study.trials), "table", "")
     whole = [part for part in parts if not part.condition.unseen]
-    real = [part for part in whole if not is_generated(part.condition.dataset)]
     for part in whole:
-        shown = (*BODY, SHOWCASE) if part in (real or whole)[:1] else BODY
+        shown = (*BODY, SHOWCASE) if part is whole[0] else BODY
         _whole(sections, Teller(numbers, part), figures[part.key], shown, trainings[part.key])
     held_out = [part for part in parts if part.condition.unseen]
     if held_out:
@@ -78,7 +77,9 @@ def write_sections(
         sections.supplement += _heading("subsection", part, "sup")
         _details(sections, part, figures[part.key], (tables_scores.main_result,))
     for name, analyses in study.groups:
-        pooled = tables_scores.pooled_result(analyses)
+        pooled = tables_scores.pooled_result(
+            analyses, of_patients(analyses.evidence.trained, lambda condition: condition.dataset)
+        )
         if pooled is not None:
             sections.body += _table(sections, pooled, "table*", name)
     return sections

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from fedbench.analysis.intervals import LEVEL
-from fedbench.analysis.paper.data import is_generated
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
+from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import counted

@@ -14,6 +14,7 @@ import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.short_names import renamed, short_names, with_short_names
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint
@@ -50,6 +51,11 @@ class Part:
     def title(self) -> str:
         """As in a heading; not escaped."""
         return f"{self.condition.title} ({self.study})" if self.study else self.condition.title
+
+    @property
+    def of_phantom(self) -> bool:
+        """Whether the images are generated."""
+        return is_generated(self.condition.dataset)
 
     @property
     def relations(self) -> list[str]:
@@ -96,7 +102,7 @@ class Study:
 
     @property
     def parts(self) -> list[Part]:
-        """Every condition, models as they were trained; those with nothing left out first."""
+        """Every condition, models as they were trained; those with nothing left out first, phantoms last of each."""
         return [part for part in self._every if not part.condition.reestimated]
 
     @property
@@ -111,7 +117,7 @@ class Study:
             for name, analyses in self.groups
             for c in analyses.conditions
         ]
-        return sorted(every, key=lambda part: bool(part.condition.unseen))
+        return sorted(every, key=lambda part: (bool(part.condition.unseen), part.of_phantom))
 
     @property
     def choices(self) -> Settled:

@@ -1,0 +1,91 @@
+"""Phantoms stand for no patient: beside images of patients they decide no answer, and are told apart."""
+
+from __future__ import annotations
+
+from fedbench.analysis.evidence import Condition, merge
+from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.paper import answers
+from fedbench.analysis.paper.glance import glance
+from fedbench.analysis.paper.norm_section import norms_section
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.phantoms import beside, of_patients
+from fedbench.analysis.paper.plain import plain
+from fedbench.analysis.paper.sections import write_sections
+from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.paper.training import measure
+from tests.analysis.test_norms import trained
+from tests.analysis.test_paper import quick  # noqa: F401  # a fixture
+
+HEART = Condition("phantom-heart")
+PATIENTS = trained("batch")
+PHANTOMS = trained("batch", {"fedda-joint": 0.05}, condition=HEART)
+BOTH = [("", merge([PHANTOMS, PATIENTS]))]
+
+
+def answered(study) -> dict[str, str]:
+    numbers = Numbers()
+    trainings = {part.key: measure(Scene(part.analyses, part.condition, ())) for part in study.parts}
+    answers.answer(numbers, study, trainings)
+    return {name: plain(numbers, f"\\Answer{name}{{}}") for name in ("Short", "Phantoms", "In", "Cross", "Federation")}
+
+
+def test_a_gain_on_phantoms_alone_is_no_gain_on_patients():
+    texts = answered(study_of(BOTH))
+    assert texts["Short"].startswith("we found no evidence that it does") and "of 1 comparison" in texts["Short"]
+    assert "on them" in texts["Phantoms"].lower() and "phantom-heart" in texts["Phantoms"]
+    assert "better than fedavg in 1, worse in 0 and not distinguishable in 0 of 1 comparison" in texts["Phantoms"]
+    assert "another aggregation algorithm was better than fedavg in no condition" in texts["In"]
+    assert "2 conditions" not in texts["Federation"]
+
+
+def test_phantoms_alone_are_answered_from():
+    texts = answered(study_of([("", PHANTOMS)]))
+    assert texts["Short"] == "yes, it was better than fedavg in every condition and variant"
+    assert texts["Phantoms"] == ""
+
+
+def test_without_phantoms_nothing_is_said_of_them():
+    assert answered(study_of([("", PATIENTS)]))["Phantoms"] == ""
+    assert "hantom" not in glance(study_of([("", PATIENTS)]))
+
+
+def test_results_at_a_glance_show_patients_first_and_count_them_alone():
+    text = glance(study_of(BOTH))
+    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert [title.split()[1] for title in titles] == ["toy", "phantom-heart"]
+    assert "In our hands: we found no evidence" in text and "Generated phantoms stand for no patient" in text
+
+
+def test_norms_on_phantoms_do_not_move_the_answer():
+    sources = [
+        ("", trained("batch")),
+        ("toy-instance", trained("instance", {"": 0.02})),
+        ("heart", trained("batch", condition=HEART)),
+        ("heart-instance", trained("instance", {"": 0.3}, condition=HEART)),
+    ]
+    numbers = Numbers()
+    text, tables = norms_section(numbers, study_of(sources))
+    told = plain(numbers, "\\AnswerNorms{}")
+    assert told.startswith("On the same partitions of 1 federation,") and "+0.3" not in told
+    assert text.index("toy") < text.index("phantom-heart") and any("phantom-heart" in name for name in tables)
+
+
+def test_ranks_are_not_pooled_with_phantoms():
+    zoo = trained("batch", condition=Condition("zoo"))
+    study = study_of([("", merge([PHANTOMS, PATIENTS, zoo]))])
+    assert [part.condition.dataset for part in study.parts] == ["toy", "zoo", "phantom-heart"]
+    trainings = {part.key: measure(Scene(part.analyses, part.condition, ())) for part in study.parts}
+    sections = write_sections(Numbers(), study, {part.key: [] for part in study.parts}, trainings)
+    (pooled,) = [text for name, text in sections.tables.items() if "pooled" in name]
+    assert "Mean over 2 datasets" in pooled
+    sections = write_sections(Numbers(), study_of(BOTH), {"toy": [], "phantom-heart": []}, trainings)
+    assert not any("pooled" in name for name in sections.tables)
+
+
+def test_what_is_left_out_is_what_is_told_beside():
+    def name(text):
+        return text
+
+    assert of_patients(["toy", "phantom-heart", "toy"], name) == ["toy", "toy"]
+    assert beside(["toy", "phantom-heart", "toy"], name) == ["phantom-heart"]
+    assert of_patients(["phantom-heart"], name) == ["phantom-heart"] and beside(["phantom-heart"], name) == []
