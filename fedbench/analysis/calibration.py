@@ -1,8 +1,9 @@
 """Does the protocol keep its promises? Measured on simulated scores: false positives, coverage, power.
 
 In an A/A comparison no algorithm differs from another, so a test at 0.05 should find a difference in one of twenty.
-Three situations: the trained models are given and only patients vary (what tests over patients are about); runs differ
-by luck as well (what a claim about *algorithms* is about); one algorithm is better. Beside them the analysis that takes
+The situations: the trained models are given and only patients vary (what tests over patients are about); runs differ
+by luck as well (what a claim about *algorithms* is about), by as much for all algorithms, or by more for some than for
+others; one algorithm is better. Beside them the analysis that takes
 slices for samples: neighbouring slices of a patient agree, so it counts the same evidence many times.
 """
 
@@ -27,6 +28,8 @@ from fedbench.analysis.variance import Luck, OverRuns, common_luck, over_runs
 CONFIDENCE = 0.99  # of a rate's interval; high, because many rates are judged at once
 VALUES_AT_ONCE = 2_000_000  # bounds the memory
 GIVEN, LUCK = "A/A, models given", "A/A, runs differ by luck"
+UNEQUAL = "A/A, some differ more by luck"
+SPREAD = 0.7  # of the logarithm of luck there: that of one algorithm in six is more than twice the usual
 BETTER, BETTER_LUCK = "one algorithm better", "one algorithm better, runs differ by luck"
 FOCUS = 2  # algorithms compared with all others, as the two variants of the method under study are
 
@@ -94,12 +97,14 @@ def calibrate(
     design = Design(patients=patients, algorithms=algorithms, seeds=seeds)
     given = score(design, simulations, GIVEN)
     luck = score(replace(design, run_luck=run_luck), simulations, LUCK)
+    unequal = score(replace(design, run_luck=run_luck, luck_spread=SPREAD), simulations, UNEQUAL)
     rows = [
         *_tests(GIVEN, given),
         _row(GIVEN, "Wilcoxon, slices as samples", "false positives", given.slice_p < ALPHA),
         *_intervals(GIVEN, given, resamples),
         *_tests(LUCK, luck),
         *_over_runs(LUCK, luck, resamples),
+        *_both_tests(UNEQUAL, unequal),
     ]
     return pd.concat([pd.DataFrame(rows), power(simulations, patients, algorithms, seeds, difference)]).reset_index(
         drop=True
@@ -185,6 +190,13 @@ def _tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
         "Friedman (Iman-Davenport)": friedman(scores.values).p < ALPHA,
         "Wilcoxon, one pair": wilcoxon(scores.differences).p < ALPHA,
         "Wilcoxon with Holm, any of the family": (_holm(scores) < ALPHA).any(axis=1),
+    }
+    rows = [_row(situation, check, "false positives", hit) for check, hit in found.items()]
+    return [*rows, *_both_tests(situation, scores)]
+
+
+def _both_tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
+    found = {
         "patients and runs (quasi-F), one pair": scores.over_runs(1, 0).p < ALPHA,
         "both tests with Holm, any of the family": (named(scores) != 0).any(axis=1),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from fedbench.analysis.calibration import CONFIDENCE
+from fedbench.analysis.calibration import CONFIDENCE, SPREAD
 from fedbench.analysis.cells import Column, Table, count, number, span, text
 from fedbench.analysis.formats import markdown
 from fedbench.analysis.simulation import Design
@@ -18,8 +18,8 @@ times. In the second block training runs differ by luck and no algorithm differs
 patients are *expected* to be broken there, because they are about the models at hand: with enough patients two runs of
 one algorithm differ significantly. That is why every table of tests also has the test over patients and runs, and why
 the mark of the best algorithm says whether that test agrees. The paper calls an algorithm better only if both tests
-say so, each corrected: rarely wrong in either situation, and slow to see what is small. The last block is the power to
-see a true difference.
+say so, each corrected: rarely wrong in either situation, and slow to see what is small. In the third block some
+algorithms have more luck than others. The last block is the power to see a true difference.
 """
 
 
@@ -41,7 +41,8 @@ def calibration_table(found: pd.DataFrame, arguments: Mapping[str, float]) -> Ta
     caption = (
         f"Simulated comparisons of {arguments['algorithms']:g} algorithms on {arguments['patients']:g} patients with "
         f"{design.cases} cases and {design.classes} classes each and {arguments['seeds']:g} seeds; clustered patients, "
-        f"ties, empty masks, false alarms. Runs differ by luck: standard deviation {arguments['run_luck']:g} Dice. One "
+        f"ties, empty masks, false alarms. Runs differ by luck: standard deviation {arguments['run_luck']:g} Dice; "
+        f"where some differ more, its logarithm has a standard deviation of {SPREAD:g} between algorithms. One "
         f"algorithm better: by {arguments['difference']:g} Dice. A rate is called broken (or conservative) if its "
         f"{CONFIDENCE:.0%} Clopper-Pearson interval excludes what is promised."
     )

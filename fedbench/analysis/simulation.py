@@ -34,6 +34,7 @@ class Design:
     Attributes:
         difference: what algorithm 1 gains, in Dice; 0: no algorithm differs from another.
         run_luck: standard deviation between trainings of one algorithm, in Dice.
+        luck_spread: standard deviation of the logarithm of that between algorithms; its mean square stays.
     """
 
     patients: int = 100
@@ -44,6 +45,7 @@ class Design:
     slices: int = 12
     difference: float = 0.0
     run_luck: float = 0.0
+    luck_spread: float = 0.0
 
     @property
     def starts(self) -> np.ndarray:
@@ -76,8 +78,12 @@ def simulate(design: Design, simulations: int, random: np.random.RandomState) ->
         return tuple(size if letter in varying else 1 for size, letter in zip(full, "naspck", strict=True))
 
     scores = random.normal(MEAN, NOISE, full)
-    for scale, varying in ((PATIENT, "np"), (CASE, "npck"), (INTERACTION, "nap"), (design.run_luck, "nas")):
+    for scale, varying in ((PATIENT, "np"), (CASE, "npck"), (INTERACTION, "nap")):
         scores += scale * random.standard_normal(shape(varying))
+    luck = design.run_luck * random.standard_normal(shape("nas"))
+    if design.luck_spread:
+        luck *= np.exp(design.luck_spread * random.standard_normal(shape("na")) - design.luck_spread**2)
+    scores += luck
     scores[:, 1] += design.difference
     scores = scores.clip(0, 1).round(DIGITS)
     scores[random.uniform(size=full) < MISSED] = 0.0

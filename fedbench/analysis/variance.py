@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from fedbench.analysis.intervals import DIGITS, LEVEL
 from fedbench.analysis.scores import ScoreMatrix
 
+TINY = 1e-6  # a variance is not taken for less than this part of the mean one
+NEWTON = 20  # steps; a handful is enough
 PARTS = ("patient", "seed", "residual")
 ONE_SEED = "one seed: seed and residual cannot be told apart"
 
@@ -64,33 +66,56 @@ class Luck(NamedTuple):
 
     Attributes:
         mean_square: of seeds, for the difference of two algorithms; in squared units of the scores.
-        df: its degrees of freedom.
+        df: the degrees of freedom that it is worth where the luck of one pair is asked for: all that the others give if
+            algorithms are alike in luck, few if some are much luckier than others, none if there are no others.
     """
 
     mean_square: np.ndarray
-    df: int
+    df: np.ndarray
 
 
 def common_luck(cube: np.ndarray) -> Luck:
-    """Estimate the luck of training runs from all algorithms, as if each had as much of it.
+    """Estimate the luck of training runs from all algorithms, and how far it tells of a single one.
+
+    The degrees of freedom are those of the prior in Smyth ("Linear models and empirical Bayes methods for assessing
+    differential expression", Stat. Appl. Genet. Mol. Biol. 3:3, 2004, section 6.2): the algorithms' own mean squares
+    scatter more than chance lets them scatter, the more their luck differs.
 
     Args:
         cube: scores, ``(patients, seeds, algorithms, ...)``; a patient with a NaN is left out.
 
     Returns:
-        ``mean_square`` of shape ``(...)``: twice that of the interaction of algorithm and seed in the table of means
-        over patients, which is what the mean square of seeds of a difference is without interaction of all three
+        both of shape ``(...)``. The mean square is twice that of the interaction of algorithm and seed in the table of
+        means over patients, which is what the mean square of seeds of a difference is without interaction of all three
         (Searle, Casella & McCulloch, 1992, chapter 4). NaN with one seed or one algorithm, or no complete patient.
     """
     cube = _complete(cube)
     patients, seeds, algorithms = cube.shape[:3]
-    df = (seeds - 1) * (algorithms - 1)
-    if df == 0 or patients == 0:
-        return Luck(np.full(cube.shape[3:], np.nan), df)
+    if seeds == 1 or algorithms == 1 or patients == 0:
+        return Luck(*np.full((2, *cube.shape[3:]), np.nan))
     means = cube.round(DIGITS).mean(axis=0)
     by_seed, by_algorithm = means.mean(axis=1, keepdims=True), means.mean(axis=0, keepdims=True)
     rest = means - by_seed - by_algorithm + means.mean(axis=(0, 1))
-    return Luck(2 * patients * np.sum(rest**2, axis=(0, 1)) / df, df)
+    own = np.sum(rest**2, axis=0) / (seeds - 1)  # of each algorithm, up to a factor
+    others = (seeds - 1) * (algorithms - 2)  # the pair's own degrees of freedom are counted where it is tested
+    return Luck(2 * patients * own.sum(axis=0) / (algorithms - 1), np.minimum(_prior_df(own, seeds - 1), others))
+
+
+def _prior_df(own: np.ndarray, df: int) -> np.ndarray:
+    """Return the prior's degrees of freedom, infinite if the variances ``own`` (algorithms, ...) differ by chance."""
+    floor = np.maximum(TINY * own.mean(axis=0), np.finfo(float).tiny)
+    scatter = np.log(np.maximum(own, floor)).var(axis=0, ddof=1) - special.polygamma(1, df / 2)
+    return 2 * _trigamma_inverse(np.atleast_1d(scatter)).reshape(scatter.shape)
+
+
+def _trigamma_inverse(y: np.ndarray) -> np.ndarray:
+    """Return where trigamma is ``y``, infinite for ``y <= 0``; by Newton's method on its reciprocal (Smyth, 2004)."""
+    known = y > 0
+    x = 0.5 + 1 / np.where(known, y, 1.0)
+    for _ in range(NEWTON):
+        trigamma = special.polygamma(1, x)
+        x += trigamma * (1 - trigamma / np.where(known, y, 1.0)) / special.polygamma(2, x)
+    return np.where(known, x, np.inf)
 
 
 def over_runs(cube: np.ndarray, luck: Luck | None = None, level: float = LEVEL) -> OverRuns:
@@ -104,7 +129,8 @@ def over_runs(cube: np.ndarray, luck: Luck | None = None, level: float = LEVEL) 
 
     Few seeds agree by chance now and then, and luck is taken for an effect: not too often in one comparison, but with
     p so small that a correction over many comparisons does not keep its promise (calibration shows it). With ``luck``,
-    MS_seed is taken from all algorithms where that is the larger, with the degrees of freedom that belong to it.
+    MS_seed is moderated (Smyth, 2004): the mean of the pair's own and that of all algorithms, weighted by their degrees
+    of freedom, which add up. So p grows with the pair's own scatter, and one pair's seeds decide little alone.
 
     Args:
         cube: differences, ``(patients, seeds, columns)``; a patient with a NaN in any column is left out.
@@ -118,10 +144,10 @@ def over_runs(cube: np.ndarray, luck: Luck | None = None, level: float = LEVEL) 
     if min(patients, seeds) < 2:
         return OverRuns(*np.full((3, columns), np.nan))
     squares = mean_squares(cube.round(DIGITS))
-    seed, seed_df = squares.seed, np.full(columns, seeds - 1)
-    if luck is not None:
-        seed_df = np.where(luck.mean_square > seed, luck.df, seed_df)
-        seed = np.fmax(luck.mean_square, seed)
+    seed, seed_df = squares.seed, np.full(columns, float(seeds - 1))
+    if luck is not None and np.isfinite(luck.mean_square).all():
+        seed = (luck.df * luck.mean_square + (seeds - 1) * seed) / (luck.df + seeds - 1)
+        seed_df = seed_df + luck.df
     alone = np.maximum(squares.patient, seed)
     both = squares.patient + seed - squares.residual
     parts = np.stack([squares.patient, seed, squares.residual])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, calibrate, declared, named, score
+from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, UNEQUAL, calibrate, declared, named, score
 from fedbench.analysis.intervals import stream
 from fedbench.analysis.paper.verdicts import Verdict, judge
 from fedbench.analysis.protocol import analyse
@@ -58,6 +58,8 @@ def test_tests_over_patients_do_not_see_the_luck_of_runs_and_those_over_runs_do(
     assert rates.loc[(LUCK, "patients and runs (quasi-F), one pair"), "rate"] <= 0.1
     assert rates.loc[(LUCK, "mean difference (quasi-F)"), "rate"] >= 0.9
     assert rates.loc[(LUCK, "both tests with Holm, any of the family"), "rate"] <= 0.1
+    assert rates.loc[(UNEQUAL, "patients and runs (quasi-F), one pair"), "rate"] <= 0.1
+    assert rates.loc[(UNEQUAL, "both tests with Holm, any of the family"), "rate"] <= 0.1
     narrow, wide = (f"mean difference ({over})" for over in ("BCa over patients", "patients and seeds"))
     assert rates.loc[(LUCK, narrow), "rate"] < rates.loc[(LUCK, wide), "rate"] - 0.1
 
@@ -122,6 +124,9 @@ def test_a_difference_and_luck_are_where_they_should_be():
     assert np.nanmean(better[:, 0]) == np.nanmean(plain[:, 0])
     lucky = np.nanmean(simulate(Design(run_luck=0.1), 4, stream("test")).scores, axis=(3, 4, 5))
     usual = np.nanmean(plain, axis=(3, 4, 5))
+    unequal = simulate(Design(algorithms=40, seeds=20, patients=4, run_luck=0.03, luck_spread=0.7), 4, stream("test"))
+    by_algorithm = np.nanmean(unequal.scores, axis=(3, 4, 5)).std(axis=2)
+    assert by_algorithm.max() > 3 * np.median(by_algorithm)
     assert lucky.std(axis=2).mean() > 5 * usual.std(axis=2).mean()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
@@ -132,28 +134,53 @@ def test_luck_by_hand():
     """Means of two seeds are 1 2 3 and 3 2 7; less those of seeds (2 4) and algorithms (2 2 5): 0 1 -1 and 0 -1 1."""
     means = np.array([[1.0, 2, 3], [3, 2, 7]])
     found = common_luck(np.stack([means - 1, means + 1, means]))
-    assert (found.mean_square, found.df) == (pytest.approx(2 * 3 * 4 / 2), 2)
+    assert found.mean_square == pytest.approx(2 * 3 * 4 / 2)
+    assert 0 < found.df < 1  # the first has no luck at all, the others have: little is common
     gaps = np.stack([means, means, means, np.full((2, 3), np.nan)])
     assert common_luck(gaps).mean_square == pytest.approx(found.mean_square)
     assert common_luck(np.stack([gaps, gaps], axis=-1)).mean_square == pytest.approx([found.mean_square] * 2)
 
 
-def test_luck_of_two_algorithms_is_that_of_their_difference():
+def test_luck_is_worth_more_where_algorithms_are_alike():
+    """Three seeds, eight algorithms: at most 2 x 6 degrees of freedom beside a pair's own."""
+    random = np.random.default_rng(5)
+    alike, wild = [], []
+    for _ in range(200):
+        luck = random.normal(0, 1, (1, 3, 8))
+        alike.append(common_luck(luck).df)
+        wild.append(common_luck(luck * np.geomspace(0.1, 10, 8)).df)
+    assert np.median(alike) == 12 and max(*alike, *wild) == 12
+    assert np.median(wild) < 6
+
+
+def test_two_algorithms_have_no_others_to_learn_from():
     cube = crossed(12, 4, columns=2, seed=0.1)
     difference = cube[..., [0]] - cube[..., [1]]
-    assert common_luck(cube) == (pytest.approx(mean_squares(difference).seed[0]), 3)
+    assert common_luck(cube) == (pytest.approx(mean_squares(difference).seed[0]), 0)
     assert over_runs(difference, common_luck(cube)).p == pytest.approx(over_runs(difference).p)
 
 
-def test_over_runs_takes_the_larger_luck_with_its_degrees_of_freedom():
-    """As by hand above, where MS seed is 24 with 1 degree of freedom."""
+def test_over_runs_moderates_a_pairs_luck_by_hand():
+    """As by hand above, where MS seed is 24 with 1 degree of freedom: (9 x 34 + 24) / 10 = 33 with 10."""
     cube = np.array([[1.0, 3], [5, 7], [6, 14]])[..., None]
-    assert over_runs(cube, Luck(np.array(20.0), 9)) == over_runs(cube)
-    found = over_runs(cube, Luck(np.array(30.0), 9))
-    error, df = np.sqrt(56 / 6), 56**2 / (32**2 / 2 + 30**2 / 9 + 6**2 / 2)
+    found = over_runs(cube, Luck(np.array(34.0), np.array(9)))
+    error, df = np.sqrt(59 / 6), 59**2 / (32**2 / 2 + 33**2 / 10 + 6**2 / 2)
     assert found.p[0] == pytest.approx(2 * stats.t.sf(6 / error, df))
-    large = over_runs(cube, Luck(np.array(50.0), 9))
-    assert large.p[0] == pytest.approx(2 * stats.t.sf(6 / np.sqrt(76 / 6), 76**2 / (32**2 / 2 + 50**2 / 9 + 18)))
+    half = stats.t.ppf(0.975, df) * error
+    assert (found.low[0], found.high[0]) == pytest.approx((6 - half, 6 + half))
+    assert over_runs(cube, Luck(np.array(34.0), np.array(0))).p == pytest.approx(over_runs(cube).p)
+    assert over_runs(cube, Luck(np.array(np.nan), np.array(np.nan))).p == pytest.approx(over_runs(cube).p)
+
+
+@given(st.integers(0, 1000), st.floats(0, 3), st.floats(1, 4), st.sampled_from([0.0, 2.0, 20.0]))
+def test_more_scatter_between_the_seeds_of_a_pair_never_makes_it_more_significant(number, scatter, more, df):
+    """Whether the pair scatters less or more than all together: no edge at which p falls."""
+    random = np.random.default_rng(number)
+    patients, seeds = random.normal(0.05, 0.1, (24, 1, 1)), random.normal(0, 1, (1, 3, 1))
+    seeds -= seeds.mean()
+    calm, wild = (patients + 0.03 * size * seeds for size in (scatter, scatter * more))
+    luck = Luck(np.array(0.02), np.array(df))
+    assert over_runs(wild, luck).p[0] >= over_runs(calm, luck).p[0] - 1e-6  # scores are rounded
 
 
 def test_a_correction_over_many_comparisons_holds_with_few_seeds():
