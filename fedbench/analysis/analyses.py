@@ -100,14 +100,15 @@ class Analyses:
         return [Endpoint(r, metric, condition.unseen) for r in self.relations(condition) for metric in METRICS]
 
     def primary(self, condition: Condition) -> Endpoint:
-        """Return the endpoint that the suite declared primary (cross-modality Dice unless it says otherwise).
+        """Return the endpoint that its suite declared primary (cross-modality Dice unless it says otherwise).
 
         Where its relation does not occur (with a single training modality nothing is crossed) another takes its place:
         the unseen modality, else the client's own.
         """
-        there = self.relations(condition)
-        relation = next(r for r in (self.declared.relation, "unseen", "in", "minor", "cross") if r in there)
-        return Endpoint(relation, self.declared.metric, condition.unseen)
+        there, declared = self.relations(condition), self.evidence.declared_for(condition)
+        wanted = declared.get("relation", self.declared.relation)
+        relation = next(r for r in (wanted, "unseen", "in", "minor", "cross") if r in there)
+        return Endpoint(relation, declared.get("metric", self.declared.metric), condition.unseen)
 
     def get(self, condition: Condition, endpoint: Endpoint | None = None) -> Analysis:
         """Return the analysis of an endpoint (the primary one if none is given); of this condition, whatever it says.

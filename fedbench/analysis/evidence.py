@@ -111,10 +111,11 @@ class Evidence:
     @cached_property
     def declared(self) -> dict[str, Any]:
         """What the suites declared, of what all runs agree on: selection, relation, metric, reference."""
-        texts = set(self.runs["declared"]) if "declared" in self.runs else set()
-        found = [json.loads(text) for text in sorted(texts)]
-        keys = set.intersection(*(set(d) for d in found)) if found else set()
-        return {key: found[0][key] for key in sorted(keys) if all(d[key] == found[0][key] for d in found)}
+        return _agreed(self.runs)
+
+    def declared_for(self, condition: Condition) -> dict[str, Any]:
+        """What the suites declared, of what all runs of one condition agree on."""
+        return _agreed(self.of(condition.trained).runs)
 
     @cached_property
     def settings(self) -> list[str]:
@@ -168,6 +169,13 @@ class Evidence:
                 if of_client == owner and of_case == case:
                     return kind, kept[key]
         return None
+
+
+def _agreed(runs: pd.DataFrame) -> dict[str, Any]:
+    texts = set(runs["declared"]) if "declared" in runs else set()
+    found = [json.loads(text) for text in sorted(texts)]
+    keys = set.intersection(*(set(d) for d in found)) if found else set()
+    return {key: found[0][key] for key in sorted(keys) if all(d[key] == found[0][key] for d in found)}
 
 
 def _anew(cases: pd.DataFrame) -> pd.Series:

@@ -167,7 +167,8 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFram
         that is better by the signed ranks, ``""`` for neither); ``p`` (Wilcoxon), ``p_holm`` (over the declared family,
         NaN outside), ``p_holm_all`` (over all pairs); ``runs_low``, ``runs_high`` (95% bootstrap over patients and
         seeds); ``runs_p`` (over patients and runs, see :func:`fedbench.analysis.variance.over_runs`; NaN with one
-        seed), ``runs_p_holm`` and ``runs_p_holm_all`` as for ``p``; ``folds_p`` (corrected t over folds, NaN without
+        seed) with its 95% interval of the mean ``runs_p_low``, ``runs_p_high``; ``runs_p_holm`` and
+        ``runs_p_holm_all`` as for ``p``; ``folds_p`` (corrected t over folds, NaN without
         folds; not corrected for the number of comparisons).
     """
     known = {frozenset(pair) for pair in declared}
@@ -178,7 +179,8 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFram
     differences = values[:, first] - values[:, second]
     cubes = cube[:, :, first] - cube[:, :, second]
     mean, median, test = bootstrap_means(differences), median_interval(differences), wilcoxon(differences)
-    runs, runs_p = bootstrap_patients_and_seeds(cubes), over_runs(cubes, common_luck(cube)).p
+    runs, tested = bootstrap_patients_and_seeds(cubes), over_runs(cubes, common_luck(cube))
+    runs_p = tested.p
     outside = np.full(len(pairs) - len(declared), np.nan)
     better = np.sign(test.rank_biserial) * (1 if matrix.endpoint.higher_is_better else -1)
     table = pd.DataFrame(pairs, columns=["algorithm", "reference"])
@@ -201,6 +203,8 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFram
         runs_low=runs.low,
         runs_high=runs.high,
         runs_p=runs_p,
+        runs_p_low=tested.low,
+        runs_p_high=tested.high,
         runs_p_holm=np.r_[holm(runs_p[: len(declared)]), outside],
         runs_p_holm_all=holm(runs_p),
         folds_p=fold_test(differences, matrix.folds.to_numpy()),

@@ -148,14 +148,26 @@ def over_runs(cube: np.ndarray, luck: Luck | None = None, level: float = LEVEL) 
     if luck is not None and np.isfinite(luck.mean_square).all():
         seed = (luck.df * luck.mean_square + (seeds - 1) * seed) / (luck.df + seeds - 1)
         seed_df = seed_df + luck.df
-    alone = np.maximum(squares.patient, seed)
-    both = squares.patient + seed - squares.residual
-    parts = np.stack([squares.patient, seed, squares.residual])
-    freedom = np.stack([np.full(columns, patients - 1), seed_df, np.full(columns, (patients - 1) * (seeds - 1))])
+    return quasi_f(squares._replace(seed=seed), (patients, seeds), seed_df, level)
+
+
+def quasi_f(squares: MeanSquares, shape: tuple[int, int], seed_df: np.ndarray, level: float = LEVEL) -> OverRuns:
+    """Test the mean of two-way tables of ``shape`` patients and seeds; see :func:`over_runs`.
+
+    Args:
+        seed_df: degrees of freedom of ``squares.seed``, ``(columns,)``.
+    """
+    patients, seeds = shape
+    alone = np.maximum(squares.patient, squares.seed)
+    both = squares.patient + squares.seed - squares.residual
+    parts = np.stack([squares.patient, squares.seed, squares.residual])
+    freedom = np.stack(
+        [np.full_like(seed_df, patients - 1), seed_df, np.full_like(seed_df, (patients - 1) * (seeds - 1))]
+    )
     total = np.maximum(both, alone)
     with np.errstate(invalid="ignore", divide="ignore"):
         jointly = total**2 / np.sum(parts**2 / freedom, axis=0)
-        df = np.where(both >= alone, jointly, np.where(seed >= squares.patient, seed_df, patients - 1))
+        df = np.where(both >= alone, jointly, np.where(squares.seed >= squares.patient, seed_df, patients - 1))
         error = np.sqrt(total / (patients * seeds))
         p = np.where(squares.mean.round(DIGITS) == 0, 1.0, 2 * stats.t.sf(np.abs(squares.mean) / error, df))
     half = np.where(total > 0, stats.t.ppf((1 + level) / 2, np.where(total > 0, df, 1)) * error, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from fedbench.analysis import tables_scores as scores
 from fedbench.analysis import tables_tests as statistics
 from fedbench.analysis.analyses import RECONSTRUCTED, Analyses, Choices, in_order
 from fedbench.analysis.cells import AGREES, BEST, TIED, Table
-from fedbench.analysis.evidence import Condition
+from fedbench.analysis.evidence import Condition, merge
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.tables import all_tables, write_tables
 from fedbench.errors import UserError
@@ -118,6 +119,18 @@ def test_cells_are_the_analysis():
     (cell,) = (row[at] for row in found.rows if row[0].text == "fedbn")
     assert cell.values[:3] == (means["mean"], means["low"], means["high"])
     assert [row[0].text for row in found.rows] == in_order(ALGORITHMS)
+
+
+def test_each_condition_has_the_endpoint_that_its_own_suite_declared():
+    """Two suites in one study: one crosses modalities, the other leaves one out and asks for that."""
+    parts = []
+    for condition, relation in ((TOY, "cross"), (Condition("toy", "MR"), "unseen")):
+        found = evidence([condition], modalities=("CT", "MR", "PET"))
+        declared = json.dumps({"relation": relation, "metric": "nsd"})
+        parts.append(replace(found, runs=found.runs.assign(declared=declared)))
+    made = Analyses(merge(parts))
+    assert made.primary(TOY) == Endpoint("cross", "nsd")
+    assert made.primary(Condition("toy", "MR")) == Endpoint("unseen", "nsd", "MR")
 
 
 def test_only_endpoints_that_there_are_have_columns():

@@ -171,14 +171,15 @@ def _by_variant(numbers: Numbers, comparisons: list[Comparison]) -> str:
 def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
     """Say what the intervals of the undecided comparisons with the reference leave room for."""
     undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
-    highs = [row["runs_high"] if np.isfinite(row["runs_high"]) else row["mean_high"] for row in undecided]
+    highs = [row["runs_p_high"] if np.isfinite(row["runs_p_high"]) else row["mean_high"] for row in undecided]
     known = [h for h in highs if np.isfinite(h)]
     if not known:
         return ""
     largest = numbers.put("largest gain left open", text=signed(max(known)))
     return (
         "Not distinguishable is not equal: where FedDA was not told from the reference, the largest gain that the "
-        f"intervals of the mean difference leave open is {largest} Dice."
+        "intervals of the mean difference (those of the test over patients and seeds, uncorrected) leave open is "
+        f"{largest} Dice."
     )
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.calibration import BETTER, BETTER_LUCK, GIVEN, LUCK, calibrate, power
+from fedbench.analysis.calibration import BETTER, BETTER_LUCK, GIVEN, LUCK, UNEQUAL, calibrate, power
+from fedbench.analysis.paper.earlier_tests import declared_of, is_asked, pairs_of, tell_earlier
 from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
+from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import CONFIDENCE, span
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.paper.verdicts import focus, rivals
 from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.statistics import holm
-from fedbench.analysis.variance import over_runs
 
 SIMULATIONS, RESAMPLES = 1000, 1000
 DIFFERENCE, LARGE = 0.02, 0.05  # Dice
@@ -24,9 +24,10 @@ FEWEST_ALGORITHMS = 4  # that calibration can simulate
 def describe_reliability(numbers: Numbers, study: Study) -> None:
     """Define the macros on calibration at the size of the smallest condition, and on what cannot be decided.
 
-    Conditions that leave a modality out have fewer patients and seeds; they count only where there are no others.
+    Conditions that leave a modality out have fewer patients and seeds; they count only where there are no others. So
+    do phantoms.
     """
-    parts = study.parts
+    parts = of_patients(study.parts, lambda part: part.condition.dataset)
     every = [part.primary for part in parts]
     main = [part.primary for part in parts if not part.condition.unseen] or every
     hopeless = [analysis for analysis in every if not decidable(analysis)]
@@ -35,7 +36,7 @@ def describe_reliability(numbers: Numbers, study: Study) -> None:
     fit = sorted(size for size in sizes if size[1] >= FEWEST_ALGORITHMS and size[2] >= 2)
     which = " with all modalities in training" if len(main) < len(every) else ""
     numbers.put("calibration", text=_calibration(numbers, fit[0], run_lucks(main), which) if fit else _TOO_SMALL)
-    numbers.put("own", "luck", text=_own_luck(every))
+    tell_earlier(numbers, every)
     numbers.put("one", "family", text=_one_family(study))
 
 
@@ -54,35 +55,12 @@ def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
     return sorted({max(0.001, round(end, 3)) for end in (min(found), max(found))})
 
 
-def otherwise(analysis: Analysis) -> list[tuple[str, str]]:
-    """Return the declared pairs that would be called otherwise if each had only its own luck of training runs."""
-    declared = _declared(analysis)
-    names, cube = analysis.matrix.algorithms, analysis.matrix.cube
-    first, second = ([names.index(name) for name in declared[column]] for column in ("algorithm", "reference"))
-    own = holm(over_runs(cube[:, :, first] - cube[:, :, second]).p)
-    other = (declared["p_holm"] < ALPHA) & ((own < ALPHA) != (declared["runs_p_holm"] < ALPHA))
-    return _pairs(declared[other])
-
-
 def in_one_family(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
     """Return the declared pairs that would be called otherwise if several analyses had one family of comparisons."""
-    declared = pd.concat([_declared(analysis) for analysis in analyses], ignore_index=True)
+    declared = pd.concat([declared_of(analysis) for analysis in analyses], ignore_index=True)
     own = (declared["p_holm"] < ALPHA) & (declared["runs_p_holm"] < ALPHA)
     joint = (holm(declared["p"].to_numpy()) < ALPHA) & (holm(declared["runs_p"].to_numpy()) < ALPHA)
-    return _pairs(declared[own != joint])
-
-
-def _declared(analysis: Analysis) -> pd.DataFrame:
-    return analysis.pairwise[analysis.pairwise["declared"]]
-
-
-def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(rows[["algorithm", "reference"]].itertuples(index=False, name=None))
-
-
-def _own_luck(analyses: Sequence[Analysis]) -> str:
-    pairs = [pair for analysis in analyses for pair in otherwise(analysis)]
-    return _otherwise(pairs, sum(len(_declared(analysis)) for analysis in analyses))
+    return pairs_of(declared[own != joint])
 
 
 def _one_family(study: Study) -> str:
@@ -94,14 +72,14 @@ def _one_family(study: Study) -> str:
         if (part.study, part.condition) == (again.study, again.condition.trained)
     ]
     pairs = [pair for analyses in both for pair in in_one_family(analyses)]
-    return _otherwise(pairs, sum(len(_declared(analysis)) for analyses in both for analysis in analyses))
+    return _otherwise(pairs, sum(len(declared_of(analysis)) for analyses in both for analysis in analyses))
 
 
 def _otherwise(pairs: Sequence[tuple[str, str]], total: int) -> str:
     """How many of the comparisons it is, and how many of them the paper asks for."""
     if not pairs:
         return "no declared comparison would be called otherwise"
-    asked = sum(len(focus(pair)) == len(rivals(pair)) == 1 for pair in pairs)
+    asked = sum(map(is_asked, pairs))
     said = f"{out_of(len(pairs), total, 'declared comparison')} would be called otherwise"
     return f"{said}, {asked or 'none'} of them of FedDA with another aggregation algorithm"
 
@@ -139,6 +117,7 @@ def _calibration(numbers: Numbers, smallest: tuple[int, int, int], lucks: Sequen
     one = rates("one", LUCK, "Wilcoxon, one pair")
     runs = rates("runs", LUCK, "patients and runs (quasi-F), one pair")
     both_luck = rates("bothLuck", LUCK, "both tests with Holm, any of the family")
+    unequal = rates("bothUnequal", UNEQUAL, "both tests with Holm, any of the family")
     found_both = rates("powerBoth", BETTER_LUCK, f"both tests with Holm, +{DIFFERENCE:g} Dice")
     found_large = rates("powerLarge", BETTER_LUCK, f"both tests with Holm, +{LARGE:g} Dice")
     study = words([span([patients], "patient"), f"{algorithms} algorithms", span([seeds], "seed")])
@@ -155,8 +134,10 @@ def _calibration(numbers: Numbers, smallest: tuple[int, int, int], lucks: Sequen
         f"family named a difference in {family} of them. Where algorithms did not differ but training runs had luck (a "
         f"standard deviation of {sd} Dice, {where}), a pair was called different by the uncorrected test over patients "
         f"in {one} and by that over patients and seeds in {runs}. Taking slices for samples errs in {naive}. The "
-        f"{confidence} interval of a mean covered the truth in {mean}. Both corrected tests together, which our words "
-        f"ask for, named some difference in {both} of the studies without one, and in {both_luck} where runs had luck. "
+        f"{confidence} interval of a mean covered the truth in {mean}, so with so few patients intervals of means are "
+        f"somewhat too narrow. Both corrected tests together, which our words ask for, named some difference in {both} "
+        f"of the studies without one, in {both_luck} where runs had luck, and in {unequal} where some algorithms had "
+        f"much more of it than others. "
         f"The price is power: a gain of {gain} Dice was found by the corrected test over patients in {found} where "
         f"models are given, and by both tests in {found_both} where runs have luck; one of {large} by both in "
         f"{found_large}. ``Not distinguishable'' does not mean alike."
