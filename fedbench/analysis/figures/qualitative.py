@@ -79,8 +79,8 @@ def draw(scene: Scene) -> Sketch:
         figure,
         sentences(
             f"{scene.condition.title}, {scene.shown_trial}, models of the last round. "
-            f"{choice.rule(analysis, among)} Beside a row: the difference of the two models shown on the case shown, the "
-            "patient, the case's modality, and whose models are shown. Dice: mean over classes of the whole case.",
+            f"{choice.rule(analysis, among)} Beside a row: the difference of the two models shown on the case shown, "
+            "the patient, the case's modality, and whose models are shown. Dice: mean over classes of the whole case.",
             "" if view.picture else "Shown: the slice with the most truth, the patient's right on the left.",
             "The window is the same within a row, and holds truth and all predictions.",
             scene.footnote(),
