@@ -2,7 +2,8 @@
 
 Qualitative figures show runs of the first seed and fold, and choose by these runs alone: the test patients with the
 largest, the median and the smallest difference of Dice between the algorithm in focus and the reference (ties by name).
-Of such a patient they show the client and case whose own difference is nearest to the patient's. Galleries show, of each modality, the first test patient by name in whom there is something to segment.
+Of such a patient they show the client and case whose own difference is nearest to the patient's. Galleries show,
+of each modality, the first test patient by name in whom there is something to segment.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from fedbench.analysis.rows import NO_TRUTH, Endpoint, counted
 
 DIGITS = 10  # beyond which differences are the same
 RULE = (
-    "Patients with the largest, the median and the smallest difference of {endpoint} between {focus} and {reference} in "
-    "these runs{among}; of each the client and case whose difference is nearest to the patient's."
+    "Patients with the largest, the median and the smallest difference of {endpoint} between {focus} and {reference} "
+    "in these runs{among}; of each the client and case whose difference is nearest to the patient's."
 )
 
 

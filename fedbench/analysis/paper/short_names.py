@@ -1,8 +1,8 @@
 """Short names for the text: an algorithm's name, with the parameters that tell it from all others that are published.
 
-One configuration has one name, whatever study it is in; two never share one. ``fedprox[mu=0.001]`` alone is ``fedprox``;
-if any study has ``fedprox[mu=0.1]`` both keep their ``mu``. The paper's table of configurations gives what a name stands
-for.
+One configuration has one name, whatever study it is in; two never share one. ``fedprox[mu=0.001]`` alone is
+``fedprox``; if any study has ``fedprox[mu=0.1]`` both keep their ``mu``. The paper's table of configurations gives
+what a name stands for.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def names_in_all(studies: Sequence[Mapping[str, Parameters]]) -> list[dict[str, 
             texts.setdefault(_identity(setting, parameters), set()).add(setting)
     shared = Counter(text for own in texts.values() for text in own)
     written = {}
-    for (algorithm, parameters), own in texts.items():
+    for (algorithm, spelled), own in texts.items():
         clear = [text for text in own if shared[text] == 1]
-        full = Spec(algorithm, tuple(json.loads(parameters).items())).text
-        written[algorithm, parameters] = min(clear, key=lambda text: (len(text), text)) if clear else full
+        full = Spec(algorithm, tuple(json.loads(spelled).items())).text
+        written[algorithm, spelled] = min(clear, key=lambda text: (len(text), text)) if clear else full
     names = short_names(written.values())
     return [{setting: names[written[_identity(setting, own)]] for setting, own in study.items()} for study in studies]
 
