@@ -6,6 +6,9 @@ import pytest
 
 from fedbench.analysis import fitting, formats
 from fedbench.analysis.cells import ESTIMATE, Column, Table, estimate, number, text
+from fedbench.analysis.evidence import Condition
+from fedbench.analysis.figures import Drawn
+from fedbench.analysis.paper import sections
 from tests.analysis.test_formats import compile_latex
 
 
@@ -51,3 +54,10 @@ def test_intervals_stand_beside_numbers_where_there_is_room():
 
     assert r"0.500 {\scriptsize 0.400, 0.600} \\[0pt]" in scores(1)
     assert r"{\scriptsize 0.400, 0.600} & {\scriptsize" in scores(6)
+
+
+def test_figures_are_ordered_so_that_pages_fill(monkeypatch):
+    tall = {"a": 6.0, "b": 5.0, "c": 3.0, "d": 4.0}
+    monkeypatch.setattr(sections, "height", lambda drawn: tall[drawn.name])
+    figures = [Drawn(name, name, Condition("toy")) for name in tall]
+    assert [drawn.name for drawn in sections.packed(figures)] == ["a", "c", "b", "d"]
