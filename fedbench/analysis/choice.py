@@ -1,13 +1,14 @@
 """Which cases are shown: by a rule that is written down, never by hand.
 
-Qualitative figures show the patients with the largest, the median and the smallest difference of the primary endpoint
-between the algorithm in focus and the reference (ties by name), among the patients whose pictures were kept: the test
-set of the first seed and fold. Of such a patient they show the client and case whose own difference is nearest to the
-patient's. Galleries show, of each modality, the first test patient by name in whom there is something to segment.
+Qualitative figures show runs of the first seed and fold, and choose by these runs alone: the test patients with the
+largest, the median and the smallest difference of Dice between the algorithm in focus and the reference (ties by name).
+Of such a patient they show the client and case whose own difference is nearest to the patient's. Galleries show,
+of each modality, the first test patient by name in whom there is something to segment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,11 +16,12 @@ import pandas as pd
 from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference_point
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import NO_TRUTH
+from fedbench.analysis.rows import NO_TRUTH, Endpoint, counted
 
+DIGITS = 10  # beyond which differences are the same
 RULE = (
-    "Patients with the largest, the median and the smallest difference of {endpoint} between {focus} and {reference}; "
-    "of each the client and case whose difference is nearest to the patient's."
+    "Patients with the largest, the median and the smallest difference of {endpoint} between {focus} and {reference} "
+    "in these runs{among}; of each the client and case whose difference is nearest to the patient's."
 )
 
 
@@ -30,7 +32,7 @@ class Shown:
     Attributes:
         role: ``best``, ``median`` or ``worst``, for the algorithm in focus.
         client: whose deployed models are shown.
-        difference: of the patient, focus minus reference, in the unit of the primary endpoint.
+        difference: of Dice, focus minus reference, of that client's models on that case in the runs that are shown.
     """
 
     role: str
@@ -51,40 +53,59 @@ def in_focus(analysis: Analysis) -> str:
     return (reconstructions or federated or others)[0]
 
 
-def rule(analysis: Analysis) -> str:
-    """Return the rule with its names, for a caption."""
-    name = analysis.matrix.endpoint.name
-    return RULE.format(endpoint=name, focus=in_focus(analysis), reference=analysis.reference)
+def rule(analysis: Analysis, among: int | None = None) -> str:
+    """Return the rule with its names, for a caption; ``among`` how many patients, if not all."""
+    name = Endpoint(analysis.matrix.endpoint.relation, "dice").name
+    few = "" if among is None else f", among the {counted(among, 'patient')} of whom pictures were kept"
+    return RULE.format(endpoint=name, focus=in_focus(analysis), reference=analysis.reference, among=few)
 
 
-def qualitative(analyses: Analyses, condition: Condition) -> list[Shown]:
-    """Return best, median and worst patient; fewer if there are fewer than three patients."""
-    analysis = analyses.get(condition)
-    focus, reference = in_focus(analysis), analysis.reference
-    rows = _with_truth(analyses.results(condition).cases)
-    rows = rows[rows["relation"] == analysis.matrix.endpoint.relation]
-    kept = set(_kept(analyses.evidence, condition)["case"])
-    rows = rows[rows["label"].isin([focus, reference]) & rows["case"].isin(kept)]
-    values = analysis.matrix.values
-    values = values[values.index.isin(set(rows["patient"]))]
-    if values.empty:
+def qualitative(analyses: Analyses, condition: Condition, pictured: Container[str] | None = None) -> list[Shown]:
+    """Return best, median and worst patient; fewer if there are fewer than three patients.
+
+    Args:
+        pictured: the cases that may be shown; None: all.
+    """
+    focus, reference = in_focus(analyses.get(condition)), analyses.get(condition).reference
+    rows = _scored(analyses, condition)
+    if pictured is not None:
+        rows = rows[rows["case"].map(lambda case: case in pictured)]
+    pairs = rows.pivot_table("dice", ["patient", "client", "case"], "label").reindex(columns=[focus, reference])
+    differences = (pairs[focus] - pairs[reference]).dropna()
+    if differences.empty:
         return []
-    differences = (values[focus] - values[reference]).rename("difference").reset_index()
-    order = differences.sort_values(["difference", "patient"], kind="stable")
-    ordered = list(zip(order["patient"], order["difference"], strict=True))
+    of_patient = differences.groupby("patient").mean().round(DIGITS).rename("difference").reset_index()
+    ordered = of_patient.sort_values(["difference", "patient"], kind="stable")["patient"].tolist()
     last = len(ordered) - 1
     places = {"best": last, "median": last // 2, "worst": 0} if last > 1 else {"best": last, "worst": 0}
     if last == 0:
         places = {"best": 0}
-    return [_of_patient(rows, focus, reference, role, *ordered[place]) for role, place in places.items()]
+    return [_of_patient(differences.loc[ordered[place]], role, ordered[place]) for role, place in places.items()]
 
 
-def _of_patient(rows: pd.DataFrame, focus: str, reference: str, role: str, patient: str, difference: float) -> Shown:
-    own = rows[rows["patient"] == patient]
-    means = own.pivot_table("dice", ["client", "case"], "label")
-    away = ((means[focus] - means[reference]) - difference).abs().round(10)
-    client, case = min(away.dropna().index, key=lambda key: (away[key], key))
-    return Shown(role, patient, case, client, difference)
+def patients_to_choose_from(analyses: Analyses, condition: Condition, pictured: Container[str]) -> tuple[int, int]:
+    """Return how many patients :func:`qualitative` chooses from: of those with a picture, and of all."""
+    rows = _scored(analyses, condition)
+    kept = rows[rows["case"].map(lambda case: case in pictured)]
+    return kept["patient"].nunique(), rows["patient"].nunique()
+
+
+def _scored(analyses: Analyses, condition: Condition) -> pd.DataFrame:
+    """Return the scores of the shown models, of focus and reference, where there is something to segment."""
+    analysis = analyses.get(condition)
+    known = analyses.results(condition).cases[["setting", "deployment", "label"]].drop_duplicates().astype(str)
+    names = {(setting, kind): label for setting, kind, label in known.itertuples(index=False)}
+    rows = _with_truth(_kept(analyses.evidence, condition))
+    rows = rows[(rows["selection"] == "last") & (rows["relation"] == analysis.matrix.endpoint.relation)]
+    kinds = zip(rows["setting"].astype(str), rows["deployment"].astype(str), strict=True)
+    rows = rows.assign(label=[names.get(kind, "") for kind in kinds], patient=rows["patient"].astype(str))
+    return rows[rows["label"].isin([in_focus(analysis), analysis.reference])]
+
+
+def _of_patient(differences: pd.Series, role: str, patient: str) -> Shown:
+    away = (differences - differences.mean()).abs().round(DIGITS)
+    client, case = min(away.index, key=lambda key: (away[key], key))
+    return Shown(role, patient, str(case), str(client), float(differences[client, case]))
 
 
 def gallery(evidence: Evidence, condition: Condition) -> dict[str, str]:

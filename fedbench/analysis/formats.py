@@ -13,7 +13,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from fedbench.analysis.cells import BEST, TIED, Cell, Table, Value
+from fedbench.analysis.cells import BEST, TIED, Cell, Column, Table, Value
+from fedbench.analysis.fitting import intervals_beside, turned
 
 DIGITS = 10  # significant, of numbers in CSV and HTML
 SAID = {
@@ -53,9 +54,10 @@ def _latex_character(character: str) -> str:
 def latex(table: Table, environment: str = "table") -> str:
     """Return a float with caption, label ``tab:<name>``, and notes below; ``table*`` spans two columns.
 
-    Intervals stand on a line of their own, in small print, below the numbers they belong to. A table that is too wide
-    is scaled down to the line.
+    Intervals stand in small print beside the numbers they belong to if there is room, else on a line below. A table
+    that is too wide has headings turned, and is scaled down to the line.
     """
+    beside = intervals_beside(table)
     lines = [f"% {_one_line(table.name)}: made by `fedbench tables`; do not edit.", rf"\begin{{{environment}}}[tbp]"]
     lines += [r"\centering", rf"\caption{{\textbf{{{escape_latex(table.title)}.}} {escape_latex(table.caption)}}}"]
     lines += [rf"\label{{tab:{table.name}}}", r"\small", r"\setlength{\tabcolsep}{4pt}"]
@@ -66,7 +68,7 @@ def latex(table: Table, environment: str = "table") -> str:
     for number, row in enumerate(table.rows):
         if number in table.rules and number > 0:
             lines.append(r"\midrule")
-        lines += _latex_row(row)
+        lines += _latex_row(row, beside)
     lines += [r"\bottomrule", r"\end{tabular}}"]
     notes = [f"{said} {escape_latex(meaning)}" for said, meaning in _legend(table, "latex", escape_latex)]
     notes += map(escape_latex, table.notes)
@@ -96,16 +98,28 @@ def _latex_headings(table: Table) -> list[str]:
                 rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
             at += width
         lines += [" & ".join(cells) + r" \\", "".join(rules)]
-    names = [escape_latex(c.name) + escape_latex(c.sign) for c in table.columns]
+    named = zip(table.columns, turned(table), strict=True)
+    names = [_turned(c) if turn else escape_latex(c.name) + escape_latex(c.sign) for c, turn in named]
     set_right = [n if c.left else rf"\multicolumn{{1}}{{r}}{{{n}}}" for n, c in zip(names, table.columns, strict=True)]
     return [*lines, " & ".join(set_right) + r" \\"]
 
 
-def _latex_row(row: Sequence[Cell]) -> list[str]:
+def _turned(column: Column) -> str:
+    """Return a heading turned by 90 degrees, an algorithm's parameters on a second line."""
+    name, bracket, rest = column.name.partition("[")
+    lines = [name, bracket + rest] if bracket else [name]
+    inside = r" \\{}".join(map(escape_latex, lines)) + escape_latex(column.sign)
+    return rf"\rotatebox{{90}}{{\shortstack[l]{{{inside}}}}}"
+
+
+def _latex_row(row: Sequence[Cell], beside: bool) -> list[str]:
     marked = {BEST: r"\textbf{%s}", TIED: r"\underline{%s}"}
     cells = [marked.get(c.mark, "%s") % escape_latex(c.text) + escape_latex(c.sign) for c in row]
+    if beside:
+        small = [rf" {{\scriptsize {escape_latex(cell.below)}}}" if cell.below else "" for cell in row]
+        return [" & ".join(map("".join, zip(cells, small, strict=True))) + r" \\[0pt]"]  # a "[" may come next
     if not any(cell.below for cell in row):
-        return [" & ".join(cells) + r" \\"]
+        return [" & ".join(cells) + r" \\[0pt]"]
     below = [rf"{{\scriptsize {escape_latex(c.below)}}}" if c.below else "" for c in row]
     return [" & ".join(cells) + r" \\*[-2pt]", " & ".join(below) + r" \\[2pt]"]
 

@@ -54,6 +54,7 @@ FIRST = (  # of the default suite's algorithms, in its order; the reference poin
 FURTHER = ("#332288", "#882255", "#44AA99", "#999933", "#8C510A", "#AA4499")
 MARKERS = ("<", ">", "p", "h", "d", "8")
 VARIANTS = (-0.35, 0.45, -0.6, 0.65)  # how far the colour of a second, third ... variant goes to black or white
+PALEST = 0.48  # luminance of a colour whose thin lines can be seen on white
 GROUPS = (  # of modalities and clients, in colours that no algorithm has
     Look("#648FFF", "o", "-"),
     Look("#DC267F", "s", "-"),
@@ -167,9 +168,17 @@ def _vary(look: Look, number: int) -> Look:
     shift = VARIANTS[(number - 1) % len(VARIANTS)]
     red, green, blue = (c + (float(shift > 0) - c) * abs(shift) for c in to_rgb(look.colour))
     at = every.index(look.marker) if look.marker in every else 0
+    while luminance((red, green, blue)) > PALEST:
+        red, green, blue = (c * 0.98 for c in (red, green, blue))
     return Look(
         to_hex((red, green, blue)).upper(), every[(at + number) % len(every)], DASHES[(number - 1) % len(DASHES)]
     )
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Return the relative luminance of red, green and blue from 0 to 1 (WCAG 2): white has 1."""
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _variant_order(label: str) -> tuple[int, str]:

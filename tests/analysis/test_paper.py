@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedbench.analysis import publish
+from fedbench.analysis import fitting, publish
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, read_evidence
 from fedbench.analysis.figures import FIGURES, alignment
@@ -405,13 +405,29 @@ def test_a_condition_published_again_is_a_study_beside_the_first(tmp_path):
     assert (tmp_path / "paper" / "figures" / "study-toy-group" / "toy.forest.pdf").is_file()
     assert (tmp_path / "paper" / "tables" / "study-toy-group.main.toy.tex").is_file()
     assert "CrossDiceFedavgStudyToyGroupToy" in (tmp_path / "paper" / making.NUMBERS).read_text()
+    body = (tmp_path / "paper" / making.GENERATED).read_text()
+    supplement = (tmp_path / "paper" / making.SUPPLEMENT).read_text()
+    assert r"\subsection{toy (group)}\label{sec:study-toy-group.toy}" in body
+    assert r"Table~\ref{tab:study-toy-group.main.toy}, Figure~\ref{fig:study-toy-group.toy.forest}" in body
+    assert r"Published as \textsf{study-toy-group}." in body and "Differences to the reference, toy (group)." in body
+    defined_here = set(re.findall(r"\\label\{(.*?)\}", body + supplement)) | {
+        label
+        for file in (tmp_path / "paper" / "tables").iterdir()
+        for label in re.findall(r"\\label\{(.*?)\}", file.read_text())
+    }
+    assert set(re.findall(r"\\ref\{(.*?)\}", body)) <= defined_here
     assert checking.check(study, tmp_path / "paper") == []
 
 
-def test_wide_tables_are_left_to_the_tables(monkeypatch):
-    monkeypatch.setattr(sections, "WIDEST", 10)
+def test_a_table_that_is_too_wide_is_there_in_parts_with_every_algorithm_in_each(monkeypatch):
+    monkeypatch.setattr(fitting, "WIDEST", 60)
     found = evidence((TOY,), FEW)
-    assert "too wide for a page" in making.write(study_of([("", found)]), _undrawn(found))[making.SUPPLEMENT]
+    made = making.write(study_of([("", found)]), _undrawn(found))
+    parts = [name for name in made if name.startswith("tables/pairs.toy.cross-dice.")]
+    assert len(parts) > 1
+    for number, name in enumerate(parts, start=1):
+        assert f"part {number} of {len(parts)}" in made[name] and rf"\input{{{name}}}" in made[making.SUPPLEMENT]
+        assert all(algorithm in made[name] for algorithm in FEW) and "against fedavg" in made[name]
 
 
 def test_distances_are_those_of_the_figure(published):

@@ -13,9 +13,9 @@ from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.norm_section import compare_norms
 from fedbench.analysis.paper.settings_table import settings_table
-from fedbench.analysis.paper.short_names import short_names
+from fedbench.analysis.paper.short_names import names_in_all, short_names
 from fedbench.analysis.paper.study import study_of
-from fedbench.registry import Spec
+from fedbench.registry import Spec, parse_spec
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.test_norms import TOY, trained
 
@@ -66,32 +66,44 @@ def test_a_reference_that_names_a_deployment_is_found_too():
     assert part.primary.reference == "fedbn (averaged)"
 
 
-def test_a_word_that_differs_in_another_study_is_kept():
-    one = ["fedavg", "fedda-joint[exchange=features,lam=0.05]"]
-    assert list(short_names(one).values()) == ["fedavg", "fedda-joint"]
-    names = short_names(one, [*one, "fedda-joint", "fedprox[mu=1]"])
-    assert list(names.values()) == ["fedavg", "fedda-joint[exchange=features]"]
-
-
-def test_the_table_of_configurations_says_what_a_name_stands_for_on_each_dataset():
+def test_a_configuration_has_one_name_in_all_studies_and_no_other_has_it():
     of = {
-        mu: evidence((Condition(dataset),), ("local", "fedavg", f"fedprox[mu={mu}]"), patients=6)
+        mu: configured(evidence((Condition(dataset),), ("local", "fedavg", f"fedprox[mu={mu}]"), patients=6), mu)
         for dataset, mu in (("one", 0.1), ("two", 0.01))
     }
-    table = settings_table(study_of([(str(mu), configured(found, mu)) for mu, found in of.items()]).parts)
-    rows = {row[0].text: row[1].text for row in table.rows}
-    assert rows == {"local": "none", "fedavg": "none", "fedprox": "mu = 0.1 (one (0.1)); mu = 0.01 (two (0.01))"}
+    again = configured(evidence((Condition("three"),), ("local", "fedavg", "fedprox[mu=0.1]"), patients=6), 0.1)
+    parts = study_of([*((str(mu), found) for mu, found in of.items()), ("again", again)]).parts
+    labels = {part.condition.dataset: part.labels[-1] for part in parts}
+    assert labels == {"one": "fedprox[mu=0.1]", "two": "fedprox[mu=0.01]", "three": "fedprox[mu=0.1]"}
+    rows = {row[0].text: row[1].text for row in settings_table(parts).rows}
+    assert rows == {"local": "none", "fedavg": "none", "fedprox[mu=0.01]": "mu = 0.01", "fedprox[mu=0.1]": "mu = 0.1"}
 
 
-def test_parameters_that_differ_between_norms_are_said():
+def test_a_default_that_is_spelled_out_is_the_same_configuration():
+    names = names_in_all([{"moon": {"mu": 0.1}}, {"moon[mu=0.1]": {"mu": 0.1}, "moon[mu=1]": {"mu": 1}}])
+    assert names == [{"moon": "moon"}, {"moon[mu=0.1]": "moon", "moon[mu=1]": "moon[mu=1]"}]
+
+
+def test_a_default_that_changed_between_studies_is_two_configurations():
+    names = names_in_all([{"moon": {"mu": 0.1, "tau": 0.5}}, {"moon": {"mu": 0.2, "tau": 0.5}}])
+    assert names == [{"moon": "moon[mu=0.1]"}, {"moon": "moon[mu=0.2]"}]
+
+
+@given(st.lists(st.lists(specs, min_size=1, max_size=4, unique=True), min_size=1, max_size=4))
+def test_names_are_the_same_in_any_study_exactly_if_configurations_are(studies):
+    known = [{setting: dict(parse_spec(setting).params) for setting in study} for study in studies]
+    pairs = {(s, name) for study, names in zip(known, names_in_all(known), strict=True) for s, name in names.items()}
+    assert len(pairs) == len(dict(pairs)) == len({name for _, name in pairs})
+
+
+def test_an_algorithm_tuned_otherwise_with_another_norm_is_a_row_of_its_own():
     def tuned(norm: str, mu: float) -> Evidence:
         return configured(trained(norm, algorithms=("local", "fedavg", f"fedprox[mu={mu}]")), mu)
 
     (alike,), _ = compare_norms(study_of([("", tuned("batch", 0.1)), ("b", tuned("group", 0.1))]))
     (unlike,), _ = compare_norms(study_of([("", tuned("batch", 0.1)), ("b", tuned("group", 0.01))]))
-    assert alike.found.notes == ()
-    (note,) = unlike.found.notes
-    assert "the parameters of fedprox" in note and "Not the norm alone" in note
+    assert alike.found.names == ["local", "fedavg", "fedprox"]
+    assert unlike.found.names == ["local", "fedavg", "fedprox[mu=0.01]", "fedprox[mu=0.1]"]
 
 
 def configured(found: Evidence, mu: float) -> Evidence:

@@ -60,6 +60,11 @@ def test_variants_share_a_hue_and_differ_in_colour_marker_and_line():
             assert len(set(map(str, part))) == len(variants)
 
 
+def test_lines_of_no_variant_are_too_pale_for_white_paper():
+    labels = [f"{name}[lam={i}]" for name in ("fedda-cyclic", "fedda-joint", "moon", "fedbn") for i in range(6)]
+    assert max(style.luminance(to_rgb(style.colour_of(label, labels))) for label in labels) < 0.5
+
+
 def test_many_further_algorithms_have_different_looks():
     labels = [f"own-{i}" for i in range(30)]
     looks = [style.look_of(label, labels) for label in labels]

@@ -313,6 +313,14 @@ def test_runs_that_trained_clients_side_by_side_are_noted():
     assert not any("side by side" in note for note in about_runs.cost(Analyses(found), TOY).notes)
 
 
+def test_steps_that_differ_between_seeds_alone_are_no_unequal_budgets():
+    found = evidence((TOY,), ("fedavg", "moon"), patients=4)
+    runs = found.runs.assign(steps=100 + 10 * found.runs["seed"])
+    notes = about_runs.cost(Analyses(replace(found, runs=runs)), TOY).notes
+    assert any("same for all algorithms of a seed; between seeds they differ (100 to 110)" in n for n in notes)
+    assert not any("not equal" in n for n in notes)
+
+
 def test_unequal_budgets_are_noted():
     found = evidence()
     runs = found.runs.assign(steps=np.where(found.runs["setting"] == "moon", 440, 220))

@@ -46,16 +46,30 @@ def draw(scene: Scene) -> Sketch:
     panels[0, 0].set_ylim(bottom=0)
     figure.supxlabel("round", fontsize=style.NORMAL)
     figure.supylabel("validation Dice", fontsize=style.NORMAL)
-    seeds = number_of_seeds(curves)
+    seeds, steps = number_of_seeds(curves), measured_every(curves)
+    when = "each round" if steps == 1 else f"every {ordinal(steps)} round" if steps else "some of the rounds"
     return Sketch(
         figure,
         sentences(
-            f"Dice on the clients' own validation cases after each round ({scene.condition.title}): mean over clients "
+            f"Dice on the clients' own validation cases after {when} ({scene.condition.title}): mean over clients "
             f"of the model that each would use; line: mean over {seeds}, band: from the lowest to the highest of them; "
             "grey: the other algorithms.",
             scene.footnote(list(bands)),
         ),
     )
+
+
+def measured_every(curves: pd.DataFrame) -> int:
+    """Return how many rounds lie between two measurements; 0 where that differs but for the first and the last."""
+    rounds = np.sort(curves["round"].unique())
+    steps = set(np.diff(rounds[:-1] if len(rounds) > 2 else rounds).tolist()) or {1}
+    return int(steps.pop()) if len(steps) == 1 else 0
+
+
+def ordinal(number: int) -> str:
+    """``2nd``, ``4th``, ``11th``."""
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def band(curves: pd.DataFrame) -> pd.DataFrame:

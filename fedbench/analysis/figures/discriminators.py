@@ -58,8 +58,8 @@ def draw(scene: Scene) -> Sketch:
         sentences(
             f"The clients' discriminators during training ({scene.condition.title}): line: mean over "
             f"{number_of_seeds(rounds)}, band: from the lowest to the highest of them; dotted: a discriminator that "
-            "cannot tell its own features from the others'. Near it alignment has something to learn from; at accuracy "
-            "1 and loss 0 the discriminator has won.",
+            "cannot tell its own features from the others'. A discriminator that stays there gives the encoder nothing "
+            "to go by; at accuracy 1 and loss 0 it has won, and there is no game either.",
             scene.footnote(settings),
         ),
     )

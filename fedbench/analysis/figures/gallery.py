@@ -80,7 +80,7 @@ def structure_names(scene: Scene) -> list[str]:
 
 def write_key(target: Figure, names: Sequence[str], truth: bool = False) -> None:
     """Write what the contours' colours mean below the panels."""
-    stroke = [withStroke(linewidth=2.4, foreground="black", alpha=0.6)]
+    stroke = [withStroke(linewidth=4.0, foreground="0.25")]  # as on a dark image: white is seen
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))] + ["white"] * truth
     handles = [Line2D([], [], color=colour, linewidth=1.4, path_effects=stroke) for colour in colours]
     every = [*names, *["truth"] * truth]

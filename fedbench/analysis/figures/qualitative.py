@@ -47,7 +47,7 @@ class Window(NamedTuple):
 def draw(scene: Scene) -> Sketch:
     """Draw truth and every algorithm's prediction for each chosen case, in the same slice and window."""
     analysis = scene.analyses.get(scene.condition)
-    shown = [row for row in choice.qualitative(scene.analyses, scene.condition) if row.case in scene.views]
+    shown, among = _chosen(scene)
     if not shown:
         raise Skipped("no slices of the test cases were kept")
     names = scene.labels
@@ -78,14 +78,26 @@ def draw(scene: Scene) -> Sketch:
     return Sketch(
         figure,
         sentences(
-            f"{scene.condition.title}, {scene.shown_trial}, models of the last round. {choice.rule(analysis)} Beside a "
-            "row: that difference, the patient, the case's modality, and whose models are shown. Dice: mean over "
-            "classes of the whole case, in this run.",
+            f"{scene.condition.title}, {scene.shown_trial}, models of the last round. "
+            f"{choice.rule(analysis, among)} Beside a row: the difference of the two models shown on the case shown, "
+            "the patient, the case's modality, and whose models are shown. Dice: mean over classes of the whole case.",
             "" if view.picture else "Shown: the slice with the most truth, the patient's right on the left.",
             "The window is the same within a row, and holds truth and all predictions.",
             scene.footnote(),
         ),
     )
+
+
+def _chosen(scene: Scene) -> tuple[list[Shown], int | None]:
+    """Return what is shown, and of how many patients it was chosen if not of all.
+
+    What was published may hold pictures of other cases than the rule would choose; then it chooses among those.
+    """
+    shown = choice.qualitative(scene.analyses, scene.condition)
+    if all(row.case in scene.views for row in shown):
+        return shown, None
+    kept, every = choice.patients_to_choose_from(scene.analyses, scene.condition, scene.views)
+    return choice.qualitative(scene.analyses, scene.condition, scene.views), kept if kept < every else None
 
 
 def dice_of(scene: Scene, row: Shown) -> pd.Series:

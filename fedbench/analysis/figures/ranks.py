@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ LINE = 0.15  # inches between names
 BAR = 0.085  # inches between bars
 HEAD = 0.36  # inches of the scale and its numbers
 STUB = 0.12  # inches from the end of the scale to a name
-MOST_LETTERS = 40  # of a name beside the diagram
+MOST_LETTERS = 34  # in a line of a name beside the diagram
+NUMBER = 22.0  # points of a mean rank before a name
 FEWEST = 0.2  # inches between numbers of the scale
 LONGEST = 1.0  # inches of a line of a name below the axis
 LARGEST = 9.0  # points: diameter of the blob of a certain rank
@@ -36,9 +38,10 @@ def draw_differences(scene: Scene) -> Sketch:
     groups = cliques(analysis, list(ranks.index))
     half = -(-len(ranks) // 2)
     bars = HEAD + BAR * (len(groups) + 0.5)
-    tall = bars + LINE * (half + 0.3)
-    longest = max(len(style.display_name(str(label))) for label in ranks.index)
-    side = STUB + 0.45 + LETTER * min(longest, MOST_LETTERS)
+    names = {str(label): _beside(style.display_name(str(label))) for label in ranks.index}
+    line = max(LINE, TEXT_LINE * lines_of(names.values()) + 0.03)
+    tall = bars + line * (half + 0.3)
+    side = STUB + 0.45 + LETTER * max(len(part) for name in names.values() for part in name.splitlines())
     figure = Figure(figsize=(style.PAGE, tall))
     figure.set_layout_engine("none")
     panel = figure.add_axes((side / style.PAGE, 0, 1 - 2 * side / style.PAGE, 1))
@@ -52,8 +55,8 @@ def draw_differences(scene: Scene) -> Sketch:
         panel.plot(at, [y] * len(at), "o", color="0.25", markersize=3, clip_on=False)
     for place, (label, rank) in enumerate(ranks.items()):
         left = place < half
-        y = bars + LINE * ((place if left else len(ranks) - 1 - place) + 0.5)
-        _draw_name(panel, scene, str(label), float(rank), y, left)
+        y = bars + line * ((place if left else len(ranks) - 1 - place) + 0.5)
+        _draw_name(panel, scene, str(label), names[str(label)], float(rank), y, left)
     endpoint, friedman = analysis.matrix.endpoint, analysis.friedman
     return Sketch(
         figure,
@@ -118,7 +121,14 @@ def _draw_scale(panel: Axes, number: int, inches: float) -> None:
             panel.text(rank, y - 0.08, str(rank), ha="center", va="bottom", fontsize=style.NORMAL)
 
 
-def _draw_name(panel: Axes, scene: Scene, label: str, rank: float, y: float, left: bool) -> None:
+def _beside(name: str) -> str:
+    """Return a name in lines that fit beside the diagram; of a word that does not, both ends."""
+    lines = fold(name, LETTER * MOST_LETTERS).splitlines()
+    half = MOST_LETTERS // 2
+    return "\n".join(line if len(line) <= MOST_LETTERS else f"{line[: half - 1]}…{line[-half:]}" for line in lines)
+
+
+def _draw_name(panel: Axes, scene: Scene, label: str, name: str, rank: float, y: float, left: bool) -> None:
     look = scene.look(label)
     ends = panel.get_xlim()
     stub = STUB * (ends[1] - ends[0]) / (panel.get_position().width * style.PAGE)
@@ -128,13 +138,12 @@ def _draw_name(panel: Axes, scene: Scene, label: str, rank: float, y: float, lef
         rank, HEAD - 0.06, marker=look.marker, color=look.colour, markersize=look.size(4.5), markeredgecolor="white",
         markeredgewidth=0.4, clip_on=False, zorder=3, label=label,
     )  # fmt: skip
-    name = style.display_name(label)
-    if len(name) > MOST_LETTERS:
-        name = f"{name[: MOST_LETTERS - 2]}…{name[-1]}"
+    side: Any = {"ha": "right" if left else "left", "va": "center", "annotation_clip": False}
+    at, words = ("offset points", f"{rank:.2f}")
+    panel.annotate(words, (end, y), (-3 if left else 3, 0), textcoords=at, fontsize=style.NORMAL, **side)
     panel.annotate(
-        f"{rank:.2f}  {name}" if not left else f"{name}  {rank:.2f}", (end, y), (-3 if left else 3, 0),
-        textcoords="offset points", ha="right" if left else "left", va="center", fontsize=style.NORMAL,
-        annotation_clip=False,
+        name, (end, y), (-3 - NUMBER if left else 3 + NUMBER, 0), textcoords=at, fontsize=style.NORMAL,
+        multialignment=side["ha"], linespacing=1.0, **side,
     )  # fmt: skip
 
 

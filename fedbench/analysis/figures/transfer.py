@@ -100,15 +100,9 @@ def _draw_table(panel: Axes, table: pd.DataFrame, ends: tuple[float, float], sce
     )  # fmt: skip
     panel.set(xlabel="", ylabel="")
     for text, colour in zip(panel.texts, np.atleast_2d(panel.collections[0].get_facecolor()), strict=False):
-        text.set_color("black" if _luminance(colour) > MIDDLE else "white")
+        text.set_color("black" if style.luminance(colour) > MIDDLE else "white")
     own = scene.cases.drop_duplicates("client").set_index("client")["client_modality"]
     for row, client in enumerate(table.index):
         if own[client] in table.columns:
             at = (list(table.columns).index(own[client]), row)
             panel.add_patch(Rectangle(at, 1, 1, fill=False, edgecolor="black", linewidth=1.0, clip_on=False))
-
-
-def _luminance(colour: np.ndarray) -> float:
-    """Return the relative luminance of RGB(A) as WCAG 2 defines it."""
-    linear = np.where(colour[:3] <= 0.03928, colour[:3] / 12.92, ((colour[:3] + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))

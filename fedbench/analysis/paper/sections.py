@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.cells import Table
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.figures import Drawn
+from fedbench.analysis.fitting import in_parts, under_headings
 from fedbench.analysis.formats import latex
 from fedbench.analysis.paper.convergence import tell_ending
 from fedbench.analysis.paper.latex import escape
@@ -28,11 +30,11 @@ BODY = ("forest",)  # figures of the text; the others are in the supplement
 SHOWCASE = "qualitative"  # in the text once, of the first dataset
 FEW = ("forest",)  # figures of a condition with a modality left out of training, or with statistics taken anew
 AGAIN = (*FEW, "curves", "transfer", "discriminators")  # figures of a condition that another study has too
-GAP = 2  # characters between columns
-WIDEST = 170  # characters of a table that can be read across a page
 BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
 HERE = "[!htbp]"  # where a float of the supplement stands
 POINTS = 72  # in an inch of a PDF
+ROOM, LINE = 9.7, 0.16  # inches: of floats on a page, of a line of a caption
+LETTERS = 125  # in a line of a caption
 
 
 @dataclass
@@ -61,9 +63,9 @@ def write_sections(
     """
     sections = Sections(HEAD, HEAD, {})
     parts = study.parts
-    sections.supplement += _table(sections, settings_table(parts), "table", "")
+    sections.supplement += _table(sections, settings_table(parts), "table")
     if study.trials:
-        sections.supplement += _table(sections, tuning_table(study.trials), "table", "")
+        sections.supplement += _table(sections, tuning_table(study.trials), "table")
     whole = [part for part in parts if not part.condition.unseen]
     for part in whole:
         shown = (*BODY, SHOWCASE) if part is whole[0] else BODY
@@ -81,7 +83,12 @@ def write_sections(
             analyses, of_patients(analyses.evidence.trained, lambda condition: condition.dataset)
         )
         if pooled is not None:
-            sections.body += _table(sections, pooled, "table*", name)
+            pooled = _of_study(name, pooled)
+            words = f" ({words_of(name)})" if name else ""
+            sections.body += (
+                f"\\paragraph{{Over all data sets{escape(words)}.}} Means are in Table~{_ref('tab', pooled.name)}.\n"
+            )
+            sections.body += _table(sections, pooled, "table*")
     return sections
 
 
@@ -91,10 +98,18 @@ def _whole(
     """Add a condition with nothing left out: sentences, main result and the figures ``shown`` to the text."""
     part = teller.part
     ended = tell_ending(teller, training.endings)
-    paragraphs = [*tell(teller), *([ended] if ended else []), tell_training(teller, training), *tell_notes(part)]
+    main = tables_scores.main_result(part.analyses, part.condition)
+    drawn_here = [drawn for drawn in figures if drawn.name in shown]
+    paragraphs = [
+        _guide(part, main, drawn_here),
+        *tell(teller),
+        *([ended] if ended else []),
+        tell_training(teller, training),
+        *tell_notes(part),
+    ]
     sections.body += _heading("subsection", part, "sec") + "\n".join(paragraphs) + "\n"
-    sections.body += _table(sections, tables_scores.main_result(part.analyses, part.condition), "table*", part.study)
-    sections.body += "".join(_figure(part, drawn, body=True) for drawn in figures if drawn.name in shown)
+    sections.body += _table(sections, _of(part, main), "table*")
+    sections.body += "".join(_figure(part, drawn, body=True) for drawn in drawn_here)
     sections.supplement += _heading("subsection", part, "sup")
     wide = (tables_scores.by_modality, tables_scores.by_class)
     _details(sections, part, [drawn for drawn in figures if drawn.name not in shown], wide)
@@ -103,7 +118,9 @@ def _whole(
 def _held_out(sections: Sections, teller: Teller, figures: Sequence[Drawn]) -> None:
     """Add a condition with a modality left out: the sentences about it to the text, the rest to the supplement."""
     part = teller.part
-    see = f"(Supplement \\ref{{sup:{part.key}}}.)"
+    main = tables_scores.main_result(part.analyses, part.condition)
+    drawn = _listed_floats(part, main, figures)
+    see = f"({drawn} in Supplement~\\ref{{sup:{part.key}}}.)"
     sections.body += f"\\paragraph{{{escape(part.title)}.}} {tell_unseen(teller)} {see}\n"
     paragraphs = [*tell(teller), *tell_notes(part)]
     sections.supplement += _heading("subsection", part, "sup") + "\n".join(paragraphs) + "\n"
@@ -118,49 +135,101 @@ def _details(
     made = [tables_tests.overview(analyses, condition)]
     for relation in (r for r in part.relations if not condition.unseen or condition.reestimated or r == "unseen"):
         endpoint = Endpoint(relation, "dice", condition.unseen)
-        made.append(tables_tests.comparisons(analyses, condition, endpoint, brief=True))
+        made.append(under_headings(tables_tests.comparisons(analyses, condition, endpoint, brief=True), "against"))
     made += [make(analyses, condition) for make in more]
     if not condition.reestimated:  # scored again, trained once
         made.append(tables_runs.cost(analyses, condition))
     made.append(tables_runs.empties(analyses, condition))
-    for table in made:
-        if characters(table) <= WIDEST:
-            sections.supplement += _table(sections, table, "table", part.study)
-        else:
-            title = escape(table.title)
-            sections.supplement += f"\n{title}: too wide for a page; \\texttt{{fedbench tables}} writes it.\n\n"
-    sections.supplement += "".join(_figure(part, drawn, body=False) for drawn in figures)
+    for table in (each for whole in made for each in in_parts(whole)):
+        sections.supplement += _table(sections, _of(part, table), "table")
+    sections.supplement += "".join(_figure(part, drawn, body=False) for drawn in packed(figures))
     sections.supplement += "\\FloatBarrier\n"
 
 
-def characters(table: Table) -> int:
-    """Return how wide a table is, in characters of its own print (intervals are smaller)."""
-    widths: list[float] = [len(column.name) for column in table.columns]
-    for row in table.rows:
-        widths = [max(w, len(cell.text), 0.7 * len(cell.below)) for w, cell in zip(widths, row, strict=True)]
-    return round(sum(widths)) + GAP * len(widths)
+def described(part: Part) -> str:
+    """Return a condition in words, with its norm and what its study is about: ``nuclei, batch normalisation``."""
+    return part.condition.title + _suffix(part)
+
+
+def words_of(study: str, dataset: str = "") -> str:
+    """Return what a study is about from its folder's name: ``lambda`` of ``study-nuclei-lambda``."""
+    words = [word for word in study.split("-") if word not in ("study", *dataset.split("-"))]
+    return " ".join(words) or study
+
+
+def _suffix(part: Part) -> str:
+    identities = part.analyses.results(part.condition).runs["identity"].unique()
+    norms = {str(json.loads(text).get("model", {}).get("norm", "")) for text in identities} - {""}
+    norm = norms.pop() if len(norms) == 1 else ""
+    about = words_of(part.study, part.condition.dataset) if part.study else ""
+    return (f", {norm} normalisation" if norm else "") + (f" ({about})" if about and about != norm else "")
 
 
 def _heading(level: str, part: Part, prefix: str) -> str:
-    return f"\n\\{level}{{{escape(part.title)}}}\\label{{{prefix}:{part.key}}}\n"
+    return f"\n\\{level}{{{escape(described(part))}}}\\label{{{prefix}:{part.key}}}\n"
 
 
-def _table(sections: Sections, table: Table, environment: str, study: str) -> str:
+def _ref(kind: str, name: str) -> str:
+    return f"\\ref{{{kind}:{name}}}"
+
+
+def _guide(part: Part, main: Table, figures: Sequence[Drawn]) -> str:
+    """Return where the numbers of a section are: a sentence or two."""
+    published = f" Published as \\textsf{{{escape(part.folder)}}}." if part.folder else ""
+    shown = _listed_floats(part, main, figures)
+    return f"Scores and differences: {shown}; all else: Supplement~{_ref('sup', part.key)}.{published}"
+
+
+def _listed_floats(part: Part, main: Table, figures: Sequence[Drawn]) -> str:
+    """``Table~1, Figure~2``: those that are there."""
+    found = [f"Table~{_ref('tab', _of(part, main).name)}"]
+    found += [f"Figure~{_ref('fig', f'{part.key}.{drawn.name}')}" for drawn in figures if drawn.files]
+    return ", ".join(found)
+
+
+def _of(part: Part, table: Table) -> Table:
+    """Return a table with the name of its study's file, and its norm in its title."""
+    return replace(_of_study(part.study, table), title=f"{table.title}{_suffix(part)}")
+
+
+def _of_study(study: str, table: Table) -> Table:
+    return replace(table, name=f"{study}.{table.name}", title=f"{table.title} ({words_of(study)})") if study else table
+
+
+def _table(sections: Sections, table: Table, environment: str) -> str:
     """Keep a table's file and return its input."""
-    if study:
-        table = replace(table, name=f"{study}.{table.name}", title=f"{table.title} ({study})")
     text = latex(table, environment)
     sections.tables[table.name] = text if environment == "table*" else text.replace("[tbp]", HERE, 1)
     return f"\\input{{tables/{table.name}.tex}}\n"
 
 
+def packed(figures: Sequence[Drawn]) -> list[Drawn]:
+    """Return the figures in an order that fills pages: after each, the next that still has room on its page."""
+    left, room = list(figures), 0.0
+    ordered: list[Drawn] = []
+    while left:
+        chosen = next((drawn for drawn in left if height(drawn) <= room), left[0])
+        room = (room if height(chosen) <= room else ROOM) - height(chosen)
+        ordered.append(chosen)
+        left.remove(chosen)
+    return ordered
+
+
+def height(drawn: Drawn) -> float:
+    """Return about how high a figure is on a page with its caption, in inches."""
+    if not drawn.files:
+        return 0.0
+    wide, tall = size(next(path for path in drawn.files if path.suffix == ".pdf"))
+    return tall * min(1.0, style.PAGE / wide) + LINE * (3 + len(drawn.caption) / LETTERS)
+
+
 def _figure(part: Part, drawn: Drawn, body: bool) -> str:
     """Return the float of a figure; a figure that could not be drawn leaves its reason."""
-    title, caption = escape(drawn.title), escape(drawn.caption)
+    title, caption = escape(f"{drawn.title}, {described(part)}"), escape(drawn.caption)
     if not drawn.files:
         return f"\n{title}: not drawn. {escape(drawn.reason)}\n\n"
     file = next(path for path in drawn.files if path.suffix == ".pdf")
-    environment = "figure*" if body and width(file) > style.COLUMN + 0.1 else "figure"
+    environment = "figure*" if body and size(file)[0] > style.COLUMN + 0.1 else "figure"
     inside = f"{part.study}/{file.name}" if part.study else file.name
     return (
         f"\\begin{{{environment}}}{'[tbp]' if body else HERE}\n\\centering\n"
@@ -169,10 +238,10 @@ def _figure(part: Part, drawn: Drawn, body: bool) -> str:
     )
 
 
-def width(file: Path) -> float:
-    """Return the width of a PDF that matplotlib made, in inches."""
+def size(file: Path) -> tuple[float, float]:
+    """Return width and height of a PDF that matplotlib made, in inches."""
     found = BOX.search(file.read_bytes())
     if found is None:
         raise ValueError(f"{file} says no page size")
-    left, _, right, _ = map(float, found.groups())
-    return (right - left) / POINTS
+    left, bottom, right, top = map(float, found.groups())
+    return (right - left) / POINTS, (top - bottom) / POINTS

@@ -15,7 +15,7 @@ import pandas as pd
 from fedbench.analysis.analyses import Analyses, Choices, Settled
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
 from fedbench.analysis.paper.phantoms import is_generated
-from fedbench.analysis.paper.short_names import renamed, short_names, with_short_names
+from fedbench.analysis.paper.short_names import configurations, names_in_all, renamed, with_short_names
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
@@ -157,11 +157,10 @@ def study_of(
     manifests: dict[str, str] | None = None,
     folders: Mapping[Condition, str] | None = None,
 ) -> Study:
-    """Return the study of evidence that is at hand, by name; settings have short names."""
+    """Return the study of evidence that is at hand, by name; settings have short names, the same in all of it."""
     groups = []
-    every = [str(setting) for _, evidence in sources for setting in evidence.runs["setting"].unique()]
-    for name, evidence in sources:
-        names = short_names(evidence.runs["setting"].astype(str), every)
+    every = names_in_all([configurations(evidence) for _, evidence in sources])
+    for (name, evidence), names in zip(sources, every, strict=True):
         chosen = choices
         if choices is not None and choices.reference is not None:
             chosen = replace(choices, reference=renamed(choices.reference, names))

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from fedbench.analysis import choice
+from fedbench.analysis import choice, style
 from fedbench.analysis.evidence import Condition
+from fedbench.analysis.figures import FIGURES
 from fedbench.analysis.figures.gallery import structure_names
 from fedbench.analysis.figures.qualitative import dice_of, prediction_of, window
 from fedbench.analysis.figures.scene import Scene, Skipped
@@ -28,14 +29,28 @@ def texts(scene: Scene, name: str) -> list[str]:
     return [t.get_text() for t in figure.texts] + [t.get_text() for axes in figure.axes for t in axes.texts]
 
 
-def test_rows_are_best_median_and_worst_by_the_paired_difference(scene: Scene):
-    values = scene.analyses.get(scene.condition).matrix.values
-    differences = (values["fedda-joint"] - values["fedavg"]).sort_values()
+def test_rows_are_best_median_and_worst_of_the_run_that_is_shown_and_say_what_its_panels_show(scene: Scene):
+    own = scene.cases[(scene.cases["seed"] == 0) & (scene.cases["relation"] == "cross")]
+    means = own.pivot_table("dice", "patient", "label")
+    order = (means["fedda-joint"] - means["fedavg"]).sort_values().index
+    shown = choice.qualitative(scene.analyses, scene.condition)
+    assert [(row.role, row.patient) for row in shown] == [("best", order[5]), ("median", order[2]), ("worst", order[0])]
     rows = [text for text in texts(scene, "qualitative") if "models of" in text]
-    for role, patient in (("best", 5), ("median", 2), ("worst", 0)):
-        expected = f"{role} ({differences.iloc[patient]:+.3f})".replace("-", "−")
-        (found,) = [text for text in rows if text.startswith(expected)]
-        assert str(differences.index[patient]) in found
+    for row, text in zip(shown, rows, strict=True):
+        dice = dice_of(scene, row)
+        assert text.startswith(f"{row.role} ({dice['fedda-joint'] - dice['fedavg']:+.3f})".replace("-", "−"))
+        assert row.patient in text
+
+
+def test_with_pictures_of_other_cases_it_chooses_among_those_and_says_so(scene: Scene):
+    best = choice.qualitative(scene.analyses, scene.condition)[0]
+    views = {case: view for case, view in scene.views.items() if view.patient != best.patient}
+    few = scene_of(dataclasses.replace(scene.evidence, _views=lambda _: views))
+    assert len([text for text in texts(few, "qualitative") if "models of" in text]) == 3
+    assert not any(best.patient in text for text in texts(few, "qualitative"))
+    with style.apply_style():
+        assert "among the 5 patients of whom pictures were kept" in FIGURES["qualitative"].draw(few).caption
+        assert "among the" not in FIGURES["qualitative"].draw(scene).caption
 
 
 def test_every_panel_says_the_dice_of_its_model_on_its_case(scene: Scene):

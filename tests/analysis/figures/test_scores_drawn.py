@@ -20,7 +20,7 @@ from fedbench.analysis.figures.transfer import transfers
 from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
-from tests.analysis.evidence_rows import of_cases
+from tests.analysis.evidence_rows import evidence, of_cases
 from tests.analysis.figures.scenes import drawn, full_evidence, named, panel, scene_of
 from tests.analysis.score_rows import row
 
@@ -151,7 +151,14 @@ def test_markers_stand_at_the_mean_ranks(scene: Scene):
     expected = values.rank(axis=1, ascending=False).mean()
     for label in scene.labels:
         assert named(axes, label).get_xdata()[0] == pytest.approx(expected[label])
-        assert any(f"{expected[label]:.2f}" in t.get_text() and label in t.get_text() for t in axes.texts)
+        assert {f"{expected[label]:.2f}", style.display_name(label)} <= {t.get_text() for t in axes.texts}
+
+
+def test_names_beside_the_diagram_keep_the_parameter_that_tells_them_apart():
+    names = [f"fedda-cyclic[exchange=features,lam={lam}]" for lam in (0.001, 0.005)]
+    scene = scene_of(evidence(algorithms=("fedavg", *names), patients=6))
+    written = {t.get_text().replace("\n", "") for t in drawn(scene, "ranks").axes[0].texts}
+    assert {style.display_name(name) for name in names} <= written
 
 
 def test_lower_distances_rank_first(scene: Scene):

@@ -6,8 +6,11 @@ import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from fedbench.analysis import style
+from fedbench.analysis.figures import FIGURES
 from fedbench.analysis.figures.cost import costs, progress
 from fedbench.analysis.figures.scene import Scene, Skipped, number_of_seeds
 from tests.analysis.figures.scenes import drawn, full_evidence, named, panel, scene_of
@@ -27,6 +30,17 @@ def test_a_line_is_the_mean_over_seeds_and_the_band_goes_from_lowest_to_highest(
     corners = axes.collections[0].get_paths()[0].vertices
     first = corners[corners[:, 0] == 1, 1]
     np.testing.assert_allclose([first.min(), first.max()], [0.11, 0.13])
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"), [((0, 1, 2), "each round"), ((3, 7, 11, 13), "every 4th round"), ((0, 1, 5, 9), "some of the")]
+)
+def test_the_caption_says_after_which_rounds_models_were_validated(scene: Scene, rounds: tuple[int, ...], said: str):
+    first = scene.rounds[scene.rounds["round"] == 0]
+    changed = pd.concat([first.assign(round=number) for number in rounds], ignore_index=True)
+    other = scene_of(dataclasses.replace(scene.evidence, rounds=changed))
+    with style.apply_style():
+        assert f"validation cases after {said}" in FIGURES["curves"].draw(other).caption
 
 
 def test_unequal_numbers_of_seeds_are_said(scene: Scene):
