@@ -14,12 +14,13 @@ from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.answer_alignment import alignment, alignment_short, variants
 from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
 from fedbench.analysis.paper.answer_cross import by_rival, family, most_for, studied, studied_in, with_common_models
-from fedbench.analysis.paper.answer_luck import ONE_SEED, luck, scatters
+from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
 from fedbench.analysis.paper.answer_own import by_modality, own_modality, own_open
-from fedbench.analysis.paper.answer_unseen import NOTHING, unseen_modalities
+from fedbench.analysis.paper.answer_unseen import NOTHING, seen_only, unseen_modalities
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.readings import reading
+from fedbench.analysis.paper.scatter import scatters
 from fedbench.analysis.paper.study import Part, study_of
 from fedbench.analysis.paper.training import Pace, Training, paces
 from tests.analysis.evidence_rows import evidence
@@ -114,14 +115,15 @@ def test_unseen_modalities_of_few_patients_have_no_answer():
     numbers = Numbers()
     text = plain(numbers, unseen_modalities(numbers, held_out(4)))
     assert "cannot be answered here: in the one condition patients are too few" in text and "(MR 4)" in text
-    assert "Seen, not shown" in text and "not distinguishable" not in text
+    assert "not distinguishable" not in text
+    assert plain(numbers, seen_only(numbers, held_out(4))).startswith("Seen, not shown: mean differences of FedDA")
 
 
 def test_where_every_aggregation_algorithm_fails_there_is_nothing_to_compare():
     numbers = Numbers()
     text = plain(numbers, unseen_modalities(numbers, held_out(14, 0.01)))
     assert "cannot be answered here: on MR (14 patients) no aggregation algorithm reached a mean Dice above 0.0" in text
-    assert "not distinguishable" not in text and "Seen" not in text
+    assert "not distinguishable" not in text and seen_only(numbers, held_out(14, 0.01)) == ""
 
 
 def test_unseen_modalities_are_answered_where_they_can_be():

@@ -37,7 +37,7 @@ def cost_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> s
         return ""
     every = ends(numbers, ("cost", "bytes"), _ordered([factor for own in sent.values() for factor in own]))
     return (
-        f"It sent {every} times the reference's bytes, and training took {_median(numbers, paces)} times as long "
+        f"FedDA sent {every} times the reference's bytes, and training took {_median(numbers, paces)} times as long "
         f"(medians of variants: {_medians(numbers, paces)})."
     )
 

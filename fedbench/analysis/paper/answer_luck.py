@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-import numpy as np
 
 from fedbench.analysis.analyses import is_personal, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number
+from fedbench.analysis.paper.scatter import Scatter, scatters
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.verdicts import Comparison
-from fedbench.analysis.protocol import Analysis
 
 ONE_SEED = "With one seed the luck of a training run cannot be told."
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """The mean scores of an algorithm's single seeds, over patients.
-
-    Attributes:
-        sd: standard deviation over seeds.
-        low: the lowest seed's mean.
-        high: the highest seed's.
-    """
-
-    algorithm: str
-    sd: float
-    low: float
-    high: float
-
-
-def scatters(analysis: Analysis) -> list[Scatter]:
-    """Return the scatter of every algorithm of an analysis; none with one seed."""
-    means = np.nanmean(analysis.matrix.cube, axis=0)  # (seeds, algorithms)
-    if len(means) < 2:
-        return []
-    return [
-        Scatter(name, float(own.std(ddof=1)), float(own.min()), float(own.max()))
-        for name, own in zip(analysis.matrix.algorithms, means.T, strict=True)
-    ]
 
 
 def luck(numbers: Numbers, parts: Iterable[Part], to_reference: Iterable[Comparison]) -> str:

@@ -64,7 +64,8 @@ def answer_norms_short(numbers: Numbers, made: Sequence[Compared]) -> str:
     if anew:
         span = _span(numbers, *_ends(numbers, "statistics step", anew))
         told.append(f"{span} with BatchNorm statistics taken anew from {IMAGES}")
-    return f"With the algorithm held, {_name(made[0].found.reference)} moved by {words(told)}." if told else ""
+    reference = _name(made[0].found.reference)
+    return f"The cross-modality Dice of {reference} moved by {words(told)}." if told else ""
 
 
 def _closed(numbers: Numbers, made: Sequence[Compared]) -> str:

@@ -33,7 +33,7 @@ def unseen_modalities(numbers: Numbers, parts: Sequence[Part]) -> str:
     if left:
         told = in_words(numbers, "unseen", studied(left, "unseen"), UNSEEN)
         return f"{told} The rest cannot be answered here: {reasons}." if reasons else told
-    return f"What FedDA does {UNSEEN} cannot be answered here: {reasons}.{_seen(numbers, few)}"
+    return f"What FedDA does {UNSEEN} cannot be answered here: {reasons}."
 
 
 def best_mean(part: Part) -> float:
@@ -60,13 +60,14 @@ def _reasons(numbers: Numbers, few: Sequence[Part], zero: Sequence[Part], total:
     return ", and ".join(told)
 
 
-def _seen(numbers: Numbers, few: Sequence[Part]) -> str:
+def seen_only(numbers: Numbers, parts: Sequence[Part]) -> str:
     """What was seen where patients are too few: the span of the differences to the reference, which claims nothing."""
+    few = [part for part in parts if not decidable(part.get("unseen"))]
     found = [c for c in studied(few, "unseen") if c.other == c.reference] if few else []
     if not found:
         return ""
     sizes = spread(numbers, ("unseen", "difference"), found)
     return (
-        f" Seen, not shown: mean differences of FedDA to {named(found[0].other, False)} of {sizes} Dice where patients "
+        f"Seen, not shown: mean differences of FedDA to {named(found[0].other, False)} of {sizes} Dice where patients "
         "are too few."
     )

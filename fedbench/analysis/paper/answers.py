@@ -22,7 +22,7 @@ from fedbench.analysis.paper.answer_cross import (
 )
 from fedbench.analysis.paper.answer_luck import luck, luck_short
 from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open
-from fedbench.analysis.paper.answer_unseen import unseen_modalities
+from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import tell_endings
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
@@ -44,6 +44,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     whole = [part for part in parts if not part.condition.unseen]
     crossed = [part for part in whole if "cross" in part.relations]
     own = [part for part in whole if "in" in part.relations]
+    held_out = [part for part in parts if "unseen" in part.relations]
     cross = studied_in(crossed, "cross")
     every = [comparison for _, comparison in cross]
     to_reference = [(part, c) for part, c in cross if c.other == c.reference]
@@ -61,7 +62,8 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "federation": federation(numbers, crossed),
         "gap": behind_pooled(numbers, crossed),
         "room": _room(numbers, reference_alone),
-        "unseen": unseen_modalities(numbers, [part for part in parts if "unseen" in part.relations]),
+        "unseen": unseen_modalities(numbers, held_out),
+        "seen": seen_only(numbers, held_out),
         "undecided": undecided(numbers, whole),
         "luck": luck(numbers, crossed, reference_alone),
         "consensus": _consensus(numbers, study),
