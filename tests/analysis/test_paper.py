@@ -19,7 +19,6 @@ from fedbench.analysis.evidence import Condition, read_evidence
 from fedbench.analysis.figures import FIGURES, alignment
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.paper import (
-    answers,
     building,
     checking,
     making,
@@ -29,6 +28,7 @@ from fedbench.analysis.paper import (
     training,
     verdicts,
 )
+from fedbench.analysis.paper.answer_cross import studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.setup import describe_setup
 from fedbench.analysis.paper.study import read_study, study_of
@@ -231,7 +231,7 @@ def test_the_conclusion_flips_when_the_data_flip(monkeypatch):
     assert said["better"][0].startswith("yes") and "better in every one" in said["better"][1]
     assert said["worse"][0].startswith("no, it was worse") and "worse in every one" in said["worse"][1]
     assert said["same"][0].startswith("we found no evidence") and "not distinguishable in every one" in said["same"][1]
-    assert "better by both tests in the one condition" in said["same"][2]
+    assert "better than clients that train alone in the one condition" in said["same"][2]
 
 
 def test_mixed_verdicts_are_counted(monkeypatch):
@@ -268,19 +268,19 @@ def test_what_stays_undecided_and_what_clients_reach_alone_is_said(monkeypatch):
     own = study_of([("", found)]).parts[0].primary
     pairs = own.pairwise[own.pairwise["declared"]]
     assert macros["UndecidedSize"] == f"{pairs['mean'].abs().max():.3f}"
-    assert "train alone had the higher mean there in the one condition" in spelled("AnswerIn", macros)
-    assert "better by both tests in no condition" in spelled("AnswerIn", macros)
+    assert "train alone were better there than" in spelled("AnswerAlone", macros)
+    assert "in no condition (mean differences of $+" in spelled("AnswerAlone", macros)
 
 
 def test_the_same_runs_in_two_studies_count_once():
     parts = [evidence((TOY,), (*FEW, extra), patients=12) for extra in ("moon", "fedda-joint[lam=0.1]")]
     whole = evidence((TOY,), (*FEW, "moon", "fedda-joint[lam=0.1]"), patients=12)
     study = study_of([("", parts[0]), ("ablation", parts[1])])
-    found = answers.studied(study.parts, "cross")
-    once = answers.studied(study_of([("", parts[0])]).parts, "cross")
+    found = studied(study.parts, "cross")
+    once = studied(study_of([("", parts[0])]).parts, "cross")
     assert len(found) == len(once) + len([a for a in FEW if a not in ("local", "fedda-joint")])
-    assert len(answers.studied(study_of([("", whole), ("again", whole)]).parts, "cross")) == len(
-        answers.studied(study_of([("", whole)]).parts, "cross")
+    assert len(studied(study_of([("", whole), ("again", whole)]).parts, "cross")) == len(
+        studied(study_of([("", whole)]).parts, "cross")
     )
     macros = Numbers()
     describe_setup(macros, study)

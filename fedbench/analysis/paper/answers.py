@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
-from fedbench.analysis.paper.convergence import improving_in
+from fedbench.analysis.paper.answer_alignment import alignment, alignment_short
+from fedbench.analysis.paper.answer_cost import cost, cost_short
+from fedbench.analysis.paper.answer_cross import (
+    CROSS,
+    by_rival,
+    in_words,
+    most_for,
+    short,
+    studied,
+    studied_in,
+    with_common_models,
+)
+from fedbench.analysis.paper.answer_luck import luck, luck_short
+from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open
+from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
+from fedbench.analysis.paper.convergence import tell_endings
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, percent, signed, words
+from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import beside, of_patients
-from fedbench.analysis.paper.study import Models, Part, Study
+from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals, tally
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
 from fedbench.analysis.ranking import consensus
 from fedbench.analysis.rows import counted
-
-ALONE, POOLED = "local", "centralised"
-NAMED = 3  # algorithms in brackets
-CROSS, UNSEEN = "on modalities that a client does not hold", "on a modality that nobody trained on"
-NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
 
 
 def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) -> None:
@@ -32,31 +43,40 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     parts = of_patients(study.parts, dataset_of)
     whole = [part for part in parts if not part.condition.unseen]
     crossed = [part for part in whole if "cross" in part.relations]
+    own = [part for part in whole if "in" in part.relations]
     held_out = [part for part in parts if "unseen" in part.relations]
-    cross, unseen = studied(crossed, "cross"), studied(held_out, "unseen")
-    to_reference = [c for c in cross if c.other == c.reference]
-    if held_out:
-        last = in_words(numbers, "unseen", unseen, UNSEEN)
-    else:
-        last = "No published condition leaves a modality out of training, so nothing can be said of unseen modalities."
+    cross = studied_in(crossed, "cross")
+    every = [comparison for _, comparison in cross]
+    to_reference = [(part, c) for part, c in cross if c.other == c.reference]
+    reference_alone = [c for _, c in to_reference]
+    measured = [(part, trainings[part.key]) for part in whole]
     texts = {
-        "in": _reference_beaten(numbers, [part for part in whole if "in" in part.relations]),
+        "short": short(numbers, reference_alone),
+        "most": most_for(numbers, to_reference),
+        "cross": in_words(numbers, "cross", every, CROSS),
+        "common": with_common_models(numbers, every),
+        "rivals": by_rival(numbers, every),
+        "in": own_modality(numbers, own),
+        "in open": own_open(numbers, own),
+        "alone": alone(numbers, own),
         "federation": federation(numbers, crossed),
-        "cross": in_words(numbers, "cross", cross, CROSS),
-        "variants": _by_variant(numbers, cross),
-        "room": _room(numbers, to_reference),
-        "unseen": last,
-        "short": short(numbers, to_reference),
-        "undecided": _undecided(numbers, whole),
-        "luck": _luck(numbers, whole),
-        "consensus": _consensus(study),
-        "alignment": _alignment(numbers, [(part, trainings[part.key]) for part in whole]),
-        "ending": improving_in(trainings[part.key].endings.get(part.primary.reference) for part in parts),
-        "cost": _cost(numbers, [(part, trainings[part.key]) for part in parts]),
+        "gap": behind_pooled(numbers, crossed),
+        "room": _room(numbers, reference_alone),
+        "unseen": unseen_modalities(numbers, held_out),
+        "seen": seen_only(numbers, held_out),
+        "undecided": undecided(numbers, whole),
+        "luck": luck(numbers, crossed, reference_alone),
+        "consensus": _consensus(numbers, study),
+        "alignment": alignment(numbers, measured),
+        "alignment short": alignment_short(numbers, measured),
+        "ending": tell_endings(numbers, [(part, trainings[part.key].endings) for part in whole]),
+        "cost": cost(numbers, measured),
+        "cost short": cost_short(numbers, measured),
+        "luck short": luck_short(numbers, crossed, reference_alone),
         "phantoms": on_phantoms(numbers, beside(study.parts, dataset_of)),
     }
     for name, text in texts.items():
-        numbers.put("answer", name, text=text)
+        numbers.put("answer", *name.split(), text=text)
 
 
 def dataset_of(part: Part) -> str:
@@ -86,88 +106,6 @@ def on_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
     )
 
 
-def studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
-    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm.
-
-    The same models compared in two studies (an ablation holds the default again) count once, in the first.
-    """
-    comparisons: dict[tuple[Models, Models], Comparison] = {}
-    for part in parts:
-        analysis = part.get(relation)
-        labels = analysis.matrix.algorithms
-        for one, other in ((a, b) for a in focus(labels) for b in rivals(labels)):
-            comparisons.setdefault((part.models(one), part.models(other)), judge(analysis, one, other))
-    return list(comparisons.values())
-
-
-def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], where: str) -> str:
-    """Say how the algorithms under study did against the others."""
-    if not comparisons:
-        return NONE_OF_FOCUS
-    counts = tally(comparisons)
-    total = numbers.put("fedda", relation, "comparisons", text=counted(counts.total, "comparison"))
-    better, same, worse = (
-        numbers.put("fedda", relation, name, text=str(value))
-        for name, value in (("better", counts.better), ("same", counts.same), ("worse", counts.worse))
-    )
-    lead = f"In {total}, by Dice {where}, of a variant of FedDA with another aggregation algorithm, FedDA was"
-    if counts.total in counts.values:
-        name = {counts.better: "better", counts.same: "not distinguishable", counts.worse: "worse"}[counts.total]
-        return f"{lead} {name}." if counts.total == 1 else f"{lead} {name} in every one."
-    than = {v: _others(c.other for c in comparisons if c.verdict is v) for v in (Verdict.BETTER, Verdict.WORSE)}
-    return (
-        f"{lead} better in {better}{than[Verdict.BETTER]}, worse in {worse}{than[Verdict.WORSE]} and not "
-        f"distinguishable in {same}."
-    )
-
-
-def _others(labels: Iterable[str]) -> str:
-    """`` (than a and b)``; nothing where they are none, or too many to name."""
-    names = [named(label, False) for label in sorted(set(labels))]
-    return f" (than {words(names)})" if 0 < len(names) <= NAMED else ""
-
-
-def short(numbers: Numbers, comparisons: list[Comparison]) -> str:
-    """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?"""
-    counts = tally(comparisons)
-    if counts.total == 0:
-        return "we cannot say, for nothing published compares it with the reference"
-    reference = named(comparisons[0].other, False)
-    total = numbers.put("short", "total", text=counted(counts.total, "comparison"))
-    higher = numbers.put("short", "higher", text=str(_higher(comparisons)))
-    better = numbers.put("short", "better", text=str(counts.better))
-    worse = numbers.put("short", "worse", text=str(counts.worse))
-    if counts.better == counts.total:
-        return f"yes, it was better than {reference} in every condition and variant"
-    if counts.worse == counts.total:
-        return f"no, it was worse than {reference} in every condition and variant"
-    if counts.better:
-        return f"not in general; it was better than {reference} in {better} and worse in {worse} of {total}"
-    if counts.worse:
-        return f"no; it was better than {reference} in no condition and variant, and worse in {worse} of {total}"
-    return (
-        f"we found no evidence that it does; it was nowhere distinguishable from {reference} (its mean was the higher "
-        f"one in {higher} of {total})"
-    )
-
-
-def _higher(comparisons: Iterable[Comparison]) -> int:
-    """Return how often the mean was higher, whether significantly or not; of a metric of which more is better."""
-    return sum(float(c.row["mean"]) > 0 for c in comparisons)
-
-
-def _by_variant(numbers: Numbers, comparisons: list[Comparison]) -> str:
-    texts = []
-    for label in sorted({c.algorithm for c in comparisons}):
-        counts = tally([c for c in comparisons if c.algorithm == label])
-        better, total, worse = (
-            numbers.put("cross", label, name, text=str(value))
-            for name, value in (("better", counts.better), ("comparisons", counts.total), ("worse", counts.worse))
-        )
-        texts.append(f"{named(label, True)} was better in {better} and worse in {worse} of {total}")
-    return f"By variant: {'; '.join(texts)}." if texts else ""
-
-
 def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
     """Say what the intervals of the undecided comparisons with the reference leave room for."""
     undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
@@ -183,7 +121,7 @@ def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
     )
 
 
-def _undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
+def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say how large a mean difference of the declared family stayed undecided: what the words cannot tell apart."""
     found = [
         judge(part.primary, pair["algorithm"], pair["reference"])
@@ -203,148 +141,21 @@ def _undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     )
 
 
-def _reference_beaten(numbers: Numbers, parts: list[Part]) -> str:
-    """Say in how many conditions some algorithm was better than the reference on the clients' own modality."""
-    if not parts:
-        return "No published condition has scores on the clients' own modality."
-    winners: dict[str, list[str]] = {}
-    for part in parts:
-        analysis = part.get("in")
-        others = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
-        better = [a for a in others if judge(analysis, a, analysis.reference).verdict is Verdict.BETTER]
-        if better:
-            winners[part.title] = better
-    share = numbers.put("in", "won", text=out_of(len(winners), len(parts), "condition"))
-    reference = named(parts[0].primary.reference, False)
-    lead = f"On a client's own modality, another aggregation algorithm was better than {reference} in {share}"
-    alone = _alone(numbers, parts)
-    if not winners:
-        return f"{lead}.{alone}"
-    each = [
-        f"{escape(title)}: {words([named(a, is_reconstruction(a)) for a in labels])}"
-        for title, labels in winners.items()
-    ]
-    return f"{lead} ({'; '.join(each)}).{alone}"
-
-
-def _alone(numbers: Numbers, parts: Iterable[Part]) -> str:
-    """Say where clients do better on their own modality without federation."""
-    made = [part.get("in") for part in parts]
-    found = [judge(a, ALONE, a.reference) for a in made if ALONE in a.matrix.algorithms and a.reference != ALONE]
-    if not found:
-        return ""
-    higher = numbers.put("alone", "higher", text=out_of(_higher(found), len(found), "condition"))
-    better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
-    return (
-        f" Clients that train alone had the higher mean there in {higher}, and were better by both tests in {better}."
-    )
-
-
-def federation(numbers: Numbers, parts: list[Part]) -> str:
-    """Say whether plain federation gives clients ability on other modalities at all."""
-    found = [
-        judge(part.get("cross"), part.get("cross").reference, ALONE)
-        for part in parts
-        if ALONE in part.get("cross").matrix.algorithms and part.get("cross").reference != ALONE
-    ]
-    if not found:
-        return "Training each client alone was not published, so what federation itself adds is not known."
-    higher = numbers.put("federation", "higher", text=out_of(_higher(found), len(found), "condition"))
-    better = numbers.put("federation", "better", text=out_of(tally(found).better, len(found), "condition"))
-    return (
-        f"On modalities that a client does not hold, {named(found[0].algorithm, False)} had a higher mean Dice than "
-        f"clients that train alone in {higher}, and was better by both tests in {better}."
-    )
-
-
-def _luck(numbers: Numbers, parts: list[Part]) -> str:
-    """Say how much of the differences to the reference is luck of training."""
-    shares = []
-    for part in parts:
-        split = part.primary.variance
-        rows = split[(split["of"] == "difference") & split["algorithm"].isin(focus(split["algorithm"].unique()))]
-        shares += [share for share in rows["seed_share"] if np.isfinite(share)]
-    if not shares:
-        return "With one seed, or without FedDA, the share of luck in a difference cannot be told."
-    low, high = _ends(numbers, "seed share", [percent(share / 100) for share in sorted(shares)])
-    return (
-        f"Of the variance of a patient's difference between FedDA and the reference, the seed of the training run made "
-        f"up {low} to {high}, depending on condition and variant."
-    )
-
-
-def _consensus(study: Study) -> str:
+def _consensus(numbers: Numbers, study: Study) -> str:
+    """Name the federated algorithm with the best mean rank over data sets; reference points are not ranked."""
     main = study.groups[0][1]
     whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
-    whole = of_patients(whole, lambda condition: condition.dataset)
-    if len(whole) < 2:
+    matrices = [main.get(c).matrix for c in of_patients(whole, lambda condition: condition.dataset)]
+    ranked = [replace(m, values=m.values[[a for a in m.algorithms if not is_reference_point(a)]]) for m in matrices]
+    if len(ranked) < 2 or len(set.intersection(*(set(m.algorithms) for m in ranked))) < 2:
         return ""
-    return escape(consensus([main.get(c).matrix for c in whole]).text)
-
-
-def _alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
-    """Say where the variants' features are nearer to each other than the reference's, and how discriminators fared."""
-    pairs = {
-        (part.models(label), part.models(part.primary.reference)): (
-            training.distances[label], training.distances[part.primary.reference]
-        )
-        for part, training in measured
-        for label in focus(training.distances)
-        if part.primary.reference in training.distances and label != part.primary.reference
-    }  # fmt: skip
-    accuracies = [value for _, training in measured for value in training.accuracy.values()]
-    sentences = []
-    if pairs:
-        nearer = numbers.put("nearer", text=str(sum(own < other for own, other in pairs.values())))
-        total = numbers.put("nearer", "of", text=str(len(pairs)))
-        sentences.append(
-            f"The proxy $\\mathcal{{A}}$-distance between modalities was smaller with a variant of FedDA than with the "
-            f"reference in {nearer} of {total} comparisons (of means over training runs; no test is made of it)."
-        )
-        sentences += _of_pooled(numbers, measured)
-    if accuracies:
-        low, high = _ends(numbers, "discriminator accuracy", [number(v, 2) for v in sorted(accuracies)])
-        sentences.append(
-            f"Late in training the discriminators judged patches with an accuracy of {low} to {high}, where one half "
-            "means that they could not tell the features apart and one that nothing fools them."
-        )
-    return " ".join(sentences) or "No features were kept, so nothing can be said about alignment."
-
-
-def _of_pooled(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> list[str]:
-    """Say whether one model on pooled data, which bounds what federation can give, has its modalities nearer."""
-    found = {
-        (part.models(POOLED), part.models(part.primary.reference)): (
-            training.distances[POOLED] < training.distances[part.primary.reference]
-        )
-        for part, training in measured
-        if {POOLED, part.primary.reference} <= training.distances.keys()
-    }
-    if not found:
-        return []
-    nearer = numbers.put("pooled nearer", text=out_of(sum(found.values()), len(found), "condition"))
-    return [
-        "Of one model on the pooled data, which has seen every modality, it was smaller than the reference's in "
-        f"{nearer}."
-    ]
-
-
-def _cost(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
-    """Say how many times the reference's bytes and time the variants need."""
-    factors: dict[str, list[float]] = {"bytes": [], "time": []}
-    for part, training in measured:
-        reference = part.primary.reference
-        for kind, values in (("bytes", training.sent), ("time", training.seconds)):
-            if values.get(reference, 0.0) > 0:
-                factors[kind] += [values[label] / values[reference] for label in focus(values) if label != reference]
-    if not factors["bytes"] or not factors["time"]:
-        return "The cost of FedDA against the reference was not measured."
-    ends = [_ends(numbers, f"cost {kind}", [number(v, 2) for v in sorted(values)]) for kind, values in factors.items()]
+    order = consensus(ranked).order
+    first = [str(label) for label in order.index[order["rank"] == order["rank"].min()]]
+    best = numbers.put("consensus", "best", text=words([named(label, is_reconstruction(label)) for label in first]))
+    rank = numbers.put("consensus", "rank", text=number(float(order["mean_rank"].min()), 2))
+    of = numbers.put("consensus", "ranked", text=str(len(order)))
+    datasets = numbers.put("consensus", "datasets", text=counted(len(ranked), "data set"))
     return (
-        "A run of FedDA sent {} to {} times the reference's bytes and took {} to {} times its time, depending on "
-        "condition and variant; times are rough, as runs shared a machine."
-    ).format(*ends[0], *ends[1])
-
-
-def _ends(numbers: Numbers, name: str, ordered: Sequence[str]) -> tuple[str, str]:
-    return numbers.put(name, "least", text=ordered[0]), numbers.put(name, "most", text=ordered[-1])
+        f"Over {datasets}, of the {of} federated algorithms that were run with the same hyper-parameters on each, "
+        f"{best} had the best mean rank ({rank}); so few data sets allow no test, and the rank describes these alone."
+    )

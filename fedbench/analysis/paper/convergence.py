@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,14 @@ from scipy import stats
 
 from fedbench.analysis.figures.curves import VALIDATION
 from fedbench.analysis.figures.scene import trials
-from fedbench.analysis.paper.numbers import interval, number, out_of, signed
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import Numbers, interval, number, out_of, signed, words
+from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.telling import Teller
 from fedbench.analysis.rows import counted
 
 LAST = 0.75  # of the rounds; what comes after is the last quarter
+FLAT = 0.02  # Dice; a change whose interval lies within is none
 POOLED = "centralised"
 
 
@@ -43,6 +46,11 @@ class Ending:
         """Whether the interval lies above zero; None where there is no interval."""
         return bool(self.low > 0) if np.isfinite(self.low) else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the interval lies so near zero that training had come to rest."""
+        return bool(self.low > -FLAT and self.high < FLAT)
+
 
 def endings(rounds: pd.DataFrame) -> dict[str, Ending]:
     """Return every setting's ending; those that were validated once only are left out."""
@@ -68,13 +76,45 @@ def _ending(curves: pd.DataFrame) -> Ending | None:
     return Ending(earlier[-1] + 1, before, end, mean - half, mean + half, runs)
 
 
-def improving_in(endings_of_reference: Iterable[Ending | None]) -> str:
-    """Return in how many conditions the reference was still improving, as a sentence; empty if nowhere is known."""
-    known = [ending.improving for ending in endings_of_reference if ending and ending.improving is not None]
-    if not known:
-        return ""
-    where = out_of(sum(known), len(known), "condition")
-    return f"In {where} the reference's validation Dice was still rising in the last quarter of the rounds."
+def tell_endings(numbers: Numbers, found: Sequence[tuple[Part, Mapping[str, Ending]]]) -> str:
+    """Name the conditions in which the reference was still improving, and those where no end shows; empty if unknown.
+
+    Conditions that share the reference's runs count once, in the first.
+    """
+    known: dict[Models, tuple[Part, Ending]] = {}
+    for part, endings_there in found:
+        reference = part.primary.reference
+        ending = endings_there.get(reference)
+        if ending is not None and ending.improving is not None:
+            known.setdefault(part.models(reference), (part, ending))
+    rising = [pair for pair in known.values() if pair[1].improving]
+    unclear = [pair for pair in known.values() if not pair[1].improving and not pair[1].ended]
+    ended = len(known) - len(rising) - len(unclear)
+    sentences = []
+    if rising:
+        sentences.append(
+            f"The reference had not converged on {_each(numbers, rising)}: its validation Dice was still rising in the "
+            "last quarter of the rounds, so that there the comparison is one at this budget."
+        )
+    if unclear:
+        sentences.append(
+            f"On {_each(numbers, unclear)} what runs did in the last quarter does not show that training had come to "
+            "rest."
+        )
+    if ended:
+        share = numbers.put("ending", "ended", text=out_of(ended, len(known), "condition"))
+        sentences.append(f"In {share} the reference's validation Dice had come to rest (within {FLAT:g}).")
+    return " ".join(sentences)
+
+
+def _each(numbers: Numbers, pairs: Iterable[tuple[Part, Ending]]) -> str:
+    """``sts ($+0.075$ [$+0.022$, $+0.127$])``."""
+    told = []
+    for part, ending in pairs:
+        change = numbers.put("ended", part.key, text=signed(ending.end - ending.before))
+        bounds = numbers.put("ended", part.key, "interval", text=interval(ending.low, ending.high, sign=True))
+        told.append(f"{escape(part.title)} ({change} {bounds})")
+    return words(told)
 
 
 def tell_ending(teller: Teller, found: Mapping[str, Ending]) -> str:
@@ -92,12 +132,12 @@ def _one(teller: Teller, label: str, ending: Ending) -> str:
     moved = teller.put("ending", label, "change", text=signed(change))
     bounds = teller.put("ending", label, "interval", text=interval(ending.low, ending.high, sign=True))
     ends = teller.put("ending", label, "from to", text=f"{number(ending.before)} to {number(ending.end)}")
-    words = {
+    said = {
         True: "it was still improving when the rounds, and the learning rate, came to their end",
-        False: "no further improvement shows",
+        False: "it had come to rest" if ending.ended else "no improvement shows, and no rest either",
         None: "one run tells no more",
     }[ending.improving]
-    verdict = teller.put("ending", label, "verdict", text=words)
+    verdict = teller.put("ending", label, "verdict", text=said)
     return (
         f"From round {ending.since} to the last, the mean validation Dice of {teller.name(label)} went from {ends} "
         f"({moved}; {bounds} over {counted(ending.runs, 'run')}): {verdict}."

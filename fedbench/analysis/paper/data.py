@@ -11,6 +11,7 @@ import pandas as pd
 from fedbench.analysis.paper.latex import breakable, escape
 from fedbench.analysis.paper.numbers import HEAD, words
 from fedbench.analysis.paper.phantoms import plugin_of
+from fedbench.analysis.paper.setup import Settings, asked, listed, span, split_of
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.rows import counted
 
@@ -24,7 +25,7 @@ def datasets_section(study: Study) -> str:
 
 def _paragraph(name: str, parts: list[Part]) -> str:
     plugin = plugin_of(name)
-    sentences = [_holds(parts), _left_out(parts), *_sourced(plugin)]
+    sentences = [_holds(parts), *_prepared(plugin, parts), _ran(parts), _left_out(parts), *_sourced(plugin)]
     if plugin is not None:
         sentences.insert(0, escape(_first_paragraph(plugin)))
     return f"\\paragraph{{\\textsf{{{escape(name)}}}.}}\n" + "\n".join(s for s in sentences if s) + "\n\n"
@@ -40,6 +41,43 @@ def _holds(parts: list[Part]) -> str:
         f"Modalities: {modalities}. Scored: {classes}. In a run {trained} patients train, {validated} validate and "
         f"{tested} test."
     )
+
+
+def _ran(parts: list[Part]) -> str:
+    """How its runs were split and trained: what differs between data sets."""
+    runs = pd.concat([part.analyses.results(part.condition).runs for part in parts])
+    settings = Settings.of(runs)
+    seeds = span((len(asked(part).matrix.seeds) for part in parts), "seed")
+    return (
+        f"Split: {split_of(settings)}. Trained with learning rate {listed(settings.values('training', 'lr'))}, "
+        f"{span(settings.values('training', 'rounds'), 'round')} and {seeds}."
+    )
+
+
+def _prepared(plugin: Any | None, parts: list[Part]) -> list[str]:
+    """The common grid, the size of a training sample and how intensities were normalised, by modality."""
+    data = [
+        json.loads(text).get("data", {})
+        for part in parts
+        for text in part.analyses.results(part.condition).runs["identity"]
+    ]
+    unit = parts[0].analyses.unit(parts[0].condition)
+    sentences = []
+    for key, lead, after in (("spacing", "Common grid", f"\\,{escape(unit)}"), ("size", "Training samples", " voxels")):
+        declared = getattr(plugin, key, None)
+        found = {tuple(chosen) if (chosen := d.get(key)) else declared and tuple(declared) for d in data} - {None, ()}
+        told = [" $\\times$ ".join(f"{value:g}" for value in values) for values in sorted(found)]
+        sentences += [f"{lead}: {words(told, last='or')}{after}."] if told else []
+    ways = getattr(plugin, "intensity", None) or {}
+    told = [f"{escape(name)} {_normalised(way)}" for name, way in ways.items()]
+    return [*sentences, *([f"Intensities: {'; '.join(told)}."] if told else [])]
+
+
+def _normalised(way: Any) -> str:
+    low, high = (f"{value:g}".replace("-", "$-$") for value in (way.low, way.high))
+    if way.kind == "percentile":
+        return f"between its percentiles {low} and {high}"
+    return f"clipped to {low} to {high}"
 
 
 def _most(partitions: list[dict[str, Any]], role: str) -> str:

@@ -21,8 +21,20 @@ from fedbench.analysis.analyses import (
     is_reference_point,
 )
 from fedbench.analysis.formats import escape_markdown
-from fedbench.analysis.paper import answers
-from fedbench.analysis.paper.norm_section import answer_norms, compare_norms
+from fedbench.analysis.paper.answer_cross import (
+    CROSS,
+    in_words,
+    most_for,
+    short,
+    studied,
+    studied_in,
+    with_common_models,
+)
+from fedbench.analysis.paper.answer_norms import answer_norms
+from fedbench.analysis.paper.answer_unseen import unseen_modalities
+from fedbench.analysis.paper.answers import dataset_of, on_phantoms, undecided
+from fedbench.analysis.paper.convergence import endings, tell_endings
+from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.phantoms import beside, of_patients
@@ -114,25 +126,35 @@ def glance(study: Study, folder: str = "paper") -> str:
 
 
 def _answers(numbers: Numbers, study: Study) -> list[str]:
-    """The answers over all conditions: the question of the paper, unseen modalities, norms."""
-    parts = of_patients(study.parts, answers.dataset_of)
-    crossed = [part for part in parts if not part.condition.unseen and "cross" in part.relations]
+    """The answers over all conditions: the question of the paper, unseen modalities, norms, and how far they hold."""
+    parts = of_patients(study.parts, dataset_of)
+    whole = [part for part in parts if not part.condition.unseen]
+    cross = studied_in([part for part in whole if "cross" in part.relations], "cross")
+    to_reference = [(part, c) for part, c in cross if c.other == c.reference]
+    every = [comparison for _, comparison in cross]
+    asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
     held_out = [part for part in parts if "unseen" in part.relations]
-    cross = answers.studied(crossed, "cross")
-    texts = [
-        f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands: "
-        + plain(numbers, answers.short(numbers, [c for c in cross if c.other == c.reference]))
-        + "."
-    ]
-    if held_out:
-        unseen = answers.in_words(numbers, "unseen", answers.studied(held_out, "unseen"), answers.UNSEEN)
-        texts.append(plain(numbers, unseen))
     made, _ = compare_norms(study)
-    if made:
-        texts.append(plain(numbers, answer_norms(numbers, made)))
-    if phantoms := answers.on_phantoms(numbers, beside(study.parts, answers.dataset_of)):
-        texts.append(plain(numbers, phantoms))
-    return [escape_markdown(text) for text in texts]
+    ended = [(part, endings(part.analyses.results(part.condition).rounds)) for part in whole]
+    texts = [
+        f"{asked} {short(numbers, [c for _, c in to_reference])}. {most_for(numbers, to_reference)}",
+        f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if cross else "",
+        unseen_modalities(numbers, held_out) if held_out else "",
+        answer_norms(numbers, made) if made else "",
+        f"{undecided(numbers, whole)} {tell_endings(numbers, ended)}",
+        on_phantoms(numbers, beside(study.parts, dataset_of)),
+        _shared_runs(study.parts),
+    ]
+    return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]
+
+
+def _shared_runs(parts: Sequence[Part]) -> str:
+    """Say how many trainings there are where conditions below share some; empty where they share none."""
+    runs = [part.analyses.results(part.condition).runs["run_id"] for part in parts]
+    trained, shown = pd.concat(runs).nunique(), sum(map(len, runs))
+    if trained == shown:
+        return ""
+    return f"The parts below sum to {shown} runs, of {counted(trained, 'training')}: an ablation shows some runs again."
 
 
 def _condition(part: Part) -> list[str]:
@@ -141,7 +163,7 @@ def _condition(part: Part) -> list[str]:
     sentences = []
     if "cross" in part.relations:
         analysis = part.get("cross")
-        sentences.append(answers.in_words(numbers, "cross", answers.studied([part], "cross"), answers.CROSS))
+        sentences.append(in_words(numbers, "cross", studied([part], "cross"), CROSS))
         if ALONE in analysis.matrix.algorithms:
             sentences.append(reference_point(Teller(numbers, part), analysis, ALONE))
     shown = _chosen(part, part.labels)

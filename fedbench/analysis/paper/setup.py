@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from fedbench import augmentation
 from fedbench.analysis.intervals import LEVEL
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.protocol import ALPHA
+from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.rows import counted
 
 CONFIDENCE = f"{100 * LEVEL:g}\\%"
@@ -75,10 +77,11 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "optimiser": listed(settings.values("training", "optimizer"), OPTIMISERS),
         "schedule": listed(settings.values("training", "schedule"), SCHEDULES),
         "network": listed(settings.values("model", "name"), NETWORKS),
-        "norm": listed(settings.values("model", "norm"), NORMS),
+        "norm": listed(settings.values("model", "norm"), NORMS, "or"),
         "dimensions": listed(settings.values("model", "spatial_dims"), {2: "two", 3: "three"}),
-        "test share": _test_share(settings),
         "validation share": _percentages(settings.values("data", "val_fraction")),
+        "validated every": span(settings.values("training", "validate_every"), "round"),
+        "augmentation": _augmentation(settings),
         "nsd tolerance": _tolerances(settings, parts),
         "selection rule": ROUNDS[study.choices.selection],
         "missing rule": MISSING[study.choices.missing],
@@ -86,6 +89,7 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "level": f"{ALPHA:g}",
         "confidence": CONFIDENCE,
         "budget": budget(parts),
+        "modified": _modified(runs),
         "software": listed([f"{name} {_versions(settings, key)}" for key, name in LIBRARIES.items()]),
         "limit dimensions": _limit_dimensions(settings.values("model", "spatial_dims")),
         "limit phantoms": _limit_phantoms(datasets),
@@ -129,10 +133,10 @@ def span(values: Iterable[int], noun: str) -> str:
     return counted(every[0], noun) if every[0] == every[-1] else f"{every[0]} to {every[-1]} {noun}s"
 
 
-def listed(values: Iterable[Any], called: dict[Any, str] | None = None) -> str:
+def listed(values: Iterable[Any], called: dict[Any, str] | None = None, last: str = "and") -> str:
     """Return values as text; by another name where they have one."""
     texts = [(called or {}).get(v) or escape(f"{v:g}" if isinstance(v, float) else str(v)) for v in values]
-    return words(texts, "an unknown value")
+    return words(texts, "an unknown value", last)
 
 
 def _runs(part: Part) -> pd.DataFrame:
@@ -143,16 +147,49 @@ def _percentages(shares: Iterable[float]) -> str:
     return words([f"{100 * share:g}\\%" for share in shares], "an unknown share")
 
 
-def _test_share(settings: Settings) -> str:
-    folds = settings.values("data", "folds")
-    if folds:
-        return f"each of {span(folds, 'fold')} in turn"
-    return f"{_percentages(settings.values('data', 'test_fraction'))} of the patients"
+def split_of(settings: Settings) -> str:
+    """``30\\% of the patients test``, ``each of 5 folds tests in turn``; both where runs differ."""
+    data = [identity.get("data", {}) for identity in settings.identities]
+    fixed = {d.get("test_fraction") for d in data if not d.get("folds")} - {None}
+    told = [f"each of {span([folds], 'fold')} tests in turn" for folds in settings.values("data", "folds")]
+    told += [f"{_percentages(sorted(fixed))} of the patients test, the same with every seed"] if fixed else []
+    return words(told, "who tests is not known")
+
+
+def _augmentation(settings: Settings) -> str:
+    """What is done to training samples: the ranges are those of the code."""
+    found = settings.values("training", "augment")
+    if found == [False]:
+        return "Samples are not augmented."
+    if found != [True]:
+        return "Whether samples are augmented differs between runs, or is not known."
+    return (
+        "Samples are augmented alike for all algorithms: turned by up to "
+        f"{math.degrees(augmentation.ROTATION):.0f} degrees, scaled by up to {100 * augmentation.SCALE:g}\\% and "
+        "mirrored where anatomy allows, with random gain, offset and noise."
+    )
 
 
 def _tolerances(settings: Settings, parts: Iterable[Part]) -> str:
     units = sorted({part.analyses.unit(part.condition) for part in parts})
     return words([f"{listed(settings.values('evaluation', f'nsd_tolerance_{u}'))}\\,{escape(u)}" for u in units])
+
+
+def _modified(runs: pd.DataFrame) -> str:
+    """Say of which folders' runs the working tree had changes that no commit holds, and what vouches for the code."""
+    known = [json.loads(text) for text in runs["provenance"]]
+    dirty = [bool(p.get("git", {}).get("modified")) for p in known]
+    if not any(dirty):
+        return ""
+    code = [json.loads(text).get("harness") for text in runs["identity"]]
+    of_dirty = {digest for digest, changed in zip(code, dirty, strict=True) if changed}
+    of_clean = {digest for digest, changed in zip(code, dirty, strict=True) if not changed}
+    total = runs["run_id"].nunique()
+    some = runs.loc[dirty, "run_id"].nunique()
+    lead = f"{some} of {total} runs were made where the working tree had changes that no commit held"
+    if of_dirty <= of_clean:
+        return f"{lead}; the digest of the harness in them is that of the other runs, made at a commit without changes."
+    return f"{lead}, with a harness that no run at a commit without changes used."
 
 
 def _versions(settings: Settings, key: str) -> str:
@@ -179,11 +216,16 @@ def _limit_phantoms(datasets: list[str]) -> str:
 
 
 def _limit_patients(parts: Iterable[Part]) -> str:
-    return f"A condition has {span((len(part.primary.matrix.values) for part in parts), 'test patient')}."
+    return f"A condition has {span((len(asked(part).matrix.values) for part in parts), 'test patient')}."
+
+
+def asked(part: Part) -> Analysis:
+    """Return the analysis that a condition is there for: of the modality left out, else of the primary endpoint."""
+    return part.get("unseen") if part.condition.unseen and "unseen" in part.relations else part.primary
 
 
 def _limit_seeds(parts: Iterable[Part]) -> str:
-    if all(len(part.primary.matrix.seeds) > 1 for part in parts):
+    if all(len(asked(part).matrix.seeds) > 1 for part in parts):
         return ""
     return "With one seed there is no test over runs, and by our rule no difference is named there."
 

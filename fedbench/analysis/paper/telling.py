@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from fedbench.analysis.analyses import REFERENCE_POINTS, RELATIONS, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, p_value, percent, signed, words
+from fedbench.analysis.paper.scatter import scatters
+from fedbench.analysis.paper.setup import asked
 from fedbench.analysis.paper.study import Part
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals
 from fedbench.analysis.protocol import Analysis
@@ -54,18 +56,18 @@ class Teller:
         """``better than``, ``not distinguishable from`` or ``worse than``."""
         return self.put(*self._pair(analysis, comparison), text=comparison.verdict.value)
 
-    def difference(self, analysis: Analysis, comparison: Comparison) -> str:
-        """Mean difference, its intervals over patients and over patients and runs, and both corrected p-values."""
+    def difference(self, analysis: Analysis, comparison: Comparison) -> list[str]:
+        """Mean difference, its interval (over patients and seeds where there are several), both corrected p-values."""
         row, keys = comparison.row, self._pair(analysis, comparison)
-        mean = self.put(*keys, "mean", text=signed(row["mean"]))
-        patients = self.put(*keys, "over patients", text=interval(row["mean_low"], row["mean_high"], sign=True))
-        runs = self.put(*keys, "over runs", text=interval(row["runs_low"], row["runs_high"], sign=True))
-        p = self.put(*keys, "p", text=p_value(comparison.p))
-        runs_p = self.put(*keys, "runs p", text=p_value(comparison.runs_p))
-        return (
-            f"mean difference {mean}; {patients} over patients, corrected {p}; {runs} over patients and seeds, "
-            f"corrected {runs_p}"
-        )
+        runs = np.isfinite(row["runs_low"])
+        low, high = (row["runs_low"], row["runs_high"]) if runs else (row["mean_low"], row["mean_high"])
+        over = "over runs" if runs else "over patients"
+        return [
+            self.put(*keys, "mean", text=signed(row["mean"])),
+            self.put(*keys, over, text=interval(low, high, sign=True)),
+            self.put(*keys, "p", text=p_value(comparison.p)),
+            self.put(*keys, "runs p", text=p_value(comparison.runs_p) if runs else "--"),
+        ]
 
     def standing(
         self,
@@ -172,32 +174,73 @@ def reference_point(teller: Teller, analysis: Analysis, point: str) -> str:
 
 
 def _studied(teller: Teller, analysis: Analysis) -> list[str]:
-    """One sentence per algorithm under study."""
-    return [_one(teller, analysis, a) for a in focus(analysis.matrix.algorithms) if a != analysis.reference]
-
-
-def _one(teller: Teller, analysis: Analysis, label: str) -> str:
-    """An algorithm under study: against the reference, then against everybody else."""
-    reference = analysis.reference
-    comparison = judge(analysis, label, reference)
-    text = (
-        f"{teller.name(label)} reached {teller.score(analysis, label)} and was {teller.verdict(analysis, comparison)} "
-        f"{teller.name(reference)} ({teller.difference(analysis, comparison)})"
+    """A table of the algorithms under study against the reference, and who they differ from among the others."""
+    labels = [a for a in focus(analysis.matrix.algorithms) if a != analysis.reference]
+    if not labels:
+        return []
+    compared = {label: judge(analysis, label, analysis.reference) for label in labels}
+    rows = [line for label in labels for line in _rows(teller, analysis, label, compared[label])]
+    table = (
+        "\\par\\smallskip{\\footnotesize\\noindent\\begin{adjustbox}{max width=\\linewidth}"
+        "\\begin{tabular}{@{}rrlllr@{}}\\toprule\n"
+        f"Dice & difference & interval & {_HEADS} & verdict\\\\\\midrule\n"
+        + "\n".join(rows)
+        + "\n\\bottomrule\\end{tabular}\\end{adjustbox}\\par}\\smallskip\\noindent "
     )
-    found = {}
-    for other in analysis.order:
-        if other not in (label, reference) and not is_reference_point(other):
-            against = judge(analysis, label, other)
-            teller.verdict(analysis, against)
-            found[other] = against.verdict
-    if found:
-        text += f"; it was {teller.standing(analysis, label, found, '{0} {1}')}"
-    return f"{text}.{_PATIENTS_ONLY if comparison.patients_only else ''}"
+    seeds = "patients and seeds" if len(analysis.matrix.seeds) > 1 else "patients"
+    intro = (
+        f"Variants of FedDA, mean difference to {teller.name(analysis.reference)} with its 95\\% interval over {seeds} "
+        "and both corrected $p$-values (n.d.: not distinguishable):"
+    )
+    found = [intro, table, *_among_rivals(teller, analysis, labels)]
+    if any(comparison.patients_only for comparison in compared.values()):
+        found.append(_PATIENTS_ONLY.strip())
+    return found
+
+
+_HEADS = "patients & and seeds"
+_SHORT = {Verdict.BETTER: "better", Verdict.SAME: "n.d.", Verdict.WORSE: "worse"}
+
+
+def _rows(teller: Teller, analysis: Analysis, label: str, comparison: Comparison) -> list[str]:
+    """Two lines: the algorithm's name, and its numbers."""
+    teller.verdict(analysis, comparison)
+    endpoint = analysis.matrix.endpoint
+    keys = (endpoint.relation, endpoint.metric, label)
+    mean = teller.put(*keys, text=number(float(analysis.means["mean"][label])))
+    word = teller.put(*keys, "verdict", text=_SHORT[comparison.verdict])
+    values = " & ".join([mean, *teller.difference(analysis, comparison), word])
+    return [f"\\multicolumn{{6}}{{@{{}}l@{{}}}}{{{teller.name(label)}}}\\\\*", f"{values}\\\\"]
+
+
+def _among_rivals(teller: Teller, analysis: Analysis, labels: Sequence[str]) -> list[str]:
+    """From which other federated algorithms each differs; one sentence for those that differ from none."""
+    told, same = [], []
+    for label in labels:
+        found = {}
+        for other in analysis.order:
+            if other not in (label, analysis.reference) and not is_reference_point(other):
+                against = judge(analysis, label, other)
+                teller.verdict(analysis, against)
+                found[other] = against.verdict
+        if not found:
+            continue
+        standing = teller.standing(analysis, label, found, "{0} {1}")
+        if set(found.values()) == {Verdict.SAME}:
+            same.append(label)
+        else:
+            told.append(f"{teller.name(label)} was {standing}.")
+    if same:
+        whose = "None of these" if len(same) == len(labels) else f"None of {teller.names(same)}"
+        whose = whose if len(same) > 1 else f"{teller.name(same[0])} was not"
+        verb = "" if len(same) == 1 else " was"
+        told.append(f"{whose}{verb} distinguishable from any other federated algorithm.")
+    return told
 
 
 _PATIENTS_ONLY = (
-    " The models that were trained do differ from the reference's over patients, but nothing shows that training anew "
-    "would give the difference again."
+    " Where the test over patients is significant alone, the models that were trained do differ from the reference's, "
+    "but nothing shows that training anew would give the difference again."
 )
 
 
@@ -223,8 +266,8 @@ def _other_metrics(teller: Teller) -> str:
 
 def _certainty(teller: Teller) -> str:
     """The omnibus test, the stability of the ranking and the share of luck, of the primary endpoint."""
-    analysis = teller.part.primary
-    test, ranks, reference = analysis.friedman, analysis.ranks, analysis.reference
+    analysis = asked(teller.part)
+    test, ranks = analysis.friedman, analysis.ranks
     f = "\\infty" if np.isinf(test.f) else f"{test.f:.2f}"
     omnibus = teller.put("omnibus", text=f"$F_{{{test.df[0]},{test.df[1]}}}={f}$, {p_value(float(test.p))}")
     summary = ranks.summary[ranks.summary["method"] == FULL].sort_values(["rank", "algorithm"], kind="stable")
@@ -237,19 +280,25 @@ def _certainty(teller: Teller) -> str:
         f"first in {share} of the draws, and the ranking agrees with that of all patients by a mean Kendall's "
         f"$\\tau_b$ of {tau}."
     )
-    return text + _luck(teller, analysis, reference)
+    return text + _luck(teller, analysis)
 
 
-def _luck(teller: Teller, analysis: Analysis, reference: str) -> str:
-    split = analysis.variance
-    own = split[(split["of"] == "score") & (split["algorithm"] == reference)].iloc[0]
-    if not np.isfinite(own["seed"]):
+def _luck(teller: Teller, analysis: Analysis) -> str:
+    """How far the mean score moves from seed to seed: the reference's, and who has least and most of it."""
+    found = {s.algorithm: s for s in scatters(analysis) if not is_reference_point(s.algorithm)}
+    if not found:
         return ""
-    spread = teller.put("seed spread", text=number(own["seed"]))
-    share = teller.put("seed share", text=percent(own["seed_share"] / 100))
+    ordered = sorted(found.values(), key=lambda each: each.sd)
+    chosen = {"least": ordered[0], "most": ordered[-1]}
+    if analysis.reference in found and found[analysis.reference] not in chosen.values():
+        chosen = {"reference": found[analysis.reference], **chosen}
+    told = []
+    for end, each in chosen.items():
+        text = f"{teller.name(each.algorithm)} {number(each.sd)} (seeds {number(each.low)} to {number(each.high)})"
+        told.append(f"{'' if end == 'reference' else f'{end} '}{teller.put('seed spread', end, text=text)}")
     return (
-        f" Trainings of {teller.name(reference)} that differ in nothing but the seed scatter with a standard deviation "
-        f"of {spread}: {share} of the variance of a patient's score."
+        " From seed to seed, with other weights, batches and dealing of patients, the mean of an algorithm moves with "
+        f"a standard deviation of: {'; '.join(told)}."
     )
 
 

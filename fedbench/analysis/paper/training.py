@@ -19,7 +19,43 @@ from fedbench.analysis.paper.verdicts import focus
 from fedbench.analysis.rows import counted
 from fedbench.analysis.summary import human_bytes, minutes
 
+SECONDS = "seconds"  # of a client's training in a round
 LATE = 0.75  # of the rounds; discriminators are judged after it
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many times the reference's time a round of training takes, over pairs of runs of the same seed and fold.
+
+    A run's time is the median over its rounds of the clients' seconds of training together: scoring is not in it, and
+    what ran beside it on the machine now and then weighs little.
+    """
+
+    median: float
+    low: float
+    high: float
+    pairs: int
+
+
+def paces(rounds: pd.DataFrame, reference: str) -> dict[str, Pace]:
+    """Return the pace of every setting but the reference's; none where seconds were not logged.
+
+    Args:
+        rounds: of one condition (as :attr:`fedbench.store.Results.rounds`).
+        reference: its setting.
+    """
+    logged = rounds[rounds["metric"] == SECONDS]
+    by_round = logged.groupby(["setting", "seed", "fold", "round"], observed=True)["value"].sum()
+    by_run = by_round.groupby(["setting", "seed", "fold"], observed=True).median().reset_index()
+    times = by_run.pivot_table("value", ["seed", "fold"], "setting", observed=True)
+    if reference not in times:
+        return {}
+    ratios = times.div(times[reference], axis=0).replace([np.inf, -np.inf], np.nan).drop(columns=reference)
+    return {
+        str(setting): Pace(float(own.median()), float(own.min()), float(own.max()), len(own))
+        for setting, own in ((name, column.dropna()) for name, column in ratios.items())
+        if len(own)
+    }
 
 
 @dataclass(frozen=True)
@@ -29,6 +65,7 @@ class Training:
     Attributes:
         sent: bytes per round, both ways, all clients.
         seconds: per run.
+        paces: time of training against the reference's.
         distances: proxy A-distance, mean over pairs of the modalities that were trained on, and over training runs.
         spans: the lowest and the highest of the runs', and their number.
         accuracy: of discriminators on patches, mean over clients, seeds and the last quarter of the rounds.
@@ -38,6 +75,7 @@ class Training:
 
     sent: Mapping[str, float]
     seconds: Mapping[str, float]
+    paces: Mapping[str, Pace]
     distances: Mapping[str, float]
     spans: Mapping[str, tuple[float, float, int]]
     accuracy: Mapping[str, float]
@@ -52,10 +90,12 @@ def measure(scene: Scene) -> Training:
     traffic = rounds[rounds["metric"].isin(TRAFFIC)]
     per_round = traffic.groupby(["setting", "run_id", "round"], observed=True)["value"].sum()
     apart = separation(scene)
+    reference = scene.analyses.get(scene.condition).reference
     late = rounds[rounds["round"] >= LATE * (rounds.groupby("run_id")["round"].transform("max") + 1)]
     return Training(
         _known(per_round.groupby("setting").mean()),
         _known(results.runs.groupby("setting")["seconds"].mean()),
+        paces(rounds, scene.deployments[reference][0]),
         _known(apart["mean"]),
         {str(label): (low, high, int(n)) for label, _, low, high, n in apart.itertuples()},
         _known(late[late["metric"] == ACCURACY].groupby("setting", observed=True)["value"].mean()),
@@ -83,11 +123,24 @@ def _cost(teller: Teller, training: Training, reference: str) -> str:
     )
     others = [
         f"{teller.name(label)} {put('sent', label, 'factor', text=factor(training.sent, label, reference))} times the "
-        f"bytes and {put('time', label, 'factor', text=factor(training.seconds, label, reference))} times the time"
+        f"bytes{_pace(teller, label, training.paces.get(label))}"
         for label in focus(training.sent)
-        if label != reference and label in training.seconds
+        if label != reference
     ]
-    return f"{text}; {'; '.join(others)}." if others else f"{text}."
+    if not others:
+        return f"{text}."
+    return (
+        f"{text}; {'; '.join(others)} (times of a round of training: median and range over pairs of runs with the same "
+        "seed and fold, on a shared machine)."
+    )
+
+
+def _pace(teller: Teller, label: str, pace: Pace | None) -> str:
+    if pace is None:
+        return ""
+    median = teller.put("time", label, "factor", text=number(pace.median, 2))
+    span = teller.put("time", label, "span", text=f"{number(pace.low, 2)} to {number(pace.high, 2)}")
+    return f" and {median} times the time ({span})"
 
 
 def factor(values: Mapping[str, float], label: str, reference: str) -> str:

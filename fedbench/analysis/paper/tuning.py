@@ -34,10 +34,26 @@ def describe_tuning(numbers: Numbers, study: Study) -> None:
         numbers.put("tuning", text=UNTUNED)
         return
     sentences = [f"For {names([name])}, {_chosen(frame)}." for name, frame in study.trials.items()]
-    sentences.append(f"No test case took part (Table~\\ref{{tab:{NAME}}}).")
+    sentences.append(
+        f"No case that these trials' own split tests took part (Table~\\ref{{tab:{NAME}}}).{_also_tested(study)}"
+    )
     if others := sorted(study.manifests.keys() - study.trials.keys()):
         sentences.append(f"Nothing was tuned anew for {names(others)}.")
     numbers.put("tuning", text=" ".join(sentences))
+
+
+def _also_tested(study: Study) -> str:
+    """Disclose where patients of the trials are tested all the same, in other folds."""
+    folded = {
+        part.folder for part in study.parts if (part.analyses.results(part.condition).runs["fold"] >= 0).any()
+    } & study.trials.keys()
+    if not folded:
+        return ""
+    return (
+        f" But for {names(sorted(folded))} patients are cross-validated and trials used the first fold: its "
+        "training and validation patients are test patients of the other folds, so that there the choice has seen "
+        "patients that are tested, if not in the runs that test them."
+    )
 
 
 def _chosen(frame: pd.DataFrame) -> str:

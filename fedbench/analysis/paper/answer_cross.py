@@ -1,0 +1,142 @@
+"""The primary question: does FedDA give ability on other modalities beyond that of other aggregation algorithms?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fedbench.analysis.analyses import is_personal
+from fedbench.analysis.paper.effects import effect, spread
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import Numbers, named, words
+from fedbench.analysis.paper.study import Models, Part
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals, tally
+from fedbench.analysis.rows import counted
+
+NAMED = 3  # algorithms in brackets
+CROSS = "on modalities that a client does not hold"
+NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
+
+
+def studied_in(parts: Iterable[Part], relation: str) -> list[tuple[Part, Comparison]]:
+    """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm, and where.
+
+    The same models compared in two studies (an ablation holds the default again) count once, in the first.
+    """
+    comparisons: dict[tuple[Models, Models], tuple[Part, Comparison]] = {}
+    for part in parts:
+        analysis = part.get(relation)
+        labels = analysis.matrix.algorithms
+        for one, other in ((a, b) for a in focus(labels) for b in rivals(labels)):
+            comparisons.setdefault((part.models(one), part.models(other)), (part, judge(analysis, one, other)))
+    return list(comparisons.values())
+
+
+def studied(parts: Iterable[Part], relation: str) -> list[Comparison]:
+    """Return the comparisons of :func:`studied_in`."""
+    return [comparison for _, comparison in studied_in(parts, relation)]
+
+
+def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], where: str) -> str:
+    """Say how the algorithms under study did against the others."""
+    if not comparisons:
+        return NONE_OF_FOCUS
+    counts = tally(comparisons)
+    total = numbers.put("fedda", relation, "comparisons", text=counted(counts.total, "comparison"))
+    better, same, worse = (
+        numbers.put("fedda", relation, name, text=str(value))
+        for name, value in (("better", counts.better), ("same", counts.same), ("worse", counts.worse))
+    )
+    lead = f"In {total}, by Dice {where}, of a variant of FedDA with another aggregation algorithm, FedDA was"
+    if counts.total in counts.values:
+        name = {counts.better: "better", counts.same: "not distinguishable", counts.worse: "worse"}[counts.total]
+        return f"{lead} {name}." if counts.total == 1 else f"{lead} {name} in every one."
+    than = {v: _others(c.other for c in comparisons if c.verdict is v) for v in (Verdict.BETTER, Verdict.WORSE)}
+    return (
+        f"{lead} better in {better}{than[Verdict.BETTER]}, worse in {worse}{than[Verdict.WORSE]} and not "
+        f"distinguishable in {same}."
+    )
+
+
+def _others(labels: Iterable[str]) -> str:
+    """`` (than a and b)``; nothing where they are none, or too many to name."""
+    names = [named(label, False) for label in sorted(set(labels))]
+    return f" (than {words(names)})" if 0 < len(names) <= NAMED else ""
+
+
+def short(numbers: Numbers, comparisons: list[Comparison]) -> str:
+    """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?"""
+    counts = tally(comparisons)
+    if counts.total == 0:
+        return "we cannot say, for nothing published compares it with the reference"
+    reference = named(comparisons[0].other, False)
+    total = numbers.put("short", "total", text=counted(counts.total, "comparison"))
+    better = numbers.put("short", "better", text=str(counts.better))
+    worse = numbers.put("short", "worse", text=str(counts.worse))
+    sizes = f"mean differences of {spread(numbers, ('short', 'difference'), comparisons)} Dice"
+    if counts.better == counts.total:
+        return f"yes, it was better than {reference} in every condition and variant ({sizes})"
+    if counts.worse == counts.total:
+        return f"no, it was worse than {reference} in every condition and variant ({sizes})"
+    if counts.better:
+        return f"not in general; it was better than {reference} in {better} and worse in {worse} of {total} ({sizes})"
+    if counts.worse:
+        return (
+            f"no; it was better than {reference} in no condition and variant, and worse in {worse} of {total} ({sizes})"
+        )
+    return f"we found no evidence that it does; it was distinguishable from {reference} in none of {total} ({sizes})"
+
+
+def most_for(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
+    """Tell the comparison with the reference that speaks most for FedDA: its size, interval and corrected p."""
+    if not found:
+        return ""
+    part, best = max(found, key=lambda each: float(each[1].row["mean"]))
+    who = numbers.put("most for", "variant", text=f"{named(best.algorithm, True)} on {escape(part.title)}")
+    return (
+        f"Of the mean differences to {named(best.other, False)}, that of {who} was the largest: "
+        f"{effect(numbers, ('most for',), best)}; it was {best.verdict.value} {named(best.other, False)}."
+    )
+
+
+def by_rival(numbers: Numbers, comparisons: list[Comparison]) -> str:
+    """Say how FedDA did against each other aggregation algorithm, whatever its hyper-parameters, with sizes."""
+    told = []
+    for name in sorted({family(c.other) for c in comparisons}):
+        own = [c for c in comparisons if family(c.other) == name]
+        counts = tally(own)
+        better, worse, total = (
+            numbers.put("against", name, key, text=str(value))
+            for key, value in (("better", counts.better), ("worse", counts.worse), ("total", counts.total))
+        )
+        sizes = spread(numbers, ("against", name, "difference"), own)
+        told.append(f"{named(name, False)}, better in {better} and worse in {worse} of {total} ({sizes})")
+    if not told:
+        return ""
+    text = (
+        "By rival (how often the variants of FedDA were better and worse, and the span of the mean differences): "
+        f"{'; '.join(told)}."
+    )
+    if any(is_personal(c.other) for c in comparisons):
+        text += (
+            " Models that clients keep to themselves are not meant for modalities that these clients do not hold: to "
+            "be better than them is no more than a model for everybody should be."
+        )
+    return text
+
+
+def with_common_models(numbers: Numbers, comparisons: list[Comparison]) -> str:
+    """Say how large the differences to rivals were that FedDA was never told from; empty where there are none."""
+    told_from = {family(c.other) for c in comparisons if c.verdict is not Verdict.SAME}
+    rest = [c for c in comparisons if family(c.other) not in told_from]
+    if not rest or not told_from:
+        return ""
+    names = words([named(name, False) for name in sorted({family(c.other) for c in rest})])
+    total = numbers.put("common", "total", text=counted(len(rest), "comparison"))
+    sizes = spread(numbers, ("common", "difference"), rest)
+    return f"With {names}, {total}, the mean differences were {sizes} Dice, none of them distinguishable from zero."
+
+
+def family(label: str) -> str:
+    """``fedprox[mu=0.1]`` -> ``fedprox``, ``fedbn[norms=all] (personal)`` -> ``fedbn (personal)``."""
+    name, _, rest = label.partition("[")
+    return name + rest.rpartition("]")[2] if rest else name

@@ -1,0 +1,150 @@
+"""What federation gives: on a client's own modality, on the others, and where it stays behind pooled training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.paper.effects import effect, spread
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import Numbers, named, number, out_of
+from fedbench.analysis.paper.study import Models, Part
+from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
+from fedbench.analysis.rows import Endpoint, counted
+from fedbench.analysis.scores import score_matrix
+from fedbench.errors import UserError
+
+ALONE, POOLED = "local", "centralised"
+
+
+def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:
+    """Say where some algorithm was better than the reference on the clients' own modality, and by how much."""
+    if not parts:
+        return "No published condition has scores on the clients' own modality."
+    winners = {part: won for part in parts if (won := _winners(part))}
+    share = numbers.put("in", "won", text=out_of(len(winners), len(parts), "condition"))
+    reference = named(parts[0].primary.reference, False)
+    lead = f"On a client's own modality, another aggregation algorithm was better than {reference} in {share}"
+    told = [
+        f"{escape(part.title)}: {_name(c)}, by {effect(numbers, ('in won', part.key, c.algorithm), c)}"
+        for part, won in winners.items()
+        for c in won
+    ]
+    return f"{lead} ({'; '.join(told)})." if told else f"{lead}."
+
+
+def own_open(numbers: Numbers, parts: Sequence[Part]) -> str:
+    """Name the largest gain on the own modality that was not told from zero; empty where there is none."""
+    undecided = [
+        (part, c) for part in parts for c in _against_reference(part)
+        if c.verdict is Verdict.SAME and float(c.row["mean"]) > 0
+    ]  # fmt: skip
+    if not undecided:
+        return ""
+    part, largest = max(undecided, key=lambda each: float(each[1].row["mean"]))
+    who = numbers.put("in open", "algorithm", text=f"{_name(largest)} on {escape(part.title)}")
+    size = effect(numbers, ("in open",), largest)
+    return f"The largest gain there that is not distinguishable is that of {who}: {size}."
+
+
+def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say where clients do better on their own modality without federation, and by how much."""
+    made = [part.get("in") for part in parts]
+    found = [judge(a, ALONE, a.reference) for a in made if ALONE in a.matrix.algorithms and a.reference != ALONE]
+    if not found:
+        return ""
+    better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
+    sizes = spread(numbers, ("alone", "difference"), found)
+    return (
+        f"Clients that train alone were better there than {named(found[0].other, False)} in {better} (mean differences "
+        f"of {sizes} Dice)."
+    )
+
+
+def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say whether plain federation gives clients ability on other modalities at all, and how much."""
+    found = [
+        judge(part.get("cross"), part.get("cross").reference, ALONE)
+        for part in parts
+        if ALONE in part.get("cross").matrix.algorithms and part.get("cross").reference != ALONE
+    ]
+    if not found:
+        return "Training each client alone was not published, so what federation itself adds is not known."
+    better = numbers.put("federation", "better", text=out_of(tally(found).better, len(found), "condition"))
+    sizes = spread(numbers, ("federation", "difference"), found)
+    return (
+        f"On modalities that a client does not hold, {named(found[0].algorithm, False)} itself was better than clients "
+        f"that train alone in {better} (mean differences of {sizes} Dice)."
+    )
+
+
+def behind_pooled(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Name, for each condition, the modality on which the reference is furthest behind pooled training."""
+    told, seen = [], set[Models]()
+    for part in parts:
+        reference = part.get("cross").reference
+        if POOLED not in part.labels or reference == POOLED or part.models(reference) in seen:
+            continue
+        seen.add(part.models(reference))
+        gaps = by_modality(part)
+        if len(gaps) > 1:
+            told.append(_behind(numbers, part, gaps.sort_values("gap", ascending=False, kind="stable")))
+    if not told:
+        return ""
+    return (
+        "What pooled training reaches and the reference does not is spread unevenly over modalities (cross-modality "
+        f"Dice, nothing tested): {'; '.join(told)}."
+    )
+
+
+def by_modality(part: Part) -> pd.DataFrame:
+    """Return the cross-modality Dice by scored modality: ``reference``, ``pooled``, ``gap`` and ``patients``."""
+    cases = part.analyses.results(part.condition).cases
+    rows: dict[str, dict[str, float]] = {}
+    for modality, own in cases[cases["relation"] == "cross"].groupby("modality", observed=True):
+        labels = [part.get("cross").reference, POOLED]
+        chosen = own[own["label"].isin(labels)]
+        try:
+            matrix = score_matrix(
+                chosen, part.condition.dataset, Endpoint("cross", "dice", part.condition.unseen),
+                part.analyses.choices.selection, part.analyses.choices.missing,
+            )  # fmt: skip
+        except UserError:
+            continue
+        reference, pooled = (float(matrix.values[label].mean()) for label in labels)
+        rows[str(modality)] = {"reference": reference, "pooled": pooled, "patients": len(matrix.values)}
+    return pd.DataFrame(rows).T.assign(gap=lambda frame: frame["pooled"] - frame["reference"]) if rows else _NO_GAPS
+
+
+_NO_GAPS = pd.DataFrame(columns=["reference", "pooled", "patients", "gap"])
+
+
+def _behind(numbers: Numbers, part: Part, gaps: pd.DataFrame) -> str:
+    worst, rest = gaps.iloc[0], gaps.iloc[1:]
+    keys = ("gap", part.key)
+    modality = numbers.put(*keys, "modality", text=escape(str(gaps.index[0])))
+    reached = numbers.put(*keys, "reference", text=number(worst["reference"]))
+    pooled = numbers.put(*keys, "pooled", text=number(worst["pooled"]))
+    others = numbers.put(*keys, "others", text=number(float(rest["gap"].max())))
+    patients = numbers.put(*keys, "patients", text=counted(int(worst["patients"]), "patient"))
+    return (
+        f"on {escape(part.title)} it is largest for {modality} ({patients}; {reached} against {pooled}), and at most "
+        f"{others} for any other"
+    )
+
+
+def _winners(part: Part) -> list[Comparison]:
+    return [c for c in _against_reference(part) if c.verdict is Verdict.BETTER]
+
+
+def _against_reference(part: Part) -> list[Comparison]:
+    """Every other aggregation algorithm against the reference, on the clients' own modality."""
+    analysis = part.get("in")
+    others = [a for a in analysis.matrix.algorithms if a != analysis.reference and not is_reference_point(a)]
+    return [judge(analysis, other, analysis.reference) for other in others]
+
+
+def _name(comparison: Comparison) -> str:
+    return named(comparison.algorithm, is_reconstruction(comparison.algorithm))
