@@ -12,7 +12,9 @@ One round, as the harness runs it (:mod:`fedbench.training`)::
     algorithm.aggregate(server, uploads)
 
 State is explicit: the server's and the clients' ``memory`` are flat dictionaries of tensors that the harness
-checkpoints without knowing what is in them. ``scratch`` lives for one round. Plugins name no device, dtype or path.
+checkpoints without knowing what is in them. What is sent, kept in a memory or deployed must be finite: a run whose
+tensors hold NaN or an infinity has diverged (where nothing is known yet, leave the entry out). ``scratch`` lives for
+one round. Plugins name no device, dtype or path.
 Clients of a round may train side by side in threads, so what is one client's belongs to the client, not on ``self``.
 """
 

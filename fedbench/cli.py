@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -39,15 +41,32 @@ app.command()(plugins.new)
 app.add_typer(data.partition, name="partition")
 
 
+MENDABLE = {  # what the system refuses -> what to do
+    errno.ENOSPC: "make room and repeat the command",
+    errno.EDQUOT: "make room and repeat the command",
+    errno.EROFS: "choose another folder or mount it to be written",
+    errno.EACCES: "choose another folder or change its permissions",
+}
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
-    """Entry point: a user's mistake exits with 2 and one message, an interruption with 130."""
+    """Entry point: a user's mistake, or a disk that takes no more, is one message and status 2; an interruption 130."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except UserError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
+        _refuse(str(error))
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _refuse(f"{error.strerror}{where}; {MENDABLE[error.errno]}. What is finished is kept.")
+
+
+def _refuse(message: str) -> NoReturn:
+    errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fedbench import checkpoint, store
 from fedbench.files import locked, try_lock, write_atomic
+from fedbench.reading import plain_name
 from fedbench.runner import Inputs, Options, Outcome, Progress, Saved, events
 from fedbench.shipping import Bytes, read_bytes
 from fedbench.store import Store, read_json
@@ -128,7 +129,13 @@ def begin(results: Store, run_id: str) -> Bytes | None:
 
 
 def receive(results: Store, delivery: Delivery) -> None:
-    """Write a delivered file, whole or not at all. The caller holds the run's lock."""
+    """Write a delivered file, whole or not at all. The caller holds the run's lock.
+
+    Raises:
+        UserError: its name leads out of the results folder.
+    """
+    for name in delivery.name.removeprefix(f"{VIEWS}/").split("/"):
+        plain_name(name, f"'{delivery.name}', sent by a node")
     target = results.root / delivery.name
     if target.name == store.PROGRESS:  # a rename without a flush: only ever read while the machine is up
         part = target.with_name(f".{target.name}.{os.getpid()}")

@@ -276,7 +276,6 @@ class Dispatcher:
         if job.crashes >= ATTEMPTS:
             message = f"{reason} {ATTEMPTS} times"
             folder = self.results.folder(job.cell.id)
-            folder.mkdir(parents=True, exist_ok=True)
             record_failure(folder, message, f"{message}; no traceback: its process ended. The last error:\n{error}\n")
             return Outcome(job.cell.id, "failed", error=message)
         self.watcher.lost(job.cell, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -131,6 +132,21 @@ class Held:
 
 
 def all_finite(state: Mapping[str, Tensor]) -> bool:
-    """Say whether no float of a state is NaN or infinite."""
-    sums = [value.sum(dtype=torch.float64) for value in state.values() if value.is_floating_point()]
-    return not sums or bool(torch.isfinite(torch.stack(sums)).all())
+    """Say whether no float of a CPU state is NaN or infinite."""
+    return first_broken(state) is None
+
+
+def first_broken(state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first entry of a CPU state that holds NaN or an infinity, None if none does.
+
+    One pass over the numbers: whatever is not finite leaves no sum finite. A sum may also overflow, so then every entry
+    is looked at.
+    """
+    floats = {
+        name: value if value.element_size() >= 4 else value.float()  # there is no sum of 8 bits
+        for name, value in state.items()
+        if value.is_floating_point()
+    }
+    if math.isfinite(sum(value.sum().item() for value in floats.values())):
+        return None
+    return next((name for name, value in floats.items() if not torch.isfinite(value).all()), None)

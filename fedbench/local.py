@@ -21,7 +21,7 @@ from fedbench.algorithm import Client, ClientState, Message, Server, Step
 from fedbench.batches import TrainingSet
 from fedbench.compute import Compute, to_cpu
 from fedbench.held import message_bytes
-from fedbench.task import Task, TrainingDiverged, learning_rate, make_optimizer, stream
+from fedbench.task import Task, TrainingDiverged, learning_rate, make_optimizer, refuse_broken, stream
 
 Facts = dict[str, float]  # what a client's round is remembered by: means of its loss terms, bytes, seconds
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ class LocalTrainer:
         """Let client number ``index`` take its part in a round: update ``state``, and return the upload.
 
         Raises:
-            TrainingDiverged: a term of the loss became NaN or infinite.
+            TrainingDiverged: a term of the loss, or what the client keeps or sends, became NaN or infinite.
         """
         started, algorithm = time.perf_counter(), self.task.algorithm
         message = algorithm.download(server, state, index)
@@ -65,6 +65,8 @@ class LocalTrainer:
             upload = to_cpu(algorithm.upload(client))
         state.local = to_cpu({k: v for k, v in self.entries.items() if k not in self.shared})
         state.memory = to_cpu(client.memory)
+        for what, kept in (("upload", upload), ("local entry", state.local), ("memory", state.memory)):
+            refuse_broken(kept, f"round {server.round}, client '{state.name}': {what}")
         facts |= {"bytes down": message_bytes(message), "bytes up": message_bytes(upload)}
         return upload, facts | {"seconds": time.perf_counter() - started}
 

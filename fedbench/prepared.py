@@ -18,7 +18,7 @@ import numpy as np
 
 from fedbench.errors import UserError
 from fedbench.files import sha256
-from fedbench.reading import map_array, read_table
+from fedbench.reading import map_array, plain_name, read_table
 
 FORMAT = 4
 MANIFEST = "manifest.parquet"
@@ -129,8 +129,14 @@ def load(folder: Path) -> PreparedDataset:
 
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """Return the manifest's rows; lists are lists."""
+    """Return the manifest's rows; lists are lists.
+
+    Raises:
+        UserError: it is damaged, or a row names arrays outside the folder.
+    """
     rows = read_table(folder / MANIFEST).to_dict("records")
+    for row in rows:
+        plain_name(str(row["stem"]), folder / MANIFEST)
     return [{str(k): v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
 
 

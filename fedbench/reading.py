@@ -1,4 +1,4 @@
-"""Reading tables and arrays that may come from somebody else: no pickle, and no file that unpacks without end."""
+"""Reading what may be somebody else's: no pickle, no file that unpacks without end, no name that leads elsewhere."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ MISCOUNTED = "recursion depth mismatch"
 TRIES = 5
 MOST_BYTES = 8 * 1024**3  # unpacked
 MOST_CELLS = 2 * 10**9  # rows x columns: a run-length encoded column of any length takes no bytes
+
+
+def plain_name(name: str, where: object) -> str:
+    """Return a name that data gives to a file or folder, if it can only name one directly in the folder it is put in.
+
+    Args:
+        where: what gives the name, for the message.
+
+    Raises:
+        UserError: it is empty, starts with a dot or holds a slash, so that it would lead elsewhere.
+    """
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise UserError(f"{where}: '{name}' is no plain name: it would lead out of its folder; not followed.")
+    return name
 
 
 def read_table(file: Path) -> pd.DataFrame:

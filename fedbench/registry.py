@@ -120,12 +120,15 @@ def discover(kind: Kind) -> dict[str, Plugin]:
             other = found.get(plugin.name)
             if other and (other.file, other.class_name) != (plugin.file, plugin.class_name):
                 raise UserError(f"two {kind}s are named '{plugin.name}': {other.file} and {plugin.file}; rename one.")
-            if not NAME.fullmatch(plugin.name):
-                raise UserError(
-                    f"{kind} name '{plugin.name}' in {plugin.file}: use lower-case letters, digits, dashes."
-                )
-            found[plugin.name] = plugin
+            found[plugin.name] = _well_named(kind, plugin)
     return dict(sorted(found.items()))
+
+
+def _well_named(kind: Kind, plugin: Plugin) -> Plugin:
+    """Return ``plugin`` if its name may stand in run ids, and so in paths."""
+    if not NAME.fullmatch(plugin.name):
+        raise UserError(f"{kind} name '{plugin.name}' in {plugin.file}: use lower-case letters, digits, dashes.")
+    return plugin
 
 
 def _plugins_of(target: str) -> list[Plugin]:
@@ -162,7 +165,7 @@ def find(kind: Kind, name: str) -> Plugin:
     """Return the plugin called ``name``, an installed name or ``path/file.py:Class``.
 
     Raises:
-        UserError: there is none; the nearest known name is suggested.
+        UserError: there is none (the nearest known name is suggested), or a file gives it a name that cannot be one.
     """
     if ".py" not in name:
         known = discover(kind)
@@ -179,7 +182,7 @@ def find(kind: Kind, name: str) -> Plugin:
         raise UserError(
             f"{file} holds {len(found)} fitting {kind}s; write FILE.py:CLASS (classes with a name: {classes})."
         )
-    return found[0]
+    return _well_named(kind, found[0])
 
 
 def load(kind: Kind, plugin: Plugin) -> type[Any]:

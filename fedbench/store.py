@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
 from fedbench.files import sha256, try_lock, write_atomic, write_text
-from fedbench.reading import read_table
+from fedbench.reading import plain_name, read_table
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
     import pandas as pd
@@ -34,7 +34,7 @@ PROGRESS = "progress.json"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 DONE = "done"
-RUN_ID = re.compile(r"[^.].*\.s\d+\..+")  # dataset.algorithm.sSEED...; see Cell.id
+RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
 
 Status = Literal["done", "failed", "interrupted", "absent"]
@@ -68,8 +68,12 @@ class Store:
         return self.root / ".prepared"
 
     def folder(self, run_id: str) -> Path:
-        """Return the run's folder (it may not exist)."""
-        return self.root / run_id
+        """Return the run's folder (it may not exist).
+
+        Raises:
+            UserError: the id is no plain name: a plugin or a prepared store made it up.
+        """
+        return self.root / plain_name(run_id, "run id")
 
     def lock(self, run_id: str) -> AbstractContextManager[bool]:
         """Claim a run; yields False if another process has it."""

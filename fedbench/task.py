@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from fedbench.algorithm import Algorithm
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
 from fedbench.federation import Federation
+from fedbench.held import first_broken
 from fedbench.streams import derive_seed
 
 
@@ -33,7 +34,7 @@ class Task:
 
 
 class TrainingDiverged(Exception):
-    """A loss term or a weight became NaN or infinite; the run has failed and has no result."""
+    """A loss term, a weight or a memory became NaN or infinite; the run has failed and has no result."""
 
 
 def learning_rate(config: TrainingConfig, round: int) -> float:
@@ -48,6 +49,19 @@ def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter], l
     if config.optimizer == "adam":
         return Adam(parameters, lr=lr, weight_decay=config.weight_decay, fused=True)
     return SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+
+
+def refuse_broken(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse a CPU state that is not finite.
+
+    Args:
+        what: whose it is, for the message: ``round 3, client 'CT': memory``.
+
+    Raises:
+        TrainingDiverged: an entry holds NaN or an infinity; it is named.
+    """
+    if (name := first_broken(state)) is not None:
+        raise TrainingDiverged(f"{what} '{name}' is NaN or infinite")
 
 
 def stream(*names: object) -> torch.Generator:

@@ -17,11 +17,11 @@ from fedbench.batches import TrainingSet
 from fedbench.compute import Compute, own_stream, to_cpu
 from fedbench.evaluation import validation_dice
 from fedbench.federation import ClientData
-from fedbench.held import Held, all_finite
+from fedbench.held import Held
 from fedbench.local import LocalTrainer, side_by_side
 from fedbench.models import build_model
 from fedbench.streams import derive_seed
-from fedbench.task import Task, TrainingDiverged
+from fedbench.task import Task, refuse_broken
 
 
 @dataclass
@@ -111,15 +111,22 @@ class Training:
             for metric, value in facts.items():
                 self._log(state.name, metric, value)
         self.task.algorithm.aggregate(self.server, uploads)
-        if not all_finite(self.server.weights):
-            broken = next(name for name, value in self.server.weights.items() if not all_finite({name: value}))
-            raise TrainingDiverged(f"round {self.server.round}: aggregated weight '{broken}' is NaN or infinite")
+        for what, kept in (("aggregated weight", self.server.weights), ("memory of the server", self.server.memory)):
+            refuse_broken(kept, f"round {self.server.round}: {what}")
 
     # -- validation -----------------------------------------------------------------------------------------------
 
     def deployments(self) -> list[Deployment]:
-        """The models in use after the rounds so far."""
-        return self.task.algorithm.deployments(self.server, self.states)
+        """The models in use after the rounds so far.
+
+        Raises:
+            TrainingDiverged: a weight of one is NaN or infinite.
+        """
+        deployments = self.task.algorithm.deployments(self.server, self.states)
+        for deployment in deployments:
+            whose = "" if deployment.client is None else f" of client '{deployment.client}'"
+            refuse_broken(deployment.entries, f"round {self.server.round - 1}: {deployment.kind} model{whose}:")
+        return deployments
 
     def _validate(self, round: int) -> None:
         started = time.perf_counter()

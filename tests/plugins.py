@@ -48,6 +48,67 @@ class Diverging(FedAvg):
         return step.log("odd term", loss * float("nan")) if step.client.round else loss
 '''
 
+NOT_FINITE = '''
+"""Whatever an algorithm keeps or sends becomes NaN or infinite in the last step, when no loss can tell any more."""
+import torch
+from fedbench.algorithm import Deployment
+from fedbench.algorithms.ditto import Ditto
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.algorithms.silobn import SiloBN
+
+def last(client):
+    return client.round == client.rounds - 1 and client.name == "MR"
+
+class Sends(FedAvg):
+    """One client sends NaN."""
+    name = "sends"
+
+    def upload(self, client):
+        sent = super().upload(client)
+        name = sorted(sent)[0]
+        return {**sent, name: sent[name] * float("nan")} if last(client) else sent
+
+class Keeps(SiloBN):
+    """A statistic that stays with its client is infinite."""
+    name = "keeps"
+
+    def end_round(self, client):
+        if last(client):
+            next(v for k, v in client.entries.items() if k.endswith("running_var")).fill_(float("inf"))
+
+class Trains(Ditto):
+    """A personal weight is NaN."""
+    name = "trains"
+
+    def end_round(self, client):
+        if last(client):
+            next(v for k, v in client.entries.items() if k.startswith("personal.")).fill_(float("nan"))
+
+class Remembers(FedAvg):
+    """A client's memory is infinite."""
+    name = "remembers"
+
+    def end_round(self, client):
+        client.memory["past"] = torch.tensor([0.0, -float("inf") if last(client) else 0.0])
+
+class Serves(FedAvg):
+    """The server's momentum is infinite."""
+    name = "serves"
+
+    def aggregate(self, server, uploads):
+        super().aggregate(server, uploads)
+        server.memory["momentum"] = torch.tensor([0.0, float("inf") if server.round == 1 else 0.0])
+
+class Deploys(FedAvg):
+    """The model in use holds NaN."""
+    name = "deploys"
+
+    def deployments(self, server, clients):
+        (model,) = super().deployments(server, clients)
+        broken = {k: v * float("nan") if v.is_floating_point() else v for k, v in model.entries.items()}
+        return [Deployment("global", None, broken if server.round == 2 else model.entries)]
+'''
+
 SLOW = '''
 """Takes its time, so that a test can interrupt it."""
 import time

@@ -13,7 +13,7 @@ from fedbench import held
 from fedbench.algorithm import weighted_mean
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedda import FedDAJoint
-from fedbench.held import Held, all_finite
+from fedbench.held import Held, all_finite, first_broken
 from tests.federations import make_federation, make_training
 
 
@@ -108,3 +108,11 @@ def test_all_finite_by_hand(values, finite):
 def test_large_weights_that_overflow_in_a_sum_are_finite():
     assert all_finite({"w": torch.full((4,), 3e38)})
     assert all_finite({})
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_broken_entry_is_named_whatever_its_type(dtype):
+    large = torch.full((5,), torch.finfo(dtype).max, dtype=dtype)
+    state = {"large": large, "n": torch.tensor([2**62]), "w": torch.ones(2, dtype=dtype), "empty": torch.empty(0)}
+    assert first_broken(state) is None
+    assert first_broken(state | {"w": torch.tensor([1.0, float("nan")]).to(dtype)}) == "w"

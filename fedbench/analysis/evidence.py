@@ -22,7 +22,7 @@ from fedbench import store
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.names import safe
-from fedbench.reading import LazyArrays, read_table
+from fedbench.reading import LazyArrays, plain_name, read_table
 from fedbench.views import FOLDER, CaseView, load_views, read_key
 
 MANIFEST = "manifest.json"
@@ -190,7 +190,8 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
         run_ids: only these runs of a results folder; None takes all.
 
     Raises:
-        UserError: no such folder, no finished run, or a file that does not match its checksum.
+        UserError: no such folder, no finished run, a file that does not match its checksum, or a name in one that would
+            lead to other folders.
     """
     if not path.is_dir():
         raise UserError(f"no results in {path}: no such folder; start with `fedbench run --all`.")
@@ -230,7 +231,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
     run = json.loads((folder / store.RUN).read_text(encoding="utf-8"))
     keys = ("versions", "git", "hardware", "samples", "partition", "classes")
     return {
-        "views": run["views"],
+        "views": plain_name(run["views"], folder / store.RUN),
         "peak_memory_bytes": run["peak_memory_bytes"],
         "best_round": run["best_validation_round"],
         "identity": json.dumps(run["identity"], sort_keys=True),
@@ -250,6 +251,8 @@ def _published(folder: Path) -> Evidence:
     read_manifest(folder)
     frames = {name: read_table(folder / f"{name}.parquet") for name in TABLES}
     runs = frames["runs"]
+    for run_id in runs["run_id"]:
+        plain_name(str(run_id), folder / "runs.parquet")
     owners = map(Condition, runs["dataset"].astype(str), runs["unseen"].astype(str))
     condition_of = dict(zip(runs["run_id"], owners, strict=True))
 
@@ -286,7 +289,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{folder / MANIFEST} is not the manifest of published results; publish them again.")
     for name, checksum in manifest["sha256"].items():
-        if not (folder / name).is_file():
+        if not (folder / plain_name(name, folder / MANIFEST)).is_file():
             raise UserError(f"{folder / name} is missing; take the published folder again, or publish again.")
         if sha256(folder / name) != checksum:
             raise UserError(f"{folder / name} does not match its checksum: it was edited or damaged; publish again.")

@@ -63,8 +63,13 @@ def run(
             how = Options(tensorboard, checkpoint_seconds)
             outcomes = scheduler.run_cells(todo, options.out, resources, how, view)
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    _report(cells, chosen, results)
     say_failures(results, failed)
+    try:
+        _report(cells, chosen, results)
+    except OSError as error:
+        if not failed:
+            raise
+        errors.print(f"the report is not whole: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
@@ -107,10 +112,15 @@ def state_of(results: Store, run_id: str) -> str:
 
 
 def say_failures(results: Store, failed: Iterable[Outcome]) -> None:
-    """Print why each run failed and where its traceback lies; one line each, however narrow: paths are copied."""
+    """Print why each run failed and where its traceback lies; one line each, however narrow: paths are copied.
+
+    A full disk may have had no room for the traceback.
+    """
     for outcome in failed:
         errors.print(f"failed: {outcome.run_id}: {outcome.error}", style="red", highlight=False, soft_wrap=True)
-        errors.print(f"  traceback: {results.folder(outcome.run_id)}/traceback.txt", highlight=False, soft_wrap=True)
+        trace = results.folder(outcome.run_id) / "traceback.txt"
+        if trace.exists():
+            errors.print(f"  traceback: {trace}", highlight=False, soft_wrap=True)
 
 
 def check_resources(

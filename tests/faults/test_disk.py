@@ -25,18 +25,29 @@ def small_disk(folder, size: str):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk(tmp_path):
-    """Room for some runs; the others fail with the reason, and go on once there is room."""
-    command = make(tmp_path)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The bits of the three runs on a disk with room."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert finish(make(folder), folder)[0] == 0
+    return bits(folder / "runs")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk(undisturbed, tmp_path, workers):
+    """Room for some runs; the others fail with the reason, and go on to the same bits once there is room."""
+    command = make(tmp_path, workers=workers)
     with small_disk(tmp_path / "runs", "900k"):
         status, out, err = finish(command, tmp_path)
         assert status in (1, 2) and "No space left" in " ".join((out + err).split())
+        assert "Traceback" not in out + err
+        assert ("failed: toy." in err) if status == 1 else (err.count("error:") == 1)
         kept = bits(tmp_path / "runs")
         nothing_half_written(tmp_path / "runs")
         subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path / "runs")], check=True)
         assert finish(command, tmp_path)[0] == 0
-        now = bits(tmp_path / "runs")
-        assert len(now) == 3 and kept.items() <= now.items()
+        assert kept.items() <= undisturbed.items()
+        assert bits(tmp_path / "runs") == undisturbed
 
 
 def test_a_read_only_results_folder(tmp_path):

@@ -43,6 +43,29 @@ def test_one_that_raises_or_diverges_fails_alone(alone, tmp_path):
     assert not list((tmp_path / "runs").glob("*diverging*/cases.parquet"))
 
 
+NAMED = {
+    "sends": "round 1, client 'MR': upload 'model.",
+    "keeps": "round 1, client 'MR': local entry 'model.",
+    "trains": "round 1, client 'MR': local entry 'personal.",
+    "remembers": "round 1, client 'MR': memory 'past'",
+    "serves": "round 1: memory of the server 'momentum'",
+    "deploys": "round 1: global model: 'model.",
+}
+
+
+def test_what_is_kept_sent_or_deployed_is_never_a_result_where_it_is_not_finite(alone, tmp_path):
+    """Broken in the very last round; the failure says whose entry it was."""
+    file = plugins.write(tmp_path, "not_finite", plugins.NOT_FINITE)
+    status, _, err = finish(make(tmp_path, *(f"{file}:{n.capitalize()}" for n in NAMED), rounds=2), tmp_path)
+    assert status == 1
+    assert not bits(tmp_path / "runs")
+    for name, words in NAMED.items():
+        (failure,) = (tmp_path / "runs").glob(f"toy.{name}.*/failure.json")
+        message = read_json(failure)["error"]
+        assert message.startswith(f"TrainingDiverged: {words}") and message.endswith("is NaN or infinite"), message
+        assert message in err
+
+
 def test_a_worker_out_of_memory_fails_with_the_reason(alone, tmp_path):
     hungry = plugins.write(tmp_path, "hungry", plugins.HUNGRY)
     status, _, err = finish(make(tmp_path, hungry, "fedprox", rounds=3), tmp_path)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import ast
+import json
 import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.parquet as pq
 import pytest
 
 import fedbench
 from fedbench import checkpoint, reading
+from fedbench.analysis.analyses import Analyses, Choices
+from fedbench.analysis.evidence import FORMAT, MANIFEST, Condition, read_evidence
+from fedbench.analysis.publish import publish
+from fedbench.delivery import Delivery, receive
 from fedbench.errors import UserError
+from fedbench.files import sha256
 from fedbench.names import safe
-from fedbench.prepared import load
+from fedbench.prepared import damage, load
 from fedbench.reading import read_arrays, read_table
-from fedbench.store import load_results, seal
+from fedbench.store import Store, load_results, seal
+from tests import plugins
+from tests.analysis.evidence_rows import evidence, write_store
 from tests.faults.machine import bits, finish, make
-from tests.toys import full, prepare_toy, write_toy
+from tests.toys import full, prepare_toy, refused, write_toy
 
 
 class Payload:
@@ -118,6 +127,98 @@ def test_a_damaged_table_in_a_sealed_run_is_a_message(tmp_path):
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "T1 ce", "Überweisung", "$(rm -rf)", "x\x00y"])
 def test_names_from_data_never_become_paths(name):
     assert set(safe(name)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+
+
+# -- names that would be paths -------------------------------------------------------------------------------------
+
+
+def files_in(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def rewrite(file: Path, column: str, change) -> None:
+    """Change a column of a parquet file."""
+    frame = pd.read_parquet(file)
+    frame[column] = [change(value) for value in frame[column]]
+    frame.to_parquet(file, index=False)
+
+
+ESCAPED = '''
+from fedbench.algorithms.fedavg import FedAvg
+
+class Escaped(FedAvg):
+    """Its run folder would lie elsewhere."""
+    name = "{first}"
+
+Escaped.name = "x/../../../escaped"
+'''
+
+
+@pytest.mark.parametrize("first", ["x/../../../escaped", "harmless"])
+def test_a_plugin_cannot_name_a_folder_outside_the_results(tmp_path, first):
+    """Also not by another name than the one that is read before its code runs."""
+    work = tmp_path / "a" / "b"
+    work.mkdir(parents=True)
+    plugin = plugins.write(work, "escaped", ESCAPED.format(first=first))
+    status, _, err = finish(make(work, f"{plugin}:Escaped", rounds=1), work)
+    assert status == 2 and "x/../../../escaped" in err and "Traceback" not in err
+    assert files_in(tmp_path) == files_in(work) | {work, work.parent}
+    assert not list(work.rglob("*escaped*.s0.*"))
+
+
+@pytest.mark.parametrize("run_id", ["../../../../{}/toy.fedavg.s0.abc", "{}/toy.fedavg.s0.abc"])
+def test_a_published_run_cannot_name_a_folder_to_verify_in(fedbench, tmp_path, run_id):
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg", "moon"), patients=3))
+    publish(Analyses(read_evidence(runs), Choices()), tmp_path / "study", "ours")
+    elsewhere = tmp_path / "elsewhere"
+    name = run_id.format(elsewhere)
+    for table in ("runs", "cases", "rounds"):
+        rewrite(tmp_path / "study" / f"{table}.parquet", "run_id", lambda own: name if "fedavg" in own else own)
+    manifest = json.loads((tmp_path / "study" / MANIFEST).read_text())
+    manifest["sha256"] = {file: sha256(tmp_path / "study" / file) for file in manifest["sha256"]}
+    (tmp_path / "study" / MANIFEST).write_text(json.dumps(manifest))
+    refused(fedbench("verify", name, "--from", str(tmp_path / "study")), "runs.parquet", "no plain name")
+    assert not elsewhere.exists()
+
+
+def test_a_published_folder_cannot_name_files_of_others(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "study").mkdir()
+    listed = {"../secret": sha256(tmp_path / "secret")}
+    (tmp_path / "study" / MANIFEST).write_text(json.dumps({"format": FORMAT, "sha256": listed}))
+    with pytest.raises(UserError, match=r"'../secret' is no plain name"):
+        read_evidence(tmp_path / "study")
+
+
+def test_a_run_cannot_name_pictures_elsewhere(tmp_path):
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg",), patients=3))
+    run = next(runs.glob("toy.*"))
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(facts | {"views": "../../secret"}))
+    seal(run)
+    with pytest.raises(UserError, match=r"run.json: '../../secret' is no plain name"):
+        read_evidence(runs)
+
+
+def test_a_prepared_store_cannot_name_arrays_elsewhere(tmp_path):
+    folder = prepare_toy(write_toy(tmp_path / "toy", full(2)), tmp_path / "cache")
+    for part in ("image", "label"):
+        (folder / f"00000.{part}.npy").rename(tmp_path / f"secret.{part}.npy")
+    rewrite(folder / "manifest.parquet", "stem", lambda stem: "../../secret" if stem == "00000" else stem)
+    assert (folder / "../../secret.image.npy").exists()
+    for read in (load, damage):
+        with pytest.raises(UserError, match=r"manifest.parquet: '../../secret' is no plain name"):
+            read(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "{}/secret", "toy.fedavg.s0.abc/../../secret", ".views/../../secret", ""]
+)
+def test_a_node_cannot_deliver_outside_the_results(tmp_path, name):
+    results, target = Store(tmp_path / "a" / "runs"), str(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="sent by a node"):
+        receive(results, Delivery(name.format(target), np.zeros(3, np.uint8)))
+    assert not [file for file in files_in(tmp_path) if file.is_file()]
 
 
 def test_nothing_in_fedbench_reads_pickles_or_runs_text():
