@@ -7,14 +7,9 @@ ICML 2020, arXiv 1910.06378, Algorithm 1 with option II.
     option II:    c_i+ = c_i - c + (x - y) / (K * eta)             after K local steps from x
     server:       x <- x + eta_g * mean(y_i - x),  c <- c + mean(c_i+ - c_i)
 
-The paper steps with plain SGD. There x - y = eta * sum of the K corrected gradients, so option II is their mean less
-the correction, which is the mean of the K uncorrected minibatch gradients:
-
-    c_i+ = c_i - c + 1/K * sum_k (g_i(y_k) - c_i + c) = 1/K * sum_k g_i(y_k).
-
-This last form is used here, because it also holds where a step is not eta times a gradient (Adam, momentum, weight
-decay); those optimisers are given the corrected gradient. Means over clients are weighted by n_k / n, as the objective
-is. All clients take part in every round, so c is the mean of the c_i. Buffers are averaged as in FedAvg.
+Under the paper's plain SGD x - y is eta times the sum of the corrected gradients, so c_i+ = 1/K * sum_k g_i(y_k). This
+form is used: it also holds for Adam, momentum and weight decay, which are given the corrected gradient. Means are
+weighted by n_k / n, as the objective is; all clients take part, so c is the mean of the c_i. Buffers as in FedAvg.
 """
 
 from __future__ import annotations

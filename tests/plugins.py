@@ -182,8 +182,10 @@ class Leaking(FedAvg):
 '''
 
 HUNGRY = '''
-"""Asks for more memory than there is."""
+"""Fills all the memory that there is: as much as its process has, and 256 MiB."""
+import resource
 import torch
+from pathlib import Path
 from fedbench.algorithms.fedavg import FedAvg
 
 class Hungry(FedAvg):
@@ -191,7 +193,37 @@ class Hungry(FedAvg):
     name = "hungry"
 
     def begin_round(self, client):
-        torch.empty(2**50, dtype=torch.uint8)
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, limits[1]))
+        eaten = []
+        try:
+            while True:
+                eaten.append(torch.ones(2**24, dtype=torch.uint8))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+'''
+
+GATED = '''
+"""Writes down who begins which round, and waits in round 1 until there is a file "go"."""
+import os, time
+from pathlib import Path
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.parameters import hyperparameter
+
+class Gated(FedAvg):
+    """Waits at a gate."""
+    name = "gated"
+
+    class Params(FedAvg.Params):
+        number: int = hyperparameter(0, search=[0, 1])
+
+    def begin_round(self, client):
+        folder = Path(os.environ["FEDBENCH_TEST_MARKER"])
+        with open(folder / "begun", "a") as file:
+            file.write(f"{self.params.number} {client.round} {client.name}\\n")
+        while client.round == 1 and not (folder / "go").exists():
+            time.sleep(0.05)
 '''
 
 

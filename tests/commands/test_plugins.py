@@ -116,21 +116,18 @@ def test_nothing_is_overwritten(fedbench, tmp_path, existing):
 
 
 @pytest.mark.parametrize("kind", ["algorithm", "dataset"])
-def test_what_is_written_passes_the_check_and_the_linters(fedbench, tmp_path, kind):
+def test_what_is_written_passes_the_check_the_linters_and_its_own_test(fedbench, tmp_path, kind):
     status, out, _ = fedbench("new", kind, "my-own")
     assert status == 0
     assert "fedbench check my_own.py:MyOwn" in out
-    path = ""
     if kind == "dataset":
         subprocess.run([sys.executable, "test_my_own.py", "example"], check=True)
-        path = "=example"
-    assert fedbench("check", f"my_own.py:MyOwn{path}")[0] == 0
-    for command in (["check"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--config", ROOT / "pyproject.toml", "--no-cache", "."],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+    arguments = {"dataset": ["my_own.py:MyOwn=example"], "algorithm": ["my_own.py:MyOwn", *QUICK]}  # its test asks all
+    assert fedbench("check", *arguments[kind])[0] == 0
+    ruff = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", "."]
+    for command in (["ruff", "check", *ruff], ["ruff", "format", "--check", *ruff], ["pytest", "test_my_own.py"]):
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 # -- tutorials -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel as nib
@@ -30,13 +31,18 @@ def write_patient(folder: Path, seed: int) -> None:
         nib.save(nib.Nifti1Image(mask, affine), folder / f"{name}_mask.nii.gz")
 
 
+def write_sts(folder: Path, patients: Iterable[int] = range(24)) -> Path:
+    """The patients with these numbers, under ``ibsi_validation/nifti``."""
+    for seed, number in enumerate(patients):
+        write_patient(folder / "ibsi_validation" / "nifti" / f"STS_{number:03d}", seed)
+    (folder / "ibsi_validation" / "LICENSE.md").write_text("CC BY 3.0")
+    (folder / "index.csv").touch()
+    return folder
+
+
 @pytest.fixture
 def root(tmp_path):
-    for seed, patient in enumerate(("STS_010", "STS_002")):
-        write_patient(tmp_path / "ibsi_validation" / "nifti" / patient, seed)
-    (tmp_path / "ibsi_validation" / "LICENSE.md").write_text("CC BY 3.0")
-    (tmp_path / "index.csv").touch()
-    return tmp_path
+    return write_sts(tmp_path, (10, 2))
 
 
 @pytest.mark.parametrize("below", ["", "ibsi_validation", "ibsi_validation/nifti"])

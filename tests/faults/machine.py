@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.processes import family
 from fedbench.store import DONE, Store, load_results
+from tests import plugins
 from tests.commands.test_data import TOY
 from tests.toys import full, write_toy
 
@@ -62,6 +64,37 @@ def wait_for(root: Path, pattern: str, process: subprocess.Popen[str], seconds: 
         time.sleep(0.02)
 
 
+def make_gated(tmp_path: Path, *more: str, workers: int = 0) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the variables of a matrix whose first run waits in round 1 until the gate is open.
+
+    Args:
+        more: the algorithms after the first; ``[number=1]`` is another one that waits.
+    """
+    plugin = plugins.write(tmp_path, "gated", plugins.GATED)
+    names = [f"{plugin}:Gated{name}" if name.startswith("[") else name for name in ("[number=0]", *more)]
+    return make(tmp_path, *names, rounds=3, workers=workers), {"FEDBENCH_TEST_MARKER": str(tmp_path)}
+
+
+def open_gate(tmp_path: Path) -> None:
+    """Let the runs of :func:`make_gated` go on."""
+    (tmp_path / "go").touch()
+
+
+def begun(tmp_path: Path) -> Counter[tuple[str, ...]]:
+    """How often each (number of the run, round, client) of :func:`make_gated` was begun."""
+    return Counter(tuple(line.split()) for line in (tmp_path / "begun").read_text().splitlines())
+
+
+def at_the_gate(tmp_path: Path, process: subprocess.Popen[str], numbers: str = "0", seconds: float = 240) -> None:
+    """Wait until the runs of these numbers wait at the gate."""
+    deadline = time.monotonic() + seconds
+    wait_for(tmp_path, "begun", process, seconds)
+    while not set(numbers) <= {number for number, round_, _ in begun(tmp_path) if round_ == "1"}:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "they never came to the gate"
+        time.sleep(0.05)
+
+
 def bits(root: Path) -> dict[str, str]:
     """Return run id -> digest of scores and predictions of every finished run; each is whole."""
     results = Store(root)
@@ -86,7 +119,7 @@ def descendants(pid: int) -> set[int]:
     return {child for child, _ in family(pid)}
 
 
-def all_gone(pids: set[int], seconds: float = 15) -> bool:
+def all_gone(pids: set[int], seconds: float = 120) -> bool:
     """Wait until none of the processes is alive."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

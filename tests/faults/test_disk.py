@@ -9,7 +9,20 @@ import subprocess
 
 import pytest
 
-from tests.faults.machine import bits, finish, make, nothing_half_written, start, wait_for
+from fedbench.store import load_results
+from tests.faults.machine import (
+    all_gone,
+    at_the_gate,
+    bits,
+    descendants,
+    finish,
+    make,
+    make_gated,
+    nothing_half_written,
+    open_gate,
+    start,
+    wait_for,
+)
 
 
 @contextlib.contextmanager
@@ -51,22 +64,38 @@ def test_a_full_disk(undisturbed, tmp_path, workers):
 
 
 def test_a_read_only_results_folder(tmp_path):
-    with small_disk(tmp_path / "runs", "100m"):
-        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "runs")], check=True)
-        status, _, err = finish(make(tmp_path), tmp_path)
-    assert status == 2 and "cannot write results to" in err and "Traceback" not in err
+    """What is finished in it can be read, and stays what it is."""
+    runs = tmp_path / "runs"
+    with small_disk(runs, "100m"):
+        assert finish(make(tmp_path, "fedavg", rounds=2), tmp_path)[0] == 0
+        before = bits(runs)
+        subprocess.run(["mount", "-o", "remount,ro", str(runs)], check=True)
+        status, _, err = finish(make(tmp_path, "fedavg", "fedprox", rounds=2), tmp_path)
+        assert status == 2 and "cannot write results to" in err and "Traceback" not in err
+        assert list(load_results(runs).runs["run_id"]) == list(before)
+        subprocess.run(["mount", "-o", "remount,rw", str(runs)], check=True)
+        assert len(before) == 1 and bits(runs) == before
 
 
-def test_a_results_folder_deleted_while_running(tmp_path):
-    """The driver says that runs failed, or finishes them anew; it never hangs, and the next call makes all of them."""
-    command = make(tmp_path, rounds=30)
-    process = start(command, tmp_path)
-    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
-    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode in (0, 1, 2), err
-    assert finish(command, tmp_path)[0] == 0
-    assert len(bits(tmp_path / "runs")) == 3
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_results_folder_deleted_while_running(calm, tmp_path, workers):
+    """The prepared data goes with it: what has not begun fails and says so; the next call makes all of them."""
+    command, environment = make_gated(tmp_path, "fedavg", workers=workers)
+    process = start(command, tmp_path, **environment)
+    at_the_gate(tmp_path, process)
+    family = descendants(process.pid)
+    shutil.rmtree(tmp_path / "runs")
+    open_gate(tmp_path)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 1, err
+    assert "failed: toy.fedavg." in err
+    assert "Traceback" not in out + err
+    assert all_gone(family | {process.pid})
+    status, _, err = finish(command, tmp_path, **environment)
+    assert status == 0, err
+    found = bits(tmp_path / "runs")
+    assert len(found) == 2
+    assert found.items() <= calm.items()
 
 
 @pytest.mark.parametrize("victim", ["checkpoint.safetensors", "progress.json"])

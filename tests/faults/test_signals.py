@@ -6,12 +6,29 @@ import os
 import random
 import signal
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from fedbench.store import Store, read_json
+from fedbench.dispatch import BUSY_SECONDS
+from fedbench.store import read_json
 from tests import plugins
-from tests.faults.machine import all_gone, bits, descendants, finish, make, nothing_half_written, start, wait_for
+from tests.faults.machine import (
+    all_gone,
+    at_the_gate,
+    begun,
+    bits,
+    descendants,
+    finish,
+    make,
+    make_gated,
+    nothing_half_written,
+    open_gate,
+    start,
+    wait_for,
+)
+from tests.toys import MODALITIES
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +85,69 @@ def test_a_killed_driver_leaves_no_worker_at_work(tmp_path):
     assert all_gone({pid for pid in workers if pid}, 60)
 
 
-def test_stopped_and_continued(undisturbed, tmp_path):
-    """SIGSTOP for two seconds, as by Ctrl-Z; another driver leaves the run that is at work alone."""
-    command = make(tmp_path)
-    process = start(command, tmp_path)
-    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
-    os.kill(process.pid, signal.SIGSTOP)
-    states = [Store(tmp_path / "runs").running(run_id) for run_id in Store(tmp_path / "runs").run_ids()]
-    time.sleep(1)
-    os.kill(process.pid, signal.SIGCONT)
-    _, err = process.communicate(timeout=120)
-    assert any(states) and process.returncode == 0, err
-    assert same_as(undisturbed, bits(tmp_path / "runs"))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_stopped_and_continued(calm, tmp_path, workers):
+    """SIGSTOP, as by Ctrl-Z, of whoever trains; a second driver passes by its run, does the other one and waits."""
+    command, environment = make_gated(tmp_path, "fedavg", workers=workers)
+    first = start(command, tmp_path, **environment)
+    at_the_gate(tmp_path, first)
+    (trains,) = (read_json(file)["pid"] for file in (tmp_path / "runs").glob("*/progress.json"))
+    assert (trains == first.pid) is (workers == 0)
+    os.kill(trains, signal.SIGSTOP)
+    second = start(make_gated(tmp_path, "fedavg")[0], tmp_path, **environment)
+    wait_for(tmp_path / "runs", "*fedavg*/done", second, 240)
+    open_gate(tmp_path)
+    time.sleep(BUSY_SECONDS)
+    assert second.poll() is None
+    assert list((tmp_path / "runs").glob("*/done")) == list((tmp_path / "runs").glob("*fedavg*/done"))
+    os.kill(trains, signal.SIGCONT)
+    ends = [driver.communicate(timeout=240) for driver in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], ends
+    assert each_trained_once(tmp_path, numbers="0")
+    found = bits(tmp_path / "runs")
+    assert len(found) == 2
+    assert found.items() <= calm.items()
 
 
-def test_two_drivers_on_one_folder_share_the_work(undisturbed, tmp_path):
-    command = make(tmp_path)
-    drivers = [start(command, tmp_path) for _ in range(2)]
+@pytest.mark.parametrize("workers", [0, 1])
+def test_two_drivers_on_one_folder_share_the_work(calm, tmp_path, workers):
+    """Each of them has one of the runs that wait at the gate; whoever is first takes the third."""
+    command, environment = make_gated(tmp_path, "[number=1]", "fedavg", workers=workers)
+    drivers = [start(command, tmp_path, **environment) for _ in range(2)]
+    at_the_gate(tmp_path, drivers[0], numbers="01")
+    open_gate(tmp_path)
     ends = [driver.communicate(timeout=240) for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], ends
-    assert same_as(undisturbed, bits(tmp_path / "runs"))
+    assert each_trained_once(tmp_path, numbers="01")
+    assert bits(tmp_path / "runs") == calm
+
+
+def each_trained_once(tmp_path: Path, numbers: str) -> bool:
+    """Three rounds of each of the runs that wait at the gate, and none of them twice."""
+    return begun(tmp_path) == Counter((n, r, client) for n in numbers for r in "012" for client in MODALITIES)
+
+
+@pytest.mark.parametrize(("kill", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
+def test_interrupted_it_goes_on_to_the_same_bits(calm, tmp_path, kill, workers):
+    """In mid-run, from its checkpoint: the round that was over is not trained again."""
+    command, environment = make_gated(tmp_path, "fedavg", workers=workers)
+    process = start(command, tmp_path, **environment)
+    at_the_gate(tmp_path, process)
+    family = descendants(process.pid)
+    os.kill(process.pid, kill)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert "The same command goes on from there." in err
+    assert "Traceback" not in err
+    assert all_gone(family | {process.pid})
+    assert not bits(tmp_path / "runs")
+    open_gate(tmp_path)
+    status, _, err = finish(command, tmp_path, **environment)
+    assert status == 0, err
+    assert {begun(tmp_path)["0", "0", client] for client in MODALITIES} == {1}
+    found = bits(tmp_path / "runs")
+    assert len(found) == 2
+    assert found.items() <= calm.items()
 
 
 def test_a_clock_that_is_moved_changes_nothing(undisturbed, tmp_path):
