@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fedbench.arrays import moved
 from fedbench.config import TrainingConfig
+from fedbench.settings import put_back
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,7 @@ class Compute:
         What else an earlier run's plugin may have set in this process is put back, or it would change this run.
         """
         torch.set_num_threads(config.threads)
-        torch.set_default_dtype(torch.float32)
-        torch.set_default_device(None)
-        torch.set_grad_enabled(True)
-        torch.set_flush_denormal(False)
+        put_back()
         if torch.are_deterministic_algorithms_enabled():  # to set it costs a second, even to what it is
             torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False

@@ -19,7 +19,9 @@ T = TypeVar("T")
 MISCOUNTED = "recursion depth mismatch"
 TRIES = 5
 MOST_BYTES = 8 * 1024**3  # unpacked
-MOST_CELLS = 2 * 10**9  # rows x columns: a run-length encoded column of any length takes no bytes
+SMALL = 256 * 1024**2  # bytes that any table may unpack to
+MOST_TIMES = 1000  # its size on disk that a larger table may unpack to; results do to fifty times or so
+ROWS = 2**16  # measured at a time
 
 
 def plain_name(name: str, where: object) -> str:
@@ -44,16 +46,41 @@ def read_table(file: Path) -> pd.DataFrame:
     """
     import pandas as pd
     import pyarrow
-    import pyarrow.parquet as pq
 
+    most, size = min(MOST_BYTES, max(SMALL, MOST_TIMES * file.stat().st_size)), 0
     try:
-        about = pq.read_metadata(file)
-        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        if size > MOST_BYTES or about.num_rows * max(about.num_columns, 1) > MOST_CELLS:
-            raise UserError(f"{file}: {about.num_rows} rows, {size} bytes unpacked: too large to be results; not read.")
+        for part in _unpacked_bytes(file):
+            size += part
+            if size > most:
+                raise UserError(f"{file}: unpacks to more than {most} bytes: too large to be results; not read.")
         return pd.read_parquet(file)
     except pyarrow.ArrowException as error:
         raise UserError(f"{file}: damaged or not parquet ({_first_line(error)}); make it again.") from None
+
+
+def _unpacked_bytes(file: Path) -> Iterator[int]:
+    """Yield, part by part, what a parquet file takes in memory; nothing of it is unpacked.
+
+    A column of one number, or of one long text, that is repeated takes next to no bytes in the file. Texts are read as
+    a dictionary and measured; of texts within lists, which no results hold, the worst is assumed.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    about = pq.read_metadata(file)
+    columns = [about.schema.column(i) for i in range(about.num_columns)]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.path == column.name]
+    for group in (about.row_group(i) for i in range(about.num_row_groups)):
+        yield group.total_byte_size
+        yield 8 * group.num_rows * len(columns)
+        for i, column in enumerate(columns):
+            chunk = group.column(i)
+            measured = column.path in texts or not column.physical_type.endswith("BYTE_ARRAY")
+            yield chunk.num_values * (8 if measured else chunk.total_uncompressed_size)
+    with pq.ParquetFile(file, read_dictionary=texts) as parquet:
+        for batch in parquet.iter_batches(ROWS, columns=texts) if texts else ():
+            for column in batch.columns:
+                yield pc.sum(pc.take(pc.binary_length(column.dictionary), column.indices)).as_py() or 0
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

@@ -263,7 +263,8 @@ def imported_from_folder(file: Path) -> list[Path]:
 
 RESULT_MODULES = (
     "algorithm", "arrays", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "held",
-    "inference", "local", "metrics", "models", "prepared", "reestimation", "splitting", "streams", "task", "training",
+    "inference", "local", "metrics", "models", "prepared", "reestimation", "settings", "splitting", "streams", "task",
+    "training",
 )  # fmt: skip
 PREPARING_MODULES = (
     "dataset", "dicom", "folders", "imaging", "mapping", "names", "pictures", "preparation", "resampling",

@@ -154,6 +154,39 @@ class Selfish(FedAvg):
         torch.set_default_dtype(torch.float64)
 '''
 
+LASTING = '''
+"""Ends well, and leaves settings of torch behind that change what others compute."""
+import torch
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from fedbench.algorithms.fedavg import FedAvg
+
+def shifted(module, inputs, output):
+    return output + 0.01 if isinstance(module, torch.nn.Conv2d) else output
+
+def shrunk(optimizer, _args, _kwargs):
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.data *= 0.99
+
+class Lasting(FedAvg):
+    """Changes settings for good."""
+    name = "lasting"
+
+    def begin_round(self, client):
+        torch.set_autocast_enabled("cpu", True)
+
+    def end_round(self, client):
+        torch.backends.mkldnn.enabled = False
+        torch.backends.mkldnn.deterministic = True
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        torch.backends.mkldnn.conv.fp32_precision = "bf16"
+        torch.autograd.set_detect_anomaly(True)
+        if not client.round and not client.index:
+            register_module_forward_hook(shifted)
+            register_optimizer_step_post_hook(shrunk)
+'''
+
 NOISY = '''
 """Prints a megabyte."""
 import sys

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,24 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-
-def flushes_denormals() -> bool:
-    """Whether this thread's arithmetic takes numbers below the smallest normal one for zero; torch does not tell."""
-    return sys.float_info.min / 2 == 0
-
+from fedbench.settings import SETTINGS
 
 WATCHED: dict[str, Callable[[], Any]] = {
     "the state of Python's random": random.getstate,
     "the state of numpy's global generator": lambda: str(np.random.get_state()),  # noqa: NPY002 (it is the global one)
     "the state of torch's global generator": lambda: hashlib.sha256(torch.get_rng_state().numpy().tobytes()).digest(),
-    "torch's default dtype": torch.get_default_dtype,
-    "torch's default device": torch.get_default_device,
+    **{name: setting.get for name, setting in SETTINGS.items()},
     "torch's thread count": torch.get_num_threads,
-    "torch's grad mode": torch.is_grad_enabled,
     "torch's deterministic mode": torch.are_deterministic_algorithms_enabled,
-    "torch's anomaly detection": torch.is_anomaly_enabled,
-    "torch's matmul precision": torch.get_float32_matmul_precision,
-    "torch's flushing of denormal numbers": flushes_denormals,
     "cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
     "cudnn.deterministic": lambda: torch.backends.cudnn.deterministic,
     "numpy's error settings": np.geterr,
@@ -74,22 +64,18 @@ def seeded(seed: int) -> Iterator[None]:
 def settings_restored() -> Iterator[None]:
     """Put back what a plugin in a check may have set, of all that is watched; random states are ``seeded``'s."""
     environment, folder, threads = dict(os.environ), os.getcwd(), torch.get_num_threads()
-    dtype, device, grad = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
-    deterministic, precision = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
+    settings = {name: setting.get() for name, setting in SETTINGS.items()}
+    deterministic, numpy_errors = torch.are_deterministic_algorithms_enabled(), np.geterr()
     cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
-    flushing, anomaly, numpy_errors = flushes_denormals(), torch.is_anomaly_enabled(), np.geterr()
     try:
         yield
     finally:
-        torch.set_default_dtype(dtype)
-        torch.set_default_device(None if device == torch.device("cpu") else device)
-        torch.set_grad_enabled(grad)
+        for name, setting in SETTINGS.items():
+            if setting.get() != settings[name]:
+                setting.set(settings[name])
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
-        torch.set_flush_denormal(flushing)
-        torch.autograd.set_detect_anomaly(anomaly)
         np.seterr(**numpy_errors)
         os.chdir(folder)
         for name in os.environ.keys() - environment.keys():

@@ -85,8 +85,8 @@ class Subject:
     def main(self) -> Trained:
         """The standard run, watched, from known global random states."""
         task = STANDARD.task(watched(self.cls, self.watch)(**self.params))
+        compute = Compute.start(task.training, "cpu")  # before anybody listens: it removes whatever does
         with seeded(170593), self.watch.overhearing():
-            compute = Compute.start(task.training, "cpu")
             torch.optim.SGD([torch.zeros(1)])  # torch's first optimiser imports its compiler, which sets a variable
             before = observe()
             done = train(Training(task, compute))

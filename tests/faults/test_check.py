@@ -100,6 +100,10 @@ def test_megabytes_of_output_hide_no_finding(tmp_path):
         ("Leaking", "the threads that run"),
         ("Selfish", "the state of Python's random, the state of numpy's global generator"),
         ("Selfish", "torch's flushing of denormal numbers"),
+        ("Lasting", "torch's mixed precision"),
+        ("Lasting", "torch's use of oneDNN, oneDNN's deterministic mode"),
+        ("Lasting", "oneDNN's precision of matmul, oneDNN's precision of conv"),
+        ("Lasting", "torch's hooks for all modules and optimisers"),
     ],
 )
 def test_a_leaked_thread_and_a_changed_setting_are_findings(fedbench, tmp_path, name, words):

@@ -21,9 +21,9 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("source", ["SELFISH", "NOISY", "LEAKING"])
+@pytest.mark.parametrize("source", ["SELFISH", "LASTING", "NOISY", "LEAKING"])
 def test_what_a_plugin_does_to_its_process_does_not_reach_the_next_run(alone, tmp_path, source, workers):
-    """Global random state, torch's settings, a megabyte of output, threads left behind: in the same worker."""
+    """Global random state, torch's settings and hooks, much output, threads left behind: in the same worker."""
     plugin = plugins.write(tmp_path, "odd", getattr(plugins, source))
     status, _, err = finish(make(tmp_path, plugin, "fedprox", rounds=3, workers=workers), tmp_path)
     assert status == (1 if source == "SELFISH" else 0), err  # it breaks its own run

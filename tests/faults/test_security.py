@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from fedbench.store import Store, load_results, seal
 from tests import plugins
 from tests.analysis.evidence_rows import evidence, write_store
 from tests.faults.machine import bits, finish, make
-from tests.toys import full, prepare_toy, refused, write_toy
+from tests.toys import full, in_another_process, prepare_toy, refused, write_toy
 
 
 class Payload:
@@ -96,14 +97,51 @@ def test_a_prepared_array_with_objects_is_refused(tmp_path, bait):
     assert not bait.exists()
 
 
-def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    """Twenty million equal values take a few kilobytes; the limit is lowered, or the test would be slow."""
-    monkeypatch.setattr(reading, "MOST_CELLS", 10**7)
+def repeated(value: object, times: int) -> pyarrow.DictionaryArray:
+    """One value again and again: in parquet a dictionary of one entry, and the number of its repetitions."""
+    return pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(times, np.int32)), pyarrow.array([value]))
+
+
+BOMBS: dict[str, Callable[[], dict[str, pyarrow.Array]]] = {
+    "numbers": lambda: {"dice": repeated(0.5, 5 * 10**7)},
+    "texts": lambda: {"flag": repeated("x" * 10**6, 400)},
+    "texts-of-some-rows": lambda: {"flag": repeated("x" * 10**4, 10**5), "dice": repeated(0.5, 10**5)},
+    "lists": lambda: {"values": pyarrow.array([np.zeros(5 * 10**7, np.float32)])},
+    "texts-in-lists": lambda: {"values": pyarrow.array([["x" * 10**6] * 400])},
+    "bytes-of-one-length": lambda: {
+        "flag": repeated("x" * 10**6, 400).cast(pyarrow.binary()).cast(pyarrow.binary(10**6))
+    },
+    "nothing": lambda: {f"c{i}": pyarrow.nulls(10**6) for i in range(50)},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_table_that_unpacks_without_end_is_refused(tmp_path, name):
+    """Some kilobytes that would take hundreds of megabytes: refused by a process that may not take as many."""
     file = tmp_path / "cases.parquet"
-    pq.write_table(pyarrow.table({"dice": np.zeros(2 * 10**7)}), file, compression="zstd")
-    assert file.stat().st_size < 100_000
-    with pytest.raises(UserError, match=r"20000000 rows, .* too large to be results"):
-        read_table(file)
+    table = pyarrow.table(BOMBS[name]())
+    plain = [f.with_type(f.type.value_type) if pyarrow.types.is_dictionary(f.type) else f for f in table.schema]
+    pq.write_table(table.cast(pyarrow.schema(plain)), file, compression="zstd", store_schema=False)
+    assert file.stat().st_size < 300_000
+    said = in_another_process(f"""
+        import resource, pandas, pyarrow.compute, pyarrow.parquet
+        from pathlib import Path
+        from fedbench.errors import UserError
+        from fedbench.reading import read_table
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + 250 * 2**20,) * 2)
+        try:
+            print(read_table(Path({str(file)!r})).shape)
+        except UserError as error:
+            print(error)
+    """)
+    assert "too large to be results; not read" in said
+
+
+def test_a_table_of_long_but_few_texts_is_read(tmp_path):
+    frame = pd.DataFrame({"identity": ["x" * 10**5, None, "y"] * 30, "client": pd.Categorical(["a", "b", None] * 30)})
+    frame.to_parquet(tmp_path / "runs.parquet")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "runs.parquet"), frame)
 
 
 def test_arrays_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
