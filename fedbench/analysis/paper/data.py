@@ -64,8 +64,8 @@ def _prepared(plugin: Any | None, parts: list[Part]) -> list[str]:
     unit = parts[0].analyses.unit(parts[0].condition)
     sentences = []
     for key, lead, after in (("spacing", "Common grid", f"\\,{escape(unit)}"), ("size", "Training samples", " voxels")):
-        declared = getattr(plugin, key, None)
-        found = {tuple(chosen) if (chosen := d.get(key)) else declared and tuple(declared) for d in data} - {None, ()}
+        declared = tuple(getattr(plugin, key, ()))
+        found: set[tuple[float, ...]] = {tuple(d.get(key) or declared) for d in data} - {()}
         told = [" $\\times$ ".join(f"{value:g}" for value in values) for values in sorted(found)]
         sentences += [f"{lead}: {words(told, last='or')}{after}."] if told else []
     ways = getattr(plugin, "intensity", None) or {}

@@ -59,7 +59,8 @@ ROWS = 12  # of a table; the paper has all
 AGAIN = "run `fedbench paper`"
 ABOUT = (
     "Means over patients; 95% bootstrap intervals over patients. *Better* and *worse* need both corrected tests, over "
-    "patients and over patients and seeds; all else is *not distinguishable*, which is no claim of equality. All "
+    "patients and over patients and seeds; all else is *not distinguishable*, which is no claim of equality. "
+    "Names hold no more parameters than tell algorithms apart; the paper's table of configurations has all. All "
     "tables, tests and figures: [{folder}]({folder}/). This part is made by `python -m fedbench paper`; "
     "[results/README.md](results/README.md) says how to repeat the runs."
 )

@@ -1,0 +1,108 @@
+"""What the paper says of settings: by data set, by the endpoint a condition is there for, and what it discloses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.paper.data import datasets_section
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.plain import plain
+from fedbench.analysis.paper.setup import Settings, asked, describe_setup, split_of
+from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.paper.telling import Teller, tell
+from fedbench.analysis.paper.tuning import describe_tuning
+from tests.analysis import evidence_rows
+from tests.analysis.evidence_rows import evidence
+
+HEART, LABELS = Condition("phantom-heart"), ("local", "centralised", "fedavg", "fedprox", "fedda-joint", "fedda-cyclic")
+
+
+def with_identity(found: Evidence, **more) -> Evidence:
+    identities = [json.dumps(json.loads(text) | more) for text in found.runs["identity"]]
+    return replace(found, runs=found.runs.assign(identity=identities))
+
+
+def settings(*data: dict) -> Settings:
+    return Settings([{"data": each} for each in data], [])
+
+
+def test_the_split_is_that_of_the_runs():
+    folds, fixed = {"folds": 5, "test_fraction": 0.3}, {"folds": None, "test_fraction": 0.3}
+    assert split_of(settings(folds)) == "each of 5 folds tests in turn"
+    assert split_of(settings(fixed)) == r"30\% of the patients test, the same with every seed"
+    assert split_of(settings(folds, fixed)).startswith("each of 5 folds tests in turn and 30")
+    assert split_of(settings({})) == "who tests is not known"
+
+
+def test_each_data_set_has_its_own_settings():
+    training = {"lr": 0.003, "rounds": 30}
+    found = with_identity(evidence((HEART,), LABELS), training=training, data={"spacing": [3, 3, 6.54], "folds": 5})
+    text = plain(Numbers(), datasets_section(study_of([("", found)])).replace("\\times", "x"))
+    assert "learning rate 0.003, 30 rounds and 2 seeds" in text and "each of 5 folds tests in turn" in text
+    assert "Common grid: 3 x 3 x 6.54 mm" in text.replace("$", "").replace("  ", " ")
+    assert "Intensities: CT" in text and "Training samples: " in text
+
+
+def test_a_condition_with_a_modality_left_out_is_described_by_that_modality():
+    """Its patients are those of the modality: MR of four here, where CT and PET have eight."""
+    found = evidence((Condition("toy", "MR"),), LABELS, modalities=("CT", "MR", "PET"))
+    few = (found.cases["modality"] != "MR") | found.cases["patient"].isin([f"P{n:03}" for n in range(4)])
+    part = study_of([("", replace(found, cases=found.cases[few].reset_index(drop=True)))]).parts[0]
+    assert asked(part).matrix.endpoint.relation == "unseen" and len(asked(part).matrix.values) == 4
+    numbers = Numbers()
+    describe_setup(numbers, study_of([("", replace(found, cases=found.cases[few].reset_index(drop=True)))]))
+    assert numbers.text("limit", "patients") == "A condition has 4 test patients."
+    certain = tell(Teller(Numbers(), part))[-1]
+    assert "By unseen modality Dice" in certain
+
+
+@pytest.mark.parametrize(
+    ("clean", "said"), [(True, "is that of the other runs"), (False, "with a harness that no run")]
+)
+def test_runs_at_a_commit_with_changes_are_told(clean, said):
+    found = evidence((Condition("toy"),), LABELS)
+    dirty = found.runs["seed"] == 0
+    provenance = [
+        json.dumps(json.loads(text) | {"git": {"commit": "c", "modified": bool(changed)}})
+        for text, changed in zip(found.runs["provenance"], dirty, strict=True)
+    ]
+    identity = [
+        json.dumps(json.loads(text) | {"harness": "a" if clean or not changed else "b"})
+        for text, changed in zip(found.runs["identity"], dirty, strict=True)
+    ]
+    numbers = Numbers()
+    describe_setup(numbers, study_of([("", replace(found, runs=found.runs.assign(
+        provenance=provenance, identity=identity)))]))  # fmt: skip
+    assert said in numbers.text("modified") and numbers.text("modified").startswith("6 of 12 runs")
+    describe_setup(numbers := Numbers(), study_of([("", found)]))
+    assert numbers.text("modified") == ""
+
+
+def test_patients_that_trials_saw_and_other_folds_test_are_disclosed():
+    found = evidence((Condition("toy"),), LABELS)
+    trials = pd.DataFrame([{
+        "stage": "own", "algorithm": "fedprox", "possible": 4, "asked": 4, "trial": 0, "parameters": "{}",
+        "rule": "last-validation-dice",
+    }])  # fmt: skip
+    for fold, said in ((-1, False), (0, True)):
+        own = replace(found, runs=found.runs.assign(fold=fold), cases=found.cases.assign(fold=fold))
+        study = replace(study_of([("", own)], None, {"ours": ""}, {Condition("toy"): "ours"}), trials={"ours": trials})
+        numbers = Numbers()
+        describe_tuning(numbers, study)
+        assert ("test patients of the other folds" in numbers.text("tuning")) is said
+
+
+def test_variants_stand_in_a_table_and_only_differences_are_told(monkeypatch):
+    monkeypatch.setattr(evidence_rows, "GAINS", {})
+    part = study_of([("", evidence((Condition("toy"),), LABELS, (0, 1, 2), 14))]).parts[0]
+    numbers = Numbers()
+    cross = tell(Teller(numbers, part))[1]
+    assert cross.count(r"\multicolumn{6}") == 2 and cross.count("n.d.") == 1
+    row = part.get("cross").comparison("fedda-joint", "fedavg")
+    assert f"${row['mean']:+.3f}$" in numbers.spelled(cross)
+    assert "None of these was distinguishable from any other federated algorithm." in cross
