@@ -12,7 +12,11 @@ from fedbench.analysis.cells import Cell, Column, Table
 GAP = 2  # between columns
 WIDEST = 170  # of a table that can be read when it is scaled to a page
 UNSCALED = 100  # of a table that fits a page as it is
+LONG = 30  # rows of a table that is set in small print
+SIDEWAYS = 0.4  # lines that a letter of a turned heading takes
+SECOND = 0.8  # lines that intervals below their numbers take
 SMALL = 0.7  # size of an interval's print
+BESIDE = 0.8  # the same, of one beside its number
 TURNED = 5  # width of a turned heading's two lines
 
 
@@ -58,6 +62,19 @@ def in_parts(table: Table) -> list[Table]:
     return [_part(table, [*heads, *own], number, len(parts)) for number, own in enumerate(parts, start=1)]
 
 
+def lines(table: Table) -> float:
+    """Return about how high a table's rows and headings are, in lines of its own print."""
+    names = [column.name for column, turn in zip(table.columns, turned(table), strict=True) if turn]
+    heads = table.depth + max((SIDEWAYS * max(map(len, name.split("["))) for name in names), default=0.0)
+    two = 0 if intervals_beside(table) else sum(any(cell.below for cell in row) for row in table.rows)
+    return heads + len(table.rows) + SECOND * two
+
+
+def scale(table: Table) -> float:
+    """Return by how much a table is scaled down to fit a page."""
+    return min(1.0, UNSCALED / characters(table)) if table.columns else 1.0
+
+
 def under_headings(table: Table, name: str) -> Table:
     """Return the table without the column ``name``: a row with that and its word stands above the rows it is about."""
     column = next(i for i, other in enumerate(table.columns) if other.name == name)
@@ -85,7 +102,7 @@ def _widths(table: Table, beside: bool = False) -> list[int]:
 def _content(table: Table, column: int, beside: bool = False) -> int:
     cells = [row[column] for row in table.rows]
     if beside:
-        return round(max((len(c.text) + (1 + len(c.below) if c.below else 0) for c in cells), default=0))
+        return round(max((len(c.text) + (1 + BESIDE * len(c.below) if c.below else 0) for c in cells), default=0))
     return round(max((max(len(c.text), SMALL * len(c.below)) for c in cells), default=0))
 
 

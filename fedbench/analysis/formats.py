@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from fedbench.analysis.cells import BEST, TIED, Cell, Column, Table, Value
-from fedbench.analysis.fitting import intervals_beside, turned
+from fedbench.analysis.fitting import LONG, intervals_beside, turned
 
 DIGITS = 10  # significant, of numbers in CSV and HTML
 SAID = {
@@ -60,7 +60,11 @@ def latex(table: Table, environment: str = "table") -> str:
     beside = intervals_beside(table)
     lines = [f"% {_one_line(table.name)}: made by `fedbench tables`; do not edit.", rf"\begin{{{environment}}}[tbp]"]
     lines += [r"\centering", rf"\caption{{\textbf{{{escape_latex(table.title)}.}} {escape_latex(table.caption)}}}"]
-    lines += [rf"\label{{tab:{table.name}}}", r"\small", r"\setlength{\tabcolsep}{4pt}"]
+    lines += [
+        rf"\label{{tab:{table.name}}}",
+        r"\scriptsize" if len(table.rows) > LONG else r"\small",
+        r"\setlength{\tabcolsep}{4pt}",
+    ]
     lines += [r"\par\smallskip", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{@{{}}{''.join('l' if c.left else 'r' for c in table.columns)}@{{}}}}", r"\toprule"]
     lines += _latex_headings(table)

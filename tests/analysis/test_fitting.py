@@ -6,9 +6,7 @@ import pytest
 
 from fedbench.analysis import fitting, formats
 from fedbench.analysis.cells import ESTIMATE, Column, Table, estimate, number, text
-from fedbench.analysis.evidence import Condition
-from fedbench.analysis.figures import Drawn
-from fedbench.analysis.paper import sections
+from fedbench.analysis.paper.floats import packed
 from tests.analysis.test_formats import compile_latex
 
 
@@ -56,8 +54,6 @@ def test_intervals_stand_beside_numbers_where_there_is_room():
     assert r"{\scriptsize 0.400, 0.600} & {\scriptsize" in scores(6)
 
 
-def test_figures_are_ordered_so_that_pages_fill(monkeypatch):
-    tall = {"a": 6.0, "b": 5.0, "c": 3.0, "d": 4.0}
-    monkeypatch.setattr(sections, "height", lambda drawn: tall[drawn.name])
-    figures = [Drawn(name, name, Condition("toy")) for name in tall]
-    assert [drawn.name for drawn in sections.packed(figures)] == ["a", "c", "b", "d"]
+def test_floats_are_ordered_so_that_pages_fill():
+    assert packed([(6.0, "a"), (5.0, "b"), (3.0, "c"), (4.0, "d")]) == ["a", "c", "b", "d"]
+    assert packed([(12.0, "a"), (1.0, "b")]) == ["b", "a"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fedbench.analysis import style, tables_runs, tables_scores, tables_tests
 from fedbench.analysis.analyses import Analyses
@@ -16,6 +14,7 @@ from fedbench.analysis.figures import Drawn
 from fedbench.analysis.fitting import in_parts, under_headings
 from fedbench.analysis.formats import latex
 from fedbench.analysis.paper.convergence import tell_ending
+from fedbench.analysis.paper.floats import figure_height, packed, size, table_height
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
 from fedbench.analysis.paper.phantoms import of_patients
@@ -30,11 +29,7 @@ BODY = ("forest",)  # figures of the text; the others are in the supplement
 SHOWCASE = "qualitative"  # in the text once, of the first dataset
 FEW = ("forest",)  # figures of a condition with a modality left out of training, or with statistics taken anew
 AGAIN = (*FEW, "curves", "transfer", "discriminators")  # figures of a condition that another study has too
-BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
 HERE = "[!htbp]"  # where a float of the supplement stands
-POINTS = 72  # in an inch of a PDF
-ROOM, LINE = 9.7, 0.16  # inches: of floats on a page, of a line of a caption
-LETTERS = 125  # in a line of a caption
 
 
 @dataclass
@@ -140,9 +135,10 @@ def _details(
     if not condition.reestimated:  # scored again, trained once
         made.append(tables_runs.cost(analyses, condition))
     made.append(tables_runs.empties(analyses, condition))
-    for table in (each for whole in made for each in in_parts(whole)):
-        sections.supplement += _table(sections, _of(part, table), "table")
-    sections.supplement += "".join(_figure(part, drawn, body=False) for drawn in packed(figures))
+    tables = [_of(part, each) for whole in made for each in in_parts(whole)]
+    floats = [(table_height(table), _table(sections, table, "table")) for table in tables]
+    floats += [(figure_height(drawn), _figure(part, drawn, body=False)) for drawn in figures]
+    sections.supplement += "".join(packed(floats))
     sections.supplement += "\\FloatBarrier\n"
 
 
@@ -203,26 +199,6 @@ def _table(sections: Sections, table: Table, environment: str) -> str:
     return f"\\input{{tables/{table.name}.tex}}\n"
 
 
-def packed(figures: Sequence[Drawn]) -> list[Drawn]:
-    """Return the figures in an order that fills pages: after each, the next that still has room on its page."""
-    left, room = list(figures), 0.0
-    ordered: list[Drawn] = []
-    while left:
-        chosen = next((drawn for drawn in left if height(drawn) <= room), left[0])
-        room = (room if height(chosen) <= room else ROOM) - height(chosen)
-        ordered.append(chosen)
-        left.remove(chosen)
-    return ordered
-
-
-def height(drawn: Drawn) -> float:
-    """Return about how high a figure is on a page with its caption, in inches."""
-    if not drawn.files:
-        return 0.0
-    wide, tall = size(next(path for path in drawn.files if path.suffix == ".pdf"))
-    return tall * min(1.0, style.PAGE / wide) + LINE * (3 + len(drawn.caption) / LETTERS)
-
-
 def _figure(part: Part, drawn: Drawn, body: bool) -> str:
     """Return the float of a figure; a figure that could not be drawn leaves its reason."""
     title, caption = escape(f"{drawn.title}, {described(part)}"), escape(drawn.caption)
@@ -236,12 +212,3 @@ def _figure(part: Part, drawn: Drawn, body: bool) -> str:
         f"\\includegraphics[max width=\\linewidth, max totalheight=0.82\\textheight]{{figures/{inside}}}\n"
         f"\\caption{{\\textbf{{{title}.}} {caption}}}\n\\label{{fig:{part.key}.{drawn.name}}}\n\\end{{{environment}}}\n"
     )
-
-
-def size(file: Path) -> tuple[float, float]:
-    """Return width and height of a PDF that matplotlib made, in inches."""
-    found = BOX.search(file.read_bytes())
-    if found is None:
-        raise ValueError(f"{file} says no page size")
-    left, bottom, right, top = map(float, found.groups())
-    return (right - left) / POINTS, (top - bottom) / POINTS

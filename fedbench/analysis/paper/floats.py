@@ -1,0 +1,54 @@
+"""The order of the supplement's tables and figures: by about how high they are, so that pages fill."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedbench.analysis import style
+from fedbench.analysis.cells import Table
+from fedbench.analysis.figures import Drawn
+from fedbench.analysis.fitting import LONG, lines, scale
+
+BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
+POINTS = 72  # in an inch of a PDF
+ROOM = 9.7  # inches of floats on a page
+LINE, ROW, SMALL_ROW = 0.16, 0.165, 0.12  # inches: of lines of captions, of rows of tables, and of those in small print
+LETTERS = 125  # in a line of a caption
+
+
+def packed(floats: Sequence[tuple[float, str]]) -> list[str]:
+    """Return floats, given with their heights, in an order that fills pages: next is the first that still has room."""
+    left, room = list(floats), ROOM
+    ordered = []
+    while left:
+        chosen = next((each for each in left if each[0] <= room), left[0])
+        room = (room if chosen[0] <= room else ROOM) - chosen[0]
+        ordered.append(chosen[1])
+        left.remove(chosen)
+    return ordered
+
+
+def table_height(table: Table) -> float:
+    """Return about how high a table is on a page with its caption and notes, in inches."""
+    words = len(table.title) + len(table.caption) + sum(map(len, table.notes))
+    rows = lines(table) * (ROW if len(table.rows) <= LONG else SMALL_ROW) * scale(table)
+    return rows + LINE * (4 + len(table.notes) + words / LETTERS)
+
+
+def figure_height(drawn: Drawn) -> float:
+    """Return about how high a figure is on a page with its caption, in inches."""
+    if not drawn.files:
+        return 0.0
+    wide, tall = size(next(path for path in drawn.files if path.suffix == ".pdf"))
+    return tall * min(1.0, style.PAGE / wide) + LINE * (3 + len(drawn.caption) / LETTERS)
+
+
+def size(file: Path) -> tuple[float, float]:
+    """Return width and height of a PDF that matplotlib made, in inches."""
+    found = BOX.search(file.read_bytes())
+    if found is None:
+        raise ValueError(f"{file} says no page size")
+    left, bottom, right, top = map(float, found.groups())
+    return (right - left) / POINTS, (top - bottom) / POINTS
