@@ -150,9 +150,9 @@ def _game(numbers: Numbers, judged: Sequence[Variant]) -> str:
     share = numbers.put("no game", text=f"{len(idle)} of {len(judged)}")
     names = numbers.put("no game", "where", text=where)
     text += (
-        f" In {share} (on {names}) their loss was that of guessing, $\\ln 2$, and their accuracy one half: no working "
-        "game. There the adversarial term says nothing about the modality, and the scores are no evidence about "
-        "alignment, for or against."
+        f" In {share} (on {names}) their loss was that of guessing, $\\ln 2$ (within {LOSS_NEAR:g}), and their "
+        f"accuracy one half (within {ACCURACY_NEAR:g}): no working game. There the adversarial term says nothing about "
+        "the modality, and the scores are no evidence about alignment, for or against."
     )
     apart = [v.own for v in idle if v.own is not None]
     if apart:
