@@ -1,10 +1,17 @@
-"""What runs end with when nothing happens to them."""
+"""What runs end with when nothing happens to them; and an end to what a test has left behind."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.faults.machine import bits, finish, make_gated, open_gate
+from tests.faults.machine import bits, clear_away, finish, make_gated, open_gate
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_a_test():
+    """A run at the gate would wait for ever."""
+    yield
+    clear_away()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,12 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.processes import family
+from benchmarks.processes import family, send
 from fedbench.store import DONE, Store, load_results
 from tests import plugins
 from tests.commands.test_data import TOY
 from tests.toys import full, write_toy
 
+STARTED: list[subprocess.Popen[str]] = []
 QUICK = (
     "--set",
     "model.name=unet",
@@ -43,10 +45,22 @@ def make(tmp_path: Path, *algorithms: str, rounds: int = 12, workers: int = 0) -
 
 def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
     """Start a driver in a process group of its own."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         env=os.environ | environment,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
+
+
+def clear_away() -> None:
+    """Kill what a test that failed has left at work, stopped or waiting."""
+    for process in STARTED:
+        if process.poll() is None:
+            for pid in (*descendants(process.pid), process.pid):
+                send(pid, signal.SIGKILL)
+            process.communicate()
+    STARTED.clear()
 
 
 def finish(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
