@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import threading
@@ -45,8 +46,9 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_sigterm = signal.getsignal(signal.SIGTERM) if in_main_thread else None
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    left: Path | None = None  # what Ray leaves on the disk: megabytes of logs and sockets for every start
     if address is None:
-        ray.init(
+        started: Any = ray.init(
             address="local",  # whatever cluster else this machine or RAY_ADDRESS knows of
             num_cpus=cpus,
             include_dashboard=False,
@@ -54,6 +56,7 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
             _node_ip_address="127.0.0.1",
             **common,
         )
+        left = Path(started.address_info["session_dir"])
     elif address.startswith("ray://"):
         raise UserError(f"--address {address}: start fedbench on a node of the cluster and give --address auto.")
     else:
@@ -69,8 +72,19 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+        if left is not None:
+            _remove_session(left)
         if set_here:
             os.environ.pop(CLUSTERS, None)
+
+
+def _remove_session(folder: Path) -> None:
+    """Remove the folder of a Ray that was started here and has ended, and the link to it as the latest."""
+    shutil.rmtree(folder, ignore_errors=True)
+    latest = folder.with_name("session_latest")
+    with contextlib.suppress(OSError):
+        if latest.is_symlink() and Path(os.readlink(latest)).name == folder.name:
+            latest.unlink()
 
 
 def _knock(address: str) -> None:

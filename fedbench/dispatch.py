@@ -172,7 +172,7 @@ class Dispatcher:
             self.watcher.started(job.cell)
             try:
                 outcome = self._begin(errand)
-            except OSError as error:
+            except (OSError, UserError) as error:
                 outcome = self._not_written(job, error)
             if outcome:
                 self.idle.append(errand.hand)
@@ -230,7 +230,7 @@ class Dispatcher:
         else:
             self.idle.append(hand)
 
-    def _not_written(self, job: Job, error: OSError) -> Outcome:
+    def _not_written(self, job: Job, error: Exception) -> Outcome:
         return Outcome(job.cell.id, "failed", error=f"cannot write the results: {error}")
 
     def _checked(self, outcome: Outcome, errand: Errand) -> Outcome:

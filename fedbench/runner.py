@@ -117,7 +117,12 @@ def events(
     """
     results = Store(root)
     folder = results.folder(cell.id)
-    with results.lock(cell.id) as free:
+    try:
+        lock = results.lock(cell.id)
+    except UserError as error:
+        yield Outcome(cell.id, "failed", error=str(error))
+        return
+    with lock as free:
         if not free:
             yield Outcome(cell.id, "busy")
             return

@@ -76,14 +76,20 @@ class Store:
         return self.root / plain_name(run_id, "run id")
 
     def lock(self, run_id: str) -> AbstractContextManager[bool]:
-        """Claim a run; yields False if another process has it."""
+        """Claim a run; yields False if another process has it.
+
+        Raises:
+            UserError: its folder is a symbolic link, and what lies at its end is not this store's to write.
+        """
+        if (folder := self.folder(run_id)).is_symlink():
+            raise UserError(f"{folder} is a symbolic link, which no run is written through; remove it.")
         return try_lock(self.root / ".locks" / run_id)
 
     def running(self, run_id: str) -> bool:
         """Say whether a living process works on the run."""
         if not (self.root / ".locks" / run_id).exists():
             return False
-        with self.lock(run_id) as free:
+        with try_lock(self.root / ".locks" / run_id) as free:
             return not free
 
     def status(self, run_id: str) -> Status:

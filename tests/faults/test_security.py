@@ -29,7 +29,7 @@ from fedbench.store import Store, load_results, seal
 from tests import plugins
 from tests.analysis.evidence_rows import evidence, write_store
 from tests.faults.machine import bits, finish, make
-from tests.toys import full, in_another_process, prepare_toy, refused, write_toy
+from tests.toys import ROOT, full, in_another_process, prepare_toy, refused, write_toy
 
 
 class Payload:
@@ -259,14 +259,39 @@ def test_a_node_cannot_deliver_outside_the_results(tmp_path, name):
     assert not [file for file in files_in(tmp_path) if file.is_file()]
 
 
-def test_nothing_in_fedbench_reads_pickles_or_runs_text():
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_run_is_written_through_a_symbolic_link(tmp_path, workers):
+    """Somebody put one where the run's folder would be; with it removed, the run is made."""
+    command = make(tmp_path, "fedavg", rounds=1, workers=workers)
+    assert finish(command, tmp_path)[0] == 0
+    (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
+    before = bits(tmp_path / "runs")
+    theirs = tmp_path / "theirs"
+    run.rename(theirs)
+    (theirs / "done").unlink()
+    content = {file: file.read_bytes() for file in theirs.iterdir()}
+    run.symlink_to(theirs)
+    status, out, err = finish(command, tmp_path)
+    assert status == 1 and "is a symbolic link" in err and "Traceback" not in out + err
+    assert {file: file.read_bytes() for file in theirs.iterdir()} == content
+    run.unlink()
+    assert finish(command, tmp_path)[0] == 0
+    assert bits(tmp_path / "runs") == before
+
+
+def test_nothing_of_fedbench_and_its_plugins_reads_pickles_or_runs_text():
     """No import of pickle and the like, no eval or exec, no load that allows pickles.
 
     The conformance kit pickles what a plugin made in the same process, and reads no file.
     """
     banned = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
     folder = Path(fedbench.__file__).parent
-    for file in set(folder.rglob("*.py")) - set((folder / "testing").rglob("*.py")):
+    ours = [
+        *folder.rglob("*.py"),
+        *(file for name in ("algorithms", "datasets") for file in (ROOT / name).glob("*.py")),
+    ]
+    assert {ROOT / "algorithms" / "fedavg.py", ROOT / "datasets" / "phantom.py"} <= set(ours)
+    for file in set(ours) - set((folder / "testing").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = {a.name for a in node.names} if isinstance(node, ast.Import) else set()
             names |= {node.module} if isinstance(node, ast.ImportFrom) else set()
