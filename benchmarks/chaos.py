@@ -26,6 +26,7 @@ from fedbench.files import sha256
 
 TITLE = "runs killed at random moments end with the bits of an undisturbed one"
 WORKERS = 2
+CLIENTS_AT_ONCE = (1, 2)  # of a run, by turns of the matrices; the undisturbed one trains one after the other
 SEED = 82421
 SUITE = {
     "algorithms": ["fedavg", "fedbn", "fedda-joint", "scaffold"],
@@ -51,7 +52,7 @@ def measure(settings: Settings) -> Report:
     calm.finish()
     seen, left, matrices = Counter(), set(), 0
     while seen["kill driver"] + seen["kill worker"] < wanted:
-        matrix = Matrix(file, settings.scratch / f"struck-{matrices}")
+        matrix = Matrix(file, settings.scratch / f"struck-{matrices}", CLIENTS_AT_ONCE[matrices % 2])
         _strike(matrix, random.Random(f"{SEED}/{matrices}"), wanted - seen["kill driver"] - seen["kill worker"])
         matrix.compare(calm)
         seen, left, matrices = seen + matrix.seen, left | matrix.family, matrices + 1
@@ -86,8 +87,9 @@ def _report(seen: Counter[str], matrices: int, wanted: int) -> Report:
     ):
         report.add(name, seen[what], target=("<=", 0))
     report.notes.append(
-        f"{WORKERS} Ray workers, a checkpoint after every round. Moments and victims are drawn from seed {SEED}; half "
-        "of the kills of a driver fall on its start, before or while its workers begin. An altered result is a "
+        f"{WORKERS} Ray workers, a checkpoint after every round; clients train one after the other in the first "
+        "matrix, two side by side in the next, and so on. "
+        f"Moments and victims are drawn from seed {SEED}; half of the kills of a driver fall on its start, before or while its workers begin. An altered result is a "
         "finished run with any file changed, or with scores, curves, weights, slices or features that differ from the "
         "undisturbed matrix in any bit. Ray's own agents may need a minute to see that a killed driver is gone; they "
         f"are given {LEFT} s."
@@ -98,12 +100,12 @@ def _report(seen: Counter[str], matrices: int, wanted: int) -> Report:
 class Matrix:
     """A results folder and the command that fills it; what was done to it and what was found is counted in ``seen``."""
 
-    def __init__(self, suite: Path, root: Path) -> None:
+    def __init__(self, suite: Path, root: Path, at_once: int = 1) -> None:
         self.root, self.seen, self.family = root, Counter[str](), set[Process]()
         self.kept: dict[str, dict[str, str]] = {}  # run -> digests of its files when it was first seen finished
         self.command = [
             sys.executable, "-m", "fedbench", "run", "--suite", str(suite), "--workers", str(WORKERS),
-            "--checkpoint-seconds", "0", "--out", str(root),
+            "--checkpoint-seconds", "0", "--clients-at-once", str(at_once), "--out", str(root),
         ]  # fmt: skip
         self.log = root.with_suffix(".log")
 
