@@ -88,9 +88,9 @@ def _report(seen: Counter[str], matrices: int, wanted: int) -> Report:
         report.add(name, seen[what], target=("<=", 0))
     report.notes.append(
         f"{WORKERS} Ray workers, a checkpoint after every round; clients train one after the other in the first "
-        "matrix, two side by side in the next, and so on. "
-        f"Moments and victims are drawn from seed {SEED}; half of the kills of a driver fall on its start, before or while its workers begin. An altered result is a "
-        "finished run with any file changed, or with scores, curves, weights, slices or features that differ from the "
+        f"matrix, two side by side in the next, and so on. Moments and victims are drawn from seed {SEED}; half of the "
+        "kills of a driver fall on its start, before or while its workers begin. An altered result is a finished run "
+        "with any file changed, or with scores, curves, weights, slices or features that differ from the "
         "undisturbed matrix in any bit. Ray's own agents may need a minute to see that a killed driver is gone; they "
         f"are given {LEFT} s."
     )
