@@ -73,7 +73,7 @@ def test_rivals_are_told_by_name_whatever_their_parameters():
     assert [family(x) for x in ("fedprox[mu=0.1]", "fedbn[norms=all] (personal)", "moon", "fedbn (averaged)")] == [
         "fedprox", "fedbn (personal)", "moon", "fedbn (averaged)",
     ]  # fmt: skip
-    part = part_of(trained("batch", {"fedprox": -0.2}))
+    part = part_of(trained("batch", {"fedprox": -0.2, "fedda-joint": -0.03}))
     numbers, found = Numbers(), studied([part], "cross")
     text = plain(numbers, by_rival(numbers, found))
     assert "fedprox, better in 1 and worse in 0 of 1" in text and "fedavg, better in 0 and worse in 0 of 1" in text
@@ -82,7 +82,7 @@ def test_rivals_are_told_by_name_whatever_their_parameters():
 
 
 def test_a_gain_on_the_own_modality_is_told_with_its_size_and_the_open_one_named():
-    numbers, part = Numbers(), part_of(trained("batch", {"fedprox": 0.1}))
+    numbers, part = Numbers(), part_of(trained("batch", {"fedprox": 0.1, "fedda-joint": -0.03}))
     row = part.get("in").comparison("fedprox", "fedavg")
     text = plain(numbers, own_modality(numbers, [part]))
     assert f"in the one condition (toy: fedprox, by {row['mean']:+.3f} [" in text
