@@ -144,6 +144,14 @@ def test_a_table_of_long_but_few_texts_is_read(tmp_path):
     pd.testing.assert_frame_equal(read_table(tmp_path / "runs.parquet"), frame)
 
 
+def test_a_manifest_of_cases_with_many_files_is_read(tmp_path):
+    """As of pictures with a mask for each of hundreds of nuclei: many texts in lists, none of them long."""
+    names = [[f"stage1_train/{case:064}/masks/{i:064}.png" for i in range(50)] for case in range(200)]
+    pd.DataFrame({"id": [f"{case}" for case in range(200)], "sources": names}).to_parquet(tmp_path / "manifest.parquet")
+    read = read_table(tmp_path / "manifest.parquet")
+    assert [list(each) for each in read["sources"]] == names
+
+
 def test_arrays_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MOST_BYTES", 2**24)
     file = tmp_path / "predictions.npz"
