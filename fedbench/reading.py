@@ -14,6 +14,7 @@ from fedbench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pyarrow.parquet import FileMetaData
 
 T = TypeVar("T")
 MISCOUNTED = "recursion depth mismatch"
@@ -47,10 +48,12 @@ def read_table(file: Path) -> pd.DataFrame:
     """
     import pandas as pd
     import pyarrow
+    import pyarrow.parquet as pq
 
     most, size = min(MOST_BYTES, max(SMALL, MOST_TIMES * file.stat().st_size)), 0
     try:
-        for part in _unpacked_bytes(file):
+        about = pq.read_metadata(file)
+        for part in _unpacked_bytes(file, about) if _worst(about) > most else ():
             size += part
             if size > most:
                 raise UserError(f"{file}: unpacks to more than {most} bytes: too large to be results; not read.")
@@ -59,7 +62,17 @@ def read_table(file: Path) -> pd.DataFrame:
         raise UserError(f"{file}: damaged or not parquet ({_first_line(error)}); make it again.") from None
 
 
-def _unpacked_bytes(file: Path) -> Iterator[int]:
+def _worst(about: FileMetaData) -> int:
+    """Return what a parquet file takes in memory at most: as if every text of a column were as long as all together."""
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(about.num_columns)]
+    return sum(
+        max(8, chunk.total_uncompressed_size if chunk.physical_type.endswith("BYTE_ARRAY") else 0) * chunk.num_values
+        for chunk in chunks
+    ) + sum(group.total_byte_size + 8 * group.num_rows * about.num_columns for group in groups)
+
+
+def _unpacked_bytes(file: Path, about: FileMetaData) -> Iterator[int]:
     """Yield, part by part, what a parquet file takes in memory; nothing of it is unpacked.
 
     A column of one number, or of one long text, that is repeated takes next to no bytes in the file. Texts, also within
@@ -68,12 +81,10 @@ def _unpacked_bytes(file: Path) -> Iterator[int]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    about = pq.read_metadata(file)
     columns = [about.schema.column(i) for i in range(about.num_columns)]
     texts = [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.path.removesuffix(LISTED).count(".") == 0]
     for group in (about.row_group(i) for i in range(about.num_row_groups)):
-        yield group.total_byte_size
-        yield 8 * group.num_rows * len(columns)
+        yield group.total_byte_size + 8 * group.num_rows * len(columns)
         for i, column in enumerate(columns):
             chunk = group.column(i)
             measured = column.path in texts or not column.physical_type.endswith("BYTE_ARRAY")
