@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fedbench import store
-from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.evidence import Condition, Evidence, declared_by
 from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse, candidates
 from fedbench.analysis.rows import METRICS, Endpoint, labels, listed
 from fedbench.analysis.scores import Missing
 from fedbench.errors import UserError
 
 RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen modality"}
-REFERENCE_POINTS = ("local", "centralised")  # not federated; they bound what federated training can be expected to do
+ALONE, POOLED = "local", "centralised"
+REFERENCE_POINTS = (ALONE, POOLED)  # not federated; they bound what federated training can be expected to do
 RECONSTRUCTED = "†"  # behind the name of an algorithm that is our reconstruction of a published method
 RECONSTRUCTION = "our reconstruction from the paper's text, not the authors' code."
 
@@ -105,7 +106,7 @@ class Analyses:
         Where its relation does not occur (with a single training modality nothing is crossed) another takes its place:
         the unseen modality, else the client's own.
         """
-        there, declared = self.relations(condition), self.evidence.declared_for(condition)
+        there, declared = self.relations(condition), declared_by(self.results(condition).runs)
         wanted = declared.get("relation", self.declared.relation)
         relation = next(r for r in (wanted, "unseen", "in", "minor", "cross") if r in there)
         return Endpoint(relation, declared.get("metric", self.declared.metric), condition.unseen)

@@ -111,11 +111,7 @@ class Evidence:
     @cached_property
     def declared(self) -> dict[str, Any]:
         """What the suites declared, of what all runs agree on: selection, relation, metric, reference."""
-        return _agreed(self.runs)
-
-    def declared_for(self, condition: Condition) -> dict[str, Any]:
-        """What the suites declared, of what all runs of one condition agree on."""
-        return _agreed(self.of(condition.trained).runs)
+        return declared_by(self.runs)
 
     @cached_property
     def settings(self) -> list[str]:
@@ -171,7 +167,8 @@ class Evidence:
         return None
 
 
-def _agreed(runs: pd.DataFrame) -> dict[str, Any]:
+def declared_by(runs: pd.DataFrame) -> dict[str, Any]:
+    """Return what the suites of ``runs`` declared, of what all agree on: selection, relation, metric, reference."""
     texts = set(runs["declared"]) if "declared" in runs else set()
     found = [json.loads(text) for text in sorted(texts)]
     keys = set.intersection(*(set(d) for d in found)) if found else set()

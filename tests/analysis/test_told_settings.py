@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from fedbench import augmentation
 from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.paper.building import MAIN
 from fedbench.analysis.paper.data import datasets_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
-from fedbench.analysis.paper.setup import Settings, asked, describe_setup, split_of
+from fedbench.analysis.paper.setup import Settings, describe_setup, split_of
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.paper.telling import Teller, tell
 from fedbench.analysis.paper.tuning import describe_tuning
 from tests.analysis import evidence_rows
 from tests.analysis.evidence_rows import evidence
+from tests.analysis.test_paper import PAPER
 
 HEART, LABELS = Condition("phantom-heart"), ("local", "centralised", "fedavg", "fedprox", "fedda-joint", "fedda-cyclic")
 
@@ -48,14 +52,15 @@ def test_each_data_set_has_its_own_settings():
     assert "Intensities: CT" in text and "Training samples: " in text
 
 
-def test_a_condition_with_a_modality_left_out_is_described_by_that_modality():
-    """Its patients are those of the modality: MR of four here, where CT and PET have eight."""
+def test_a_condition_is_described_by_the_endpoint_that_its_suite_declared():
+    """Of the modality left out there are four patients, of CT and PET eight."""
     found = evidence((Condition("toy", "MR"),), LABELS, modalities=("CT", "MR", "PET"))
     few = (found.cases["modality"] != "MR") | found.cases["patient"].isin([f"P{n:03}" for n in range(4)])
-    part = study_of([("", replace(found, cases=found.cases[few].reset_index(drop=True)))]).parts[0]
-    assert asked(part).matrix.endpoint.relation == "unseen" and len(asked(part).matrix.values) == 4
+    runs = found.runs.assign(declared=json.dumps({"relation": "unseen"}))
+    study = study_of([("", replace(found, runs=runs, cases=found.cases[few].reset_index(drop=True)))])
+    (part,) = study.parts
     numbers = Numbers()
-    describe_setup(numbers, study_of([("", replace(found, cases=found.cases[few].reset_index(drop=True)))]))
+    describe_setup(numbers, study)
     assert numbers.text("limit", "patients") == "A condition has 4 test patients."
     certain = tell(Teller(Numbers(), part))[-1]
     assert "By unseen modality Dice" in certain
@@ -106,3 +111,9 @@ def test_variants_stand_in_a_table_and_only_differences_are_told(monkeypatch):
     row = part.get("cross").comparison("fedda-joint", "fedavg")
     assert f"${row['mean']:+.3f}$" in numbers.spelled(cross)
     assert "None of these was distinguishable from any other federated algorithm." in cross
+
+
+def test_the_text_says_of_augmentation_what_the_code_does():
+    text = (PAPER / MAIN).read_text(encoding="utf-8")
+    assert f"turn by up to ${math.degrees(augmentation.ROTATION):.0f}^\\circ$" in text
+    assert f"scale by up to ${100 * augmentation.SCALE:.0f}\\,\\%$" in text

@@ -11,7 +11,7 @@ import pandas as pd
 from fedbench.analysis.paper.latex import breakable, escape
 from fedbench.analysis.paper.numbers import HEAD, words
 from fedbench.analysis.paper.phantoms import plugin_of
-from fedbench.analysis.paper.setup import Settings, asked, listed, span, split_of
+from fedbench.analysis.paper.setup import Settings, listed, span, split_of
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.rows import counted
 
@@ -47,7 +47,7 @@ def _ran(parts: list[Part]) -> str:
     """How its runs were split and trained: what differs between data sets."""
     runs = pd.concat([part.analyses.results(part.condition).runs for part in parts])
     settings = Settings.of(runs)
-    seeds = span((len(asked(part).matrix.seeds) for part in parts), "seed")
+    seeds = span((len(part.primary.matrix.seeds) for part in parts), "seed")
     return (
         f"Split: {split_of(settings)}. Trained with learning rate {listed(settings.values('training', 'lr'))}, "
         f"{span(settings.values('training', 'rounds'), 'round')} and {seeds}."

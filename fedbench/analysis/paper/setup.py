@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from fedbench import augmentation
 from fedbench.analysis.intervals import LEVEL
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.protocol import ALPHA, Analysis
+from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import counted
 
 CONFIDENCE = f"{100 * LEVEL:g}\\%"
@@ -157,17 +155,13 @@ def split_of(settings: Settings) -> str:
 
 
 def _augmentation(settings: Settings) -> str:
-    """What is done to training samples: the ranges are those of the code."""
+    """Whether training samples are augmented, in all runs alike; how is said in the text."""
     found = settings.values("training", "augment")
     if found == [False]:
         return "Samples are not augmented."
     if found != [True]:
         return "Whether samples are augmented differs between runs, or is not known."
-    return (
-        "Samples are augmented alike for all algorithms: turned by up to "
-        f"{math.degrees(augmentation.ROTATION):.0f} degrees, scaled by up to {100 * augmentation.SCALE:g}\\% and "
-        "mirrored where anatomy allows, with random gain, offset and noise."
-    )
+    return "Samples are augmented, alike for all algorithms."
 
 
 def _tolerances(settings: Settings, parts: Iterable[Part]) -> str:
@@ -216,16 +210,11 @@ def _limit_phantoms(datasets: list[str]) -> str:
 
 
 def _limit_patients(parts: Iterable[Part]) -> str:
-    return f"A condition has {span((len(asked(part).matrix.values) for part in parts), 'test patient')}."
-
-
-def asked(part: Part) -> Analysis:
-    """Return the analysis that a condition is there for: of the modality left out, else of the primary endpoint."""
-    return part.get("unseen") if part.condition.unseen and "unseen" in part.relations else part.primary
+    return f"A condition has {span((len(part.primary.matrix.values) for part in parts), 'test patient')}."
 
 
 def _limit_seeds(parts: Iterable[Part]) -> str:
-    if all(len(asked(part).matrix.seeds) > 1 for part in parts):
+    if all(len(part.primary.matrix.seeds) > 1 for part in parts):
         return ""
     return "With one seed there is no test over runs, and by our rule no difference is named there."
 

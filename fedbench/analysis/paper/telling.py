@@ -7,11 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from fedbench.analysis.analyses import REFERENCE_POINTS, RELATIONS, is_reconstruction, is_reference_point
+from fedbench.analysis.analyses import (
+    ALONE,
+    POOLED,
+    REFERENCE_POINTS,
+    RELATIONS,
+    is_reconstruction,
+    is_reference_point,
+)
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, p_value, percent, signed, words
 from fedbench.analysis.paper.scatter import scatters
-from fedbench.analysis.paper.setup import asked
 from fedbench.analysis.paper.study import Part
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals
 from fedbench.analysis.protocol import Analysis
@@ -21,7 +27,7 @@ from fedbench.analysis.rows import METRICS
 FULL = METHODS[0]
 TOLD = ("in", "cross", "unseen")  # relations that the text is about
 NAMED = 2  # of those not distinguishable, that are named one by one
-POINTS = {"local": "Clients that train alone", "centralised": "One model on the pooled data"}
+POINTS = {ALONE: "Clients that train alone", POOLED: "One model on the pooled data"}
 
 
 class Teller:
@@ -266,7 +272,7 @@ def _other_metrics(teller: Teller) -> str:
 
 def _certainty(teller: Teller) -> str:
     """The omnibus test, the stability of the ranking and the share of luck, of the primary endpoint."""
-    analysis = asked(teller.part)
+    analysis = teller.part.primary
     test, ranks = analysis.friedman, analysis.ranks
     f = "\\infty" if np.isinf(test.f) else f"{test.f:.2f}"
     omnibus = teller.put("omnibus", text=f"$F_{{{test.df[0]},{test.df[1]}}}={f}$, {p_value(float(test.p))}")
