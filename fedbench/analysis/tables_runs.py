@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
-from fedbench.analysis.analyses import RELATIONS, Analyses, in_order
+from fedbench.analysis.analyses import POOLED, RELATIONS, Analyses, in_order
 from fedbench.analysis.captions import MARKS, NAME, about, facts_of, name_of, rule_of, selected
 from fedbench.analysis.cells import Cell, Column, Table, count, duration, size, text
 from fedbench.analysis.evidence import MANIFEST, Condition, Evidence
@@ -40,7 +40,7 @@ def cost(analyses: Analyses, condition: Condition) -> Table:
     notes += _budgets(runs)
     if beside := sum(runs.get("clients_at_once", pd.Series(1)) > 1):  # tables of old publications lack the column
         notes.append(f"{counted(beside, 'run')} trained clients side by side, which took less time than one by one.")
-    if "centralised" in algorithms:
+    if POOLED in algorithms:
         notes.append("centralised: one client holds all data; bringing it there is not counted.")
     return Table(
         f"cost.{condition.name}", f"Cost on {condition.title}", caption, columns, rows, rule_of(algorithms), MARKS,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 
+from fedbench.analysis.analyses import POOLED
 from fedbench.analysis.paper.answer_cross import studied_in
 from fedbench.analysis.paper.effects import ends, spread
 from fedbench.analysis.paper.latex import escape
@@ -16,7 +17,6 @@ from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, focus, tally
 from fedbench.analysis.rows import counted
 
-POOLED = "centralised"
 LOSS_NEAR, ACCURACY_NEAR = 0.01, 0.02  # of ln 2 and of one half: a discriminator that tells nothing
 WON = 0.95  # accuracy on patches: nothing fools it
 UNMEASURED = "No features were kept, so nothing can be said about alignment."
@@ -180,8 +180,8 @@ def _follows(numbers: Numbers, known: Sequence[Variant]) -> str:
     )
     kinds = [kind for kind in READINGS if (own := [near for k, near in moves if k == kind]) and sum(own) > len(own) / 2]
     if kinds:
-        where = words([READINGS[kind].strip() for kind in kinds if kind])
-        mostly = f"mostly so {where}" if where != "none" else "mostly so"
+        where = [READINGS[kind].strip() for kind in kinds if kind]
+        mostly = " ".join(["mostly so", *([words(where)] if where else [])])
         return f"{lead}, {mostly}: there the alignment that FedDA is after took place, and scores tell its worth."
     return (
         f"{lead}: no reading of ours mostly brought about the alignment that is to carry over from one modality to "

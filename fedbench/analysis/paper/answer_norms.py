@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedbench.analysis.analyses import is_reconstruction
+from fedbench.analysis.analyses import POOLED, is_reconstruction
 from fedbench.analysis.norms import Column, step
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_compared import Compared, of_one_model
@@ -19,7 +19,6 @@ NOWHERE = (
     "No published condition was trained with several kinds of normalisation on the same partitions, so how far the "
     "differences between algorithms depend on it stays open."
 )
-POOLED = "centralised"
 IMAGES = "unlabelled training images of the scored modality"
 
 

@@ -6,17 +6,16 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.analyses import ALONE, POOLED, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.effects import effect, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
+from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint, counted
 from fedbench.analysis.scores import score_matrix
 from fedbench.errors import UserError
-
-ALONE, POOLED = "local", "centralised"
 
 
 def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:
@@ -51,8 +50,7 @@ def own_open(numbers: Numbers, parts: Sequence[Part]) -> str:
 
 def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say where clients do better on their own modality without federation, and by how much."""
-    made = [part.get("in") for part in parts]
-    found = [judge(a, ALONE, a.reference) for a in made if ALONE in a.matrix.algorithms and a.reference != ALONE]
+    found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
     if not found:
         return ""
     better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
@@ -65,11 +63,7 @@ def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
 
 def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say whether plain federation gives clients ability on other modalities at all, and how much."""
-    found = [
-        judge(part.get("cross"), part.get("cross").reference, ALONE)
-        for part in parts
-        if ALONE in part.get("cross").matrix.algorithms and part.get("cross").reference != ALONE
-    ]
+    found = [judge(analysis, analysis.reference, ALONE) for analysis in _with_alone(parts, "cross")]
     if not found:
         return "Training each client alone was not published, so what federation itself adds is not known."
     better = numbers.put("federation", "better", text=out_of(tally(found).better, len(found), "condition"))
@@ -133,6 +127,12 @@ def _behind(numbers: Numbers, part: Part, gaps: pd.DataFrame) -> str:
         f"on {escape(part.title)} it is largest for {modality} ({patients}; {reached} against {pooled}), and at most "
         f"{others} for any other"
     )
+
+
+def _with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:
+    """The analyses that have clients that train alone beside another reference."""
+    made = [part.get(relation) for part in parts]
+    return [analysis for analysis in made if ALONE in analysis.matrix.algorithms and analysis.reference != ALONE]
 
 
 def _winners(part: Part) -> list[Comparison]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fedbench.analysis.analyses import POOLED
 from fedbench.analysis.figures.curves import VALIDATION
 from fedbench.analysis.figures.scene import trials
 from fedbench.analysis.paper.latex import escape
@@ -19,7 +20,6 @@ from fedbench.analysis.rows import counted
 
 LAST = 0.75  # of the rounds; what comes after is the last quarter
 FLAT = 0.02  # Dice; a change whose interval lies within is none
-POOLED = "centralised"
 
 
 @dataclass(frozen=True)

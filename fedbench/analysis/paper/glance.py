@@ -13,6 +13,7 @@ import pandas as pd
 
 from fedbench.analysis import cells
 from fedbench.analysis.analyses import (
+    ALONE,
     RECONSTRUCTED,
     RECONSTRUCTION,
     RELATIONS,
@@ -53,7 +54,6 @@ from fedbench.files import write_text
 README = "README.md"
 BEGIN, END = "<!-- results at a glance: begin -->", "<!-- results at a glance: end -->"
 NOTHING = "Nothing published yet.\n"
-ALONE = "local"  # what federation is compared with
 NAMED = ("better", "worse")
 ROWS = 12  # of a table; the paper has all
 AGAIN = "run `fedbench paper`"
