@@ -9,7 +9,7 @@ import pytest
 from fedbench.analysis.paper.convergence import endings, tell_ending, tell_endings
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.study import study_of
-from fedbench.analysis.paper.telling import Teller
+from fedbench.analysis.paper.teller import Teller
 from tests.analysis.evidence_rows import evidence
 
 

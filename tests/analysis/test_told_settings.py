@@ -17,7 +17,8 @@ from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.setup import Settings, describe_setup, split_of
 from fedbench.analysis.paper.study import study_of
-from fedbench.analysis.paper.telling import Teller, tell
+from fedbench.analysis.paper.teller import Teller
+from fedbench.analysis.paper.telling import tell
 from fedbench.analysis.paper.tuning import describe_tuning
 from tests.analysis import evidence_rows
 from tests.analysis.evidence_rows import evidence

@@ -8,6 +8,7 @@ import numpy as np
 
 from fedbench.analysis.analyses import POOLED, is_reconstruction
 from fedbench.analysis.norms import Column, step
+from fedbench.analysis.paper.effects import ends
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_compared import Compared, of_one_model
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
@@ -28,24 +29,16 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
         return NOWHERE
     made = of_patients(made, lambda each: each.found.condition.dataset)
     reference = _name(made[0].found.reference)
-    norms = [gain.mean for each in made for column, gain in each.steps if not column.reestimated]
     common = [of_one_model(against) for each in made for _, against in each.algorithms]
     algorithms = [float(compared.row["mean"]) for against in common for compared in against.values()]
     of = numbers.put("norms", "federations", text=counted(len(made), "federation"))
-    moves = []
-    if norms:
-        span = _span(numbers, *_ends(numbers, "norm step", norms))
-        moves.append(f"by {span} with another kind of normalisation layer")
-    if anew := [gain for each in made if (gain := _anew(each, each.found.reference)) is not None]:
-        span = _span(numbers, *_ends(numbers, "statistics step", anew))
-        moves.append(f"by {span} with BatchNorm statistics taken anew from {IMAGES}")
-        if pooled := [gain for each in made if (gain := _anew(each, POOLED)) is not None]:
-            span = _span(numbers, *_ends(numbers, "pooled statistics step", pooled))
-            moves[-1] += f" (which moved that of {_name(POOLED)} by {span})"
+    moves = words(_moves(numbers, made))
+    if pooled := [gain for each in made if (gain := _anew(each, POOLED)) is not None]:
+        moves += f" (which moved that of {_name(POOLED)} by {_span(numbers, 'pooled statistics step', pooled)})"
     closed = _closed(numbers, made)
-    text = f"On the same partitions of {of}, the cross-modality Dice of {reference} moved {words(moves)}"
+    text = f"On the same partitions of {of}, the cross-modality Dice of {reference} moved by {moves}"
     if algorithms:
-        span = _span(numbers, *_ends(numbers, "algorithm step", algorithms))
+        span = _span(numbers, "algorithm step", algorithms)
         text += f"; with the norm held, another algorithm with one common model in its place moved it by {span}"
     return " ".join(filter(None, [f"{text}.", closed, _studied(numbers, made, reference)]))
 
@@ -53,18 +46,20 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
 def answer_norms_short(numbers: Numbers, made: Sequence[Compared]) -> str:
     """The sizes of the steps alone; empty where nothing can be put side by side."""
     made = of_patients(made, lambda each: each.found.condition.dataset)
-    if not made:
-        return ""
+    told = _moves(numbers, made)
+    return f"The cross-modality Dice of {_name(made[0].found.reference)} moved by {words(told)}." if told else ""
+
+
+def _moves(numbers: Numbers, made: Sequence[Compared]) -> list[str]:
+    """How far the reference's score moved with another norm, and with statistics taken anew."""
     norms = [gain.mean for each in made for column, gain in each.steps if not column.reestimated]
     anew = [gain for each in made if (gain := _anew(each, each.found.reference)) is not None]
     told = []
     if norms:
-        told.append(f"{_span(numbers, *_ends(numbers, 'norm step', norms))} with another kind of normalisation layer")
+        told.append(f"{_span(numbers, 'norm step', norms)} with another kind of normalisation layer")
     if anew:
-        span = _span(numbers, *_ends(numbers, "statistics step", anew))
-        told.append(f"{span} with BatchNorm statistics taken anew from {IMAGES}")
-    reference = _name(made[0].found.reference)
-    return f"The cross-modality Dice of {reference} moved by {words(told)}." if told else ""
+        told.append(f"{_span(numbers, 'statistics step', anew)} with BatchNorm statistics taken anew from {IMAGES}")
+    return told
 
 
 def _closed(numbers: Numbers, made: Sequence[Compared]) -> str:
@@ -100,10 +95,6 @@ def _trained_and_anew(each: Compared, name: str) -> tuple[Column, Column] | None
     return (trained[0], anew[0]) if trained else None
 
 
-def _span(numbers: Numbers, low: str, high: str) -> str:
-    return low if numbers.spelled(low) == numbers.spelled(high) else f"{low} to {high}"
-
-
 def _studied(numbers: Numbers, made: Sequence[Compared], reference: str) -> str:
     verdicts = {
         (each.key, name): [against[name] for _, against in each.algorithms if name in against]
@@ -129,9 +120,9 @@ def _studied(numbers: Numbers, made: Sequence[Compared], reference: str) -> str:
     return f"{text}; the verdict depended on the norm for {share}."
 
 
-def _ends(numbers: Numbers, name: str, values: Sequence[float]) -> tuple[str, str]:
+def _span(numbers: Numbers, name: str, values: Sequence[float]) -> str:
     known = [value for value in values if np.isfinite(value)]
-    return numbers.put(name, "least", text=signed(min(known))), numbers.put(name, "most", text=signed(max(known)))
+    return ends(numbers, (name,), [signed(min(known)), signed(max(known))])
 
 
 def _name(name: str) -> str:

@@ -16,17 +16,16 @@ from fedbench.analysis.paper.answer_cross import (
     in_words,
     most_for,
     short,
-    studied,
-    studied_in,
     with_common_models,
 )
 from fedbench.analysis.paper.answer_luck import luck, luck_short
 from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import tell_endings
+from fedbench.analysis.paper.ground import Ground, dataset_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
-from fedbench.analysis.paper.phantoms import beside, of_patients
+from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
@@ -40,57 +39,46 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     Args:
         trainings: of each part, by its key.
     """
-    parts = of_patients(study.parts, dataset_of)
-    whole = [part for part in parts if not part.condition.unseen]
-    crossed = [part for part in whole if "cross" in part.relations]
-    own = [part for part in whole if "in" in part.relations]
-    held_out = [part for part in parts if "unseen" in part.relations]
-    cross = studied_in(crossed, "cross")
-    every = [comparison for _, comparison in cross]
-    to_reference = [(part, c) for part, c in cross if c.other == c.reference]
-    reference_alone = [c for _, c in to_reference]
-    measured = [(part, trainings[part.key]) for part in whole]
+    ground = Ground.of(study)
+    own = [part for part in ground.whole if "in" in part.relations]
+    every = [comparison for _, comparison in ground.compared]
+    to_reference = [comparison for _, comparison in ground.to_reference]
+    measured = [(part, trainings[part.key]) for part in ground.whole]
     texts = {
-        "short": short(numbers, reference_alone),
-        "most": most_for(numbers, to_reference),
+        "short": short(numbers, to_reference),
+        "most": most_for(numbers, ground.to_reference),
         "cross": in_words(numbers, "cross", every, CROSS),
         "common": with_common_models(numbers, every),
         "rivals": by_rival(numbers, every),
         "in": own_modality(numbers, own),
         "in open": own_open(numbers, own),
         "alone": alone(numbers, own),
-        "federation": federation(numbers, crossed),
-        "gap": behind_pooled(numbers, crossed),
-        "room": _room(numbers, reference_alone),
-        "unseen": unseen_modalities(numbers, held_out),
-        "seen": seen_only(numbers, held_out),
-        "undecided": undecided(numbers, whole),
-        "luck": luck(numbers, crossed, reference_alone),
+        "federation": federation(numbers, ground.crossed),
+        "gap": behind_pooled(numbers, ground.crossed),
+        "room": _room(numbers, to_reference),
+        "unseen": unseen_modalities(numbers, ground.held_out),
+        "seen": seen_only(numbers, ground.held_out),
+        "undecided": undecided(numbers, ground.whole),
+        "luck": luck(numbers, ground.crossed, to_reference),
         "consensus": _consensus(numbers, study),
         "alignment": alignment(numbers, measured),
         "alignment short": alignment_short(numbers, measured),
-        "ending": tell_endings(numbers, [(part, trainings[part.key].endings) for part in whole]),
+        "ending": tell_endings(numbers, [(part, trainings[part.key].endings) for part in ground.whole]),
         "cost": cost(numbers, measured),
         "cost short": cost_short(numbers, measured),
-        "luck short": luck_short(numbers, crossed, reference_alone),
-        "phantoms": on_phantoms(numbers, beside(study.parts, dataset_of)),
+        "luck short": luck_short(numbers, ground.crossed, to_reference),
+        "phantoms": on_phantoms(numbers, ground.phantoms),
     }
     for name, text in texts.items():
         numbers.put("answer", *name.split(), text=text)
 
 
-def dataset_of(part: Part) -> str:
-    """Return the name of the dataset that a part is of."""
-    return part.condition.dataset
-
-
 def on_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
     """Say how FedDA did on phantoms, which the other answers leave out; empty where there is nothing to say."""
-    crossed = [part for part in parts if not part.condition.unseen and "cross" in part.relations]
-    found = [c for c in studied(crossed, "cross") if c.other == c.reference]
+    found = Ground(list(parts), []).to_reference
     if not found:
         return ""
-    counts, reference = tally(found), named(found[0].other, False)
+    counts, reference = tally([c for _, c in found]), named(found[0][1].other, False)
     better, worse, same, total = (
         numbers.put("phantoms", name, text=text)
         for name, text in (
@@ -98,7 +86,7 @@ def on_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
             ("total", counted(counts.total, "comparison")),
         )
     )  # fmt: skip
-    names = words([f"\\textsf{{{escape(name)}}}" for name in sorted({dataset_of(part) for part in crossed})])
+    names = words([f"\\textsf{{{escape(name)}}}" for name in sorted({dataset_of(part) for part, _ in found})])
     return (
         f"Generated phantoms stand for no patient and are not counted in these answers. On them ({names}), by Dice "
         f"{CROSS}, FedDA was better than {reference} in {better}, worse in {worse} and not distinguishable in {same} "

@@ -15,7 +15,7 @@ from fedbench.analysis.figures.scene import trials
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, interval, number, out_of, signed, words
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.paper.telling import Teller
+from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.rows import counted
 
 LAST = 0.75  # of the rounds; what comes after is the last quarter

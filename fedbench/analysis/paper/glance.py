@@ -22,28 +22,21 @@ from fedbench.analysis.analyses import (
     is_reference_point,
 )
 from fedbench.analysis.formats import escape_markdown
-from fedbench.analysis.paper.answer_cross import (
-    CROSS,
-    in_words,
-    most_for,
-    short,
-    studied,
-    studied_in,
-    with_common_models,
-)
+from fedbench.analysis.paper.answer_cross import CROSS, in_words, most_for, short, studied, with_common_models
 from fedbench.analysis.paper.answer_norms import answer_norms
 from fedbench.analysis.paper.answer_unseen import unseen_modalities
-from fedbench.analysis.paper.answers import dataset_of, on_phantoms, undecided
+from fedbench.analysis.paper.answers import on_phantoms, undecided
 from fedbench.analysis.paper.convergence import endings, tell_endings
+from fedbench.analysis.paper.ground import Ground
 from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.reliability import decidable
 from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.paper.telling import Teller, reference_point
+from fedbench.analysis.paper.teller import Teller
+from fedbench.analysis.paper.telling import reference_point
 from fedbench.analysis.paper.verdicts import judge
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import counted
@@ -118,7 +111,7 @@ def glance(study: Study, folder: str = "paper") -> str:
     for part in whole:
         lines += _condition(part)
     held_out = [part for part in study.parts if "unseen" in part.relations]
-    for key in sorted({(part.condition.dataset, part.folder) for part in held_out}):
+    for key in dict.fromkeys((part.condition.dataset, part.folder) for part in held_out):  # phantoms last, as in parts
         lines += _left_out([part for part in held_out if (part.condition.dataset, part.folder) == key])
     used = {label for part in [*whole, *held_out] for label in part.labels if is_reconstruction(label)}
     lines += [f"{RECONSTRUCTED} {RECONSTRUCTION}", ""] if used else []
@@ -128,22 +121,18 @@ def glance(study: Study, folder: str = "paper") -> str:
 
 def _answers(numbers: Numbers, study: Study) -> list[str]:
     """The answers over all conditions: the question of the paper, unseen modalities, norms, and how far they hold."""
-    parts = of_patients(study.parts, dataset_of)
-    whole = [part for part in parts if not part.condition.unseen]
-    cross = studied_in([part for part in whole if "cross" in part.relations], "cross")
-    to_reference = [(part, c) for part, c in cross if c.other == c.reference]
-    every = [comparison for _, comparison in cross]
+    ground = Ground.of(study)
+    every = [comparison for _, comparison in ground.compared]
     asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
-    held_out = [part for part in parts if "unseen" in part.relations]
     made, _ = compare_norms(study)
-    ended = [(part, endings(part.analyses.results(part.condition).rounds)) for part in whole]
+    ended = [(part, endings(part.analyses.results(part.condition).rounds)) for part in ground.whole]
     texts = [
-        f"{asked} {short(numbers, [c for _, c in to_reference])}. {most_for(numbers, to_reference)}",
-        f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if cross else "",
-        unseen_modalities(numbers, held_out) if held_out else "",
+        f"{asked} {short(numbers, [c for _, c in ground.to_reference])}. {most_for(numbers, ground.to_reference)}",
+        f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if every else "",
+        unseen_modalities(numbers, ground.held_out) if ground.held_out else "",
         answer_norms(numbers, made) if made else "",
-        f"{undecided(numbers, whole)} {tell_endings(numbers, ended)}",
-        on_phantoms(numbers, beside(study.parts, dataset_of)),
+        f"{undecided(numbers, ground.whole)} {tell_endings(numbers, ended)}",
+        on_phantoms(numbers, ground.phantoms),
         _shared_runs(study.parts),
     ]
     return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]

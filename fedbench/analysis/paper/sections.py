@@ -20,7 +20,8 @@ from fedbench.analysis.paper.numbers import HEAD, Numbers
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.settings_table import settings_table
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.paper.telling import Teller, tell, tell_notes, tell_unseen
+from fedbench.analysis.paper.teller import Teller
+from fedbench.analysis.paper.telling import tell, tell_notes, tell_unseen
 from fedbench.analysis.paper.training import Training, tell_training
 from fedbench.analysis.paper.tuning import tuning_table
 from fedbench.analysis.rows import Endpoint

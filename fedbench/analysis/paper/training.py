@@ -14,7 +14,7 @@ from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.figures.separation import separation
 from fedbench.analysis.paper.convergence import Ending, endings
 from fedbench.analysis.paper.numbers import number
-from fedbench.analysis.paper.telling import Teller
+from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.verdicts import focus
 from fedbench.analysis.rows import counted
 from fedbench.analysis.summary import human_bytes, minutes
