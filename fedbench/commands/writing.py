@@ -66,8 +66,9 @@ def _recorded(to: Path) -> dict[str, str]:
 
 def _make(source: Path, to: Path, choices: Choices, pdf: bool) -> None:
     from fedbench.analysis.paper.building import build
-    from fedbench.analysis.paper.glance import glance, part_of, put_part
+    from fedbench.analysis.paper.glance import glance
     from fedbench.analysis.paper.making import make
+    from fedbench.analysis.paper.readme import part_of, put_part
     from fedbench.analysis.paper.study import read_study
 
     readme = _readme(to)
@@ -87,8 +88,9 @@ def _make(source: Path, to: Path, choices: Choices, pdf: bool) -> None:
 
 def _check(source: Path, to: Path, choices: Choices) -> None:
     from fedbench.analysis.paper.building import MADE_FROM
-    from fedbench.analysis.paper.glance import NOTHING, glance, glance_problems
+    from fedbench.analysis.paper.glance import glance
     from fedbench.analysis.paper.making import generated_files
+    from fedbench.analysis.paper.readme import NOTHING, glance_problems
     from fedbench.analysis.paper.study import folders_of, read_study
 
     if not folders_of(source):
@@ -107,7 +109,7 @@ def _check(source: Path, to: Path, choices: Choices) -> None:
 
 def _readme(to: Path) -> Path:
     """The README that shows the results at a glance: beside the paper's folder."""
-    from fedbench.analysis.paper.glance import README
+    from fedbench.analysis.paper.readme import README
 
     return to.resolve().parent / README
 

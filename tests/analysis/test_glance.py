@@ -9,9 +9,10 @@ import pytest
 
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.paper import glance as module
-from fedbench.analysis.paper.glance import BEGIN, END, NOTHING, glance, glance_problems, part_of, put_part
+from fedbench.analysis.paper.glance import glance
 from fedbench.analysis.paper.numbers import Numbers, named
 from fedbench.analysis.paper.plain import markdown, plain
+from fedbench.analysis.paper.readme import BEGIN, END, NOTHING, glance_problems, part_of, put_part
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
