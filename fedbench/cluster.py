@@ -140,6 +140,7 @@ def _describer() -> Callable[[], dict[str, str]]:
     """Return a function that describes where it is called; it needs nothing of the fedbench of that machine."""
 
     def describe() -> dict[str, str]:
+        """What is installed on this node, and what its CPU computes with."""
         import importlib.metadata
         import platform
 

@@ -93,6 +93,7 @@ def evaluate(
     model: SegmentationNetwork = networks["model"]  # type: ignore[assignment]
 
     def score(kind: str, users: Sequence[ClientData], case: PreparedCase) -> np.ndarray:
+        """Add the rows of one model on one case, for every client that uses it; return its prediction."""
         prediction = predict(model, case, compute, task.size)
         scores = score_regions(prediction, truth(case), regions, case.spacing, tolerances[case.unit])
         for client in users:

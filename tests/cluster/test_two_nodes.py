@@ -96,6 +96,17 @@ def start(found: Cluster, driver: Path, out: str, **more) -> subprocess.Popen[st
     )  # fmt: skip
 
 
+def beside(found: Cluster, number: int, driver: Path, out: str, mus, **variables: str) -> tuple[int, str, str]:
+    """Run a driver while the cluster has one more node, which has ``variables``; return status, stdout and stderr."""
+    node = found.node(number, **variables)
+    try:
+        process = start(found, driver, out, mus=mus)
+        told = process.communicate(timeout=120)
+    finally:
+        pull_the_plug(node)
+    return process.returncode, *told
+
+
 @pytest.fixture(scope="module")
 def undisturbed(ground):
     """The bits of the runs in one process."""
@@ -164,42 +175,31 @@ def test_a_node_with_another_harness_is_refused_before_anything_runs(one_node, g
     shutil.copytree(Path(fedbench.__file__).parent, other / "fedbench")
     with open(other / "fedbench" / "metrics.py", "a") as source:
         source.write("# another version\n")
-    node = one_node.node(3, PYTHONPATH=str(other))
-    try:
-        process = start(one_node, ground / "driver", "refused", mus=MUS[:1])
-        _, err = process.communicate(timeout=120)
-    finally:
-        pull_the_plug(node)
-    assert process.returncode == 2 and "Traceback" not in err
+    status, _, err = beside(one_node, 3, ground / "driver", "refused", MUS[:1], PYTHONPATH=str(other))
+    assert status == 2 and "Traceback" not in err
     assert err.count("error:") == 1 and "127.0.0.3" in err and "fedbench's source is" in err
     assert not list((ground / "driver" / "refused").glob("*.s0.*"))
 
 
 def test_a_node_whose_cpu_computes_otherwise_is_named_and_used(one_node, ground):
     """Torch is told to use no vector instructions there, as on an older CPU; run.json keeps what each run had."""
-    node = one_node.node(5, ATEN_CPU_CAPABILITY="default", FEDBENCH_TEST_LOG=str(ground / "node5.log"))
-    try:
-        process = start(one_node, ground / "driver", "mixed", mus=MUS[:2])
-        out, err = process.communicate(timeout=120)
-    finally:
-        pull_the_plug(node)
-    assert process.returncode == 0, out + err
+    log = ground / "node5.log"
+    status, out, err = beside(
+        one_node, 5, ground / "driver", "mixed", MUS[:2], ATEN_CPU_CAPABILITY="default", FEDBENCH_TEST_LOG=str(log)
+    )
+    assert status == 0, out + err
     (line,) = [line for line in out.splitlines() if "not the same to the last bit" in line]
     assert "127.0.0.5" in line and "computes with DEFAULT" in line
-    assert noted(ground / "node5.log")
+    assert noted(log)
     runs = [json.loads(file.read_text()) for file in (ground / "driver" / "mixed").glob("*/run.json")]
     assert len(runs) == 2 and "DEFAULT" in {run["hardware"]["instructions"] for run in runs}
 
 
 def test_folders_that_are_shared_are_used_where_they_are(one_node, ground, undisturbed):
-    node = one_node.node(4, FEDBENCH_TEST_LOG=str(ground / "node4.log"))
-    try:
-        process = start(one_node, ground / "driver", "shared", mus=MUS[:2])
-        out, err = process.communicate(timeout=120)
-    finally:
-        pull_the_plug(node)
-    assert process.returncode == 0, out + err
-    assert noted(ground / "node4.log")
+    log = ground / "node4.log"
+    status, out, err = beside(one_node, 4, ground / "driver", "shared", MUS[:2], FEDBENCH_TEST_LOG=str(log))
+    assert status == 0, out + err
+    assert noted(log)
     assert set(bits(ground / "driver" / "shared").values()) < set(undisturbed.values())
     assert not (ground / "node4" / "cache" / "prepared").exists() and not (ground / "node4" / "cache" / "runs").exists()
 
