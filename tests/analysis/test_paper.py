@@ -570,7 +570,11 @@ def compile_paper(found, target: Path) -> None:
     for name in (building.MAIN, building.REFERENCES):
         shutil.copy(PAPER / name, target)
     making.make(study_of([("", found)]), target)
-    building.build(target)
+    pdf = building.build(target)
+    assert pdf.stat().st_size > 50_000 and pdf.read_bytes().startswith(b"%PDF")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in target.rglob("*.tex"))
+    pointed = set(re.findall(r"\\ref\{([^}]*)\}", text))
+    assert pointed and pointed <= set(re.findall(r"\\label\{([^}]*)\}", text))
 
 
 @pytest.mark.parametrize("amount", ["little", "much"])
