@@ -33,6 +33,7 @@ TALLEST = 7.6  # inches of all panels
 LINE, GAP, BETWEEN, FOOT = 0.125, 0.03, 0.1, 0.24  # inches
 AROUND = 1.25  # side of the window, in sides of what is shown
 LEAST = 0.25  # side of the window, in sides of the image
+PIXELS = 2.5  # zorder below which a panel is one picture in a PDF: image and outlines, whose points are many; not its text
 BARS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # lengths of a scale bar
 
 
@@ -159,6 +160,7 @@ def _draw_case(panels: Sequence[Axes], titles: Sequence[str], scene: Scene, row:
 
 
 def _draw_panel(panel: Axes, view: CaseView, seen: Window, mask: np.ndarray) -> None:
+    panel.set_rasterization_zorder(PIXELS)
     draw_image(panel, view)
     tint(panel, mask, view)
     outline(panel, mask, view, width=0.9)
