@@ -33,7 +33,7 @@ TALLEST = 7.6  # inches of all panels
 LINE, GAP, BETWEEN, FOOT = 0.125, 0.03, 0.1, 0.24  # inches
 AROUND = 1.25  # side of the window, in sides of what is shown
 LEAST = 0.25  # side of the window, in sides of the image
-PIXELS = 2.5  # zorder below which a panel is one picture in a PDF: image and outlines, whose points are many; not its text
+PIXELS = 2.5  # zorder below which a panel is one picture in a PDF: image and outlines of many points, not its text
 BARS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # lengths of a scale bar
 
 
