@@ -15,8 +15,8 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` plus the known names, for an unknown ``name``."""
+    """Return ``"; did you mean 'x'?"`` (or a full stop) plus the known names, for an unknown ``name``."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = f"; did you mean '{close[0]}'?" if close else "."
     return f"{hint} Known: {', '.join(names) or 'none'}."

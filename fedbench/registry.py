@@ -169,6 +169,11 @@ def find(kind: Kind, name: str) -> Plugin:
     """
     if ".py" not in name:
         known = discover(kind)
+        if not known:
+            raise UserError(
+                f"no {kind}s are installed, not even those of fedbench: it runs from a folder that pip does not know. "
+                f"Install it: pip install -e {Path(__file__).parents[1]}"
+            )
         if name not in known:
             raise UserError(f"no {kind} named '{name}'{nearest(name, known)}")
         return known[name]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedbench import registry
 from fedbench.errors import UserError
 from fedbench.registry import Spec, code_digest, discover, find, load, parse_spec
 from tests.toys import in_another_process
@@ -354,3 +355,14 @@ def test_the_standard_library_does_not_count(tmp_path):
     mixed = type("Mixed", (cls, abc.ABC), {"__module__": cls.__module__})
     assert plain.read_bytes() == before
     assert code_digest(mixed) == code_digest(cls)
+
+
+def test_a_folder_that_was_not_installed_is_named_as_the_trouble(monkeypatch):
+    """A clone from which `python -m fedbench` starts, since what it needs is there: pip knows none of its plugins."""
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    discover.cache_clear()
+    try:
+        with pytest.raises(UserError, match=r"no algorithms are installed, not even .* pip install -e /"):
+            find("algorithm", "fedavg")
+    finally:
+        discover.cache_clear()
