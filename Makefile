@@ -1,6 +1,7 @@
 # `make bench` sets up and runs the default suite, `make test` sets up and runs the tests; the others are for developers.
 VENV ?= .venv
-TESTERS ?= 2
+# One more than the two cores of CI: many tests wait for processes that they started.
+TESTERS ?= 3
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready

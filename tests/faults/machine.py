@@ -31,7 +31,7 @@ QUICK = (
 )
 
 
-def make(tmp_path: Path, *algorithms: str, rounds: int = 12, workers: int = 0) -> list[str]:
+def make(tmp_path: Path, *algorithms: str, rounds: int = 8, workers: int = 0) -> list[str]:
     """Return the command of a matrix on 24 toy patients; the data is written if it is not there."""
     data = tmp_path / "toy"
     if not data.exists():
@@ -41,6 +41,11 @@ def make(tmp_path: Path, *algorithms: str, rounds: int = 12, workers: int = 0) -
         sys.executable, "-m", "fedbench", "run", *names, "-d", f"{TOY}={data}", "--rounds", str(rounds), *QUICK,
         "--workers", str(workers), "--checkpoint-seconds", "0", "--out", str(tmp_path / "runs"),
     ]  # fmt: skip
+
+
+def arguments(command: Sequence[str]) -> Sequence[str]:
+    """What the command line is called with: where nothing happens to a process, a run in this one will do."""
+    return command[3:]
 
 
 def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:

@@ -12,6 +12,7 @@ import pytest
 from fedbench.store import load_results
 from tests.faults.machine import (
     all_gone,
+    arguments,
     at_the_gate,
     bits,
     descendants,
@@ -63,14 +64,14 @@ def test_a_full_disk(undisturbed, tmp_path, workers):
         assert bits(tmp_path / "runs") == undisturbed
 
 
-def test_a_read_only_results_folder(tmp_path):
+def test_a_read_only_results_folder(fedbench, tmp_path):
     """What is finished in it can be read, and stays what it is."""
     runs = tmp_path / "runs"
     with small_disk(runs, "100m"):
-        assert finish(make(tmp_path, "fedavg", rounds=2), tmp_path)[0] == 0
+        assert fedbench(*arguments(make(tmp_path, "fedavg", rounds=2)))[0] == 0
         before = bits(runs)
         subprocess.run(["mount", "-o", "remount,ro", str(runs)], check=True)
-        status, _, err = finish(make(tmp_path, "fedavg", "fedprox", rounds=2), tmp_path)
+        status, _, err = fedbench(*arguments(make(tmp_path, "fedavg", "fedprox", rounds=2)))
         assert status == 2 and "cannot write results to" in err and "Traceback" not in err
         assert list(load_results(runs).runs["run_id"]) == list(before)
         subprocess.run(["mount", "-o", "remount,rw", str(runs)], check=True)
