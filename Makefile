@@ -1,7 +1,6 @@
 # `make bench` sets up and runs the default suite, `make test` sets up and runs the tests; the others are for developers.
 VENV ?= .venv
-# One more than the two cores of CI: many tests wait for processes that they started.
-TESTERS ?= 3
+TESTERS ?= 2
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
