@@ -26,6 +26,10 @@ from fedbench.suite import builtin_suites
 COLUMN, PAGE = 3.4, 7.0  # inches: width of a figure across one column, across the page
 SMALLEST, NORMAL, LARGE = 6.0, 7.0, 8.0  # points
 RESOLUTION = 200  # dots per inch of a PNG
+METADATA: dict[str, dict[str, str | None]] = {  # of a file of each kind: nothing of when and where it was made
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "fedbench", "Producer": None},
+    "png": {"Software": None},
+}
 SCALES = {"*": 1.5, "X": 1.15, "P": 1.15, "D": 0.85, "s": 0.9, "d": 1.1}  # markers of one size do not look so
 
 
@@ -212,23 +216,23 @@ def apply_style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path, kinds: Sequence[str] = tuple(METADATA)) -> list[Path]:
     """Write ``stem``.pdf and ``stem``.png, each atomically; the same figure gives the same bytes.
 
+    Args:
+        kinds: only these of :data:`METADATA`.
+
     Returns:
-        the two files, the PDF first.
+        the files, one for each kind.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = []
     with apply_style():
-        if (layout := figure.get_layout_engine()) is not None:  # once, for both files
+        if (layout := figure.get_layout_engine()) is not None:  # once, for all files
             layout.execute(figure)
             figure.set_layout_engine("none")
-        for kind, metadata in (
-            ("pdf", {"CreationDate": None, "ModDate": None, "Creator": "fedbench", "Producer": None}),
-            ("png", {"Software": None}),
-        ):
-            drawn = partial(figure.savefig, format=kind, metadata=metadata, dpi=RESOLUTION)
+        for kind in kinds:
+            drawn = partial(figure.savefig, format=kind, metadata=METADATA[kind], dpi=RESOLUTION)
             files.append(stem.parent / f"{stem.name}.{kind}")
             write_atomic(files[-1], drawn)
     return files

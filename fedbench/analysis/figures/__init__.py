@@ -102,15 +102,15 @@ def draw_all(
     return drawn
 
 
-def draw_one(scene: Scene, name: str, target: Path) -> Drawn:
-    """Draw one figure of one condition and save it in ``target``."""
+def draw_one(scene: Scene, name: str, target: Path, kinds: Sequence[str] = tuple(style.METADATA)) -> Drawn:
+    """Draw one figure of one condition and save it in ``target``, as files of these ``kinds``."""
     figure = FIGURES[name]
     if scene.condition.reestimated and not figure.of_scores:
         return Drawn(name, figure.title, scene.condition, reason=f"It is that of {scene.condition.trained.title}.")
     try:
         with style.apply_style():
             sketch = figure.draw(scene)
-            files = style.save(sketch.figure, target / f"{scene.condition.name}.{name}")
+            files = style.save(sketch.figure, target / f"{scene.condition.name}.{name}", kinds)
     except Skipped as reason:
         return Drawn(name, figure.title, scene.condition, reason=str(reason))
     return Drawn(name, figure.title, scene.condition, sketch.caption, tuple(files))

@@ -95,12 +95,8 @@ def draw(study: Study, folder: Path, watch: Callable[[str], None] = lambda _: No
         scene = Scene(part.analyses, part.condition, known)
         for name in wanted(part, list(FIGURES)):
             watch(f"figure {name} of {part.title}")
-            figure = draw_one(scene, name, folder / part.study if part.study else folder)
-            for path in figure.files:
-                if path.suffix != ".pdf":
-                    path.unlink()
-            kept = tuple(path for path in figure.files if path.suffix == ".pdf")
-            drawn.setdefault(part.key, []).append(Drawn(**{**vars(figure), "files": kept}))
+            figure = draw_one(scene, name, folder / part.study if part.study else folder, kinds=("pdf",))
+            drawn.setdefault(part.key, []).append(figure)
     return drawn
 
 
