@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +31,8 @@ METADATA: dict[str, dict[str, str | None]] = {  # of a file of each kind: nothin
     "png": {"Software": None},
 }
 SCALES = {"*": 1.5, "X": 1.15, "P": 1.15, "D": 0.85, "s": 0.9, "d": 1.1}  # markers of one size do not look so
+
+Save = Callable[[Figure, Path], list[Path]]  # of a figure under a path without suffix; the files
 
 
 class Look(NamedTuple):

@@ -64,7 +64,8 @@ class Drawn:
     Attributes:
         name: its key in :data:`FIGURES`.
         caption: plain text; names from data in it are not escaped.
-        files: the PDF and the PNG; none where the figure was skipped.
+        files: the PDF, and the PNG where there is one; none where the figure was skipped.
+        size: width and height, in inches.
         reason: why it was skipped; empty where it was not.
     """
 
@@ -74,6 +75,7 @@ class Drawn:
     caption: str = ""
     files: tuple[Path, ...] = ()
     reason: str = ""
+    size: tuple[float, float] = (0.0, 0.0)
 
 
 def draw_all(
@@ -102,18 +104,19 @@ def draw_all(
     return drawn
 
 
-def draw_one(scene: Scene, name: str, target: Path, kinds: Sequence[str] = tuple(style.METADATA)) -> Drawn:
-    """Draw one figure of one condition and save it in ``target``, as files of these ``kinds``."""
+def draw_one(scene: Scene, name: str, target: Path, save: style.Save = style.save) -> Drawn:
+    """Draw one figure of one condition and ``save`` it in ``target``."""
     figure = FIGURES[name]
     if scene.condition.reestimated and not figure.of_scores:
         return Drawn(name, figure.title, scene.condition, reason=f"It is that of {scene.condition.trained.title}.")
     try:
         with style.apply_style():
             sketch = figure.draw(scene)
-            files = style.save(sketch.figure, target / f"{scene.condition.name}.{name}", kinds)
+            files = save(sketch.figure, target / f"{scene.condition.name}.{name}")
     except Skipped as reason:
         return Drawn(name, figure.title, scene.condition, reason=str(reason))
-    return Drawn(name, figure.title, scene.condition, sketch.caption, tuple(files))
+    width, height = map(float, sketch.figure.get_size_inches())
+    return Drawn(name, figure.title, scene.condition, sketch.caption, tuple(files), size=(width, height))
 
 
 def write_captions(drawn: Sequence[Drawn], target: Path) -> Path:

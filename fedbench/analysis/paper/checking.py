@@ -7,9 +7,10 @@ that was made then. Captions are text and compared as such.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from fedbench.analysis.paper.building import MADE_FROM, PDF, sources_digest
 from fedbench.analysis.paper.making import FIGURES_FOLDER, draw, generated_files, recorded, write
@@ -29,16 +30,10 @@ def check(study: Study, target: Path, watch: Callable[[str], None] = lambda _: N
         problems.append(f"{MADE_FROM}: made from other results than those published now; {AGAIN}.")
     if record.get("choices") != vars(study.choices):
         problems.append(f"{MADE_FROM}: made with other choices ({record.get('choices')}); {AGAIN}.")
-    with tempfile.TemporaryDirectory(prefix="fedbench-paper-") as scratch:
-        drawn = draw(study, Path(scratch), watch)
-        watch("numbers, text and tables")
-        texts = write(study, drawn)
-        figures = {
-            f"{FIGURES_FOLDER}/{path.relative_to(scratch).as_posix()}"
-            for every in drawn.values()
-            for figure in every
-            for path in figure.files
-        }
+    drawn = draw(study, Path(FIGURES_FOLDER), watch, save=name_pdf)
+    watch("numbers, text and tables")
+    texts = write(study, drawn)
+    figures = {path.as_posix() for every in drawn.values() for figure in every for path in figure.files}
     for name, text in sorted(texts.items()):
         if not (target / name).is_file():
             problems.append(f"{name}: missing; {AGAIN}.")
@@ -52,6 +47,11 @@ def check(study: Study, target: Path, watch: Callable[[str], None] = lambda _: N
     left = sorted(generated_files(target) - texts.keys() - figures)
     problems += [f"{name}: nothing makes it now; remove it." for name in left]
     return problems + pdf_problems(target, record.get("pdf"))
+
+
+def name_pdf(_: Figure, stem: Path) -> list[Path]:
+    """Return the file in which :func:`~fedbench.analysis.paper.making.save_pdf` would save a figure."""
+    return [stem.parent / f"{stem.name}.pdf"]
 
 
 def pdf_problems(target: Path, built: object) -> list[str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from fedbench.analysis import style
 from fedbench.analysis.cells import Table
 from fedbench.analysis.figures import Drawn
 from fedbench.analysis.fitting import LONG, lines, scale
 
-BOX = re.compile(rb"/MediaBox \[ ?([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)")
-POINTS = 72  # in an inch of a PDF
 ROOM = 9.7  # inches of floats on a page
 LINE, ROW, SMALL_ROW = 0.16, 0.165, 0.12  # inches: of lines of captions, of rows of tables, and of those in small print
 LETTERS = 125  # in a line of a caption
@@ -41,14 +37,5 @@ def figure_height(drawn: Drawn) -> float:
     """Return about how high a figure is on a page with its caption, in inches."""
     if not drawn.files:
         return 0.0
-    wide, tall = size(next(path for path in drawn.files if path.suffix == ".pdf"))
+    wide, tall = drawn.size
     return tall * min(1.0, style.PAGE / wide) + LINE * (3 + len(drawn.caption) / LETTERS)
-
-
-def size(file: Path) -> tuple[float, float]:
-    """Return width and height of a PDF that matplotlib made, in inches."""
-    found = BOX.search(file.read_bytes())
-    if found is None:
-        raise ValueError(f"{file} says no page size")
-    left, bottom, right, top = map(float, found.groups())
-    return (right - left) / POINTS, (top - bottom) / POINTS

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from fedbench import store
+from fedbench.analysis import style
 from fedbench.analysis.analyses import in_order
 from fedbench.analysis.figures import FIGURES, Drawn, draw_one, known_labels
 from fedbench.analysis.figures.scene import Scene
@@ -87,15 +90,22 @@ def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
     }
 
 
-def draw(study: Study, folder: Path, watch: Callable[[str], None] = lambda _: None) -> dict[str, list[Drawn]]:
-    """Draw the figures as PDF; return them by the key of their part."""
+def save_pdf(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem``.pdf."""
+    return style.save(figure, stem, kinds=("pdf",))
+
+
+def draw(
+    study: Study, folder: Path, watch: Callable[[str], None] = lambda _: None, save: style.Save = save_pdf
+) -> dict[str, list[Drawn]]:
+    """Draw the figures and ``save`` them; return them by the key of their part."""
     known = known_in(study)
     drawn: dict[str, list[Drawn]] = {}
     for part in [*study.parts, *study.rescored]:
         scene = Scene(part.analyses, part.condition, known)
         for name in wanted(part, list(FIGURES)):
             watch(f"figure {name} of {part.title}")
-            figure = draw_one(scene, name, folder / part.study if part.study else folder, kinds=("pdf",))
+            figure = draw_one(scene, name, folder / part.study if part.study else folder, save)
             drawn.setdefault(part.key, []).append(figure)
     return drawn
 

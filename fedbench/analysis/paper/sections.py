@@ -14,7 +14,7 @@ from fedbench.analysis.figures import Drawn
 from fedbench.analysis.fitting import in_parts, under_headings
 from fedbench.analysis.formats import latex
 from fedbench.analysis.paper.convergence import tell_ending
-from fedbench.analysis.paper.floats import figure_height, packed, size, table_height
+from fedbench.analysis.paper.floats import figure_height, packed, table_height
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
 from fedbench.analysis.paper.phantoms import of_patients
@@ -205,8 +205,8 @@ def _figure(part: Part, drawn: Drawn, body: bool) -> str:
     title, caption = escape(f"{drawn.title}, {described(part)}"), escape(drawn.caption)
     if not drawn.files:
         return f"\n{title}: not drawn. {escape(drawn.reason)}\n\n"
-    file = next(path for path in drawn.files if path.suffix == ".pdf")
-    environment = "figure*" if body and size(file)[0] > style.COLUMN + 0.1 else "figure"
+    (file,) = drawn.files
+    environment = "figure*" if body and drawn.size[0] > style.COLUMN + 0.1 else "figure"
     inside = f"{part.study}/{file.name}" if part.study else file.name
     return (
         f"\\begin{{{environment}}}{'[tbp]' if body else HERE}\n\\centering\n"
