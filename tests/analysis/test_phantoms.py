@@ -5,7 +5,9 @@ from __future__ import annotations
 from fedbench.analysis.evidence import Condition, merge
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.paper import answers
+from fedbench.analysis.paper.convergence import Ending
 from fedbench.analysis.paper.glance import glance
+from fedbench.analysis.paper.ground import Ground
 from fedbench.analysis.paper.norm_section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.phantoms import beside, of_patients
@@ -36,6 +38,17 @@ def test_a_gain_on_phantoms_alone_is_no_gain_on_patients():
     assert "better than fedavg in 1, worse in 0 and not distinguishable in 0 of 1 comparison" in texts["Phantoms"]
     assert "another aggregation algorithm was better than fedavg in no condition" in texts["In"]
     assert "2 conditions" not in texts["Federation"]
+
+
+def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them():
+    rising, resting = (Ending(16, 0.8, end, end - 0.81, end - 0.79, 5) for end in (0.9, 0.8))
+    numbers = Numbers()
+    (part,) = Ground.of(study_of(BOTH)).phantoms
+    told = plain(numbers, answers.on_phantoms(numbers, [(part, {"fedavg": rising})]))
+    assert "of 1 comparison. The reference had not converged on phantom-heart (+0.100 [" in told
+    numbers = Numbers()
+    told = plain(numbers, answers.on_phantoms(numbers, [(part, {"fedavg": resting})]))
+    assert "converged" not in told
 
 
 def test_phantoms_alone_are_answered_from():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from fedbench.analysis.paper.answer_cross import (
 from fedbench.analysis.paper.answer_luck import luck, luck_short
 from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
-from fedbench.analysis.paper.convergence import tell_endings
+from fedbench.analysis.paper.convergence import Found, tell_endings, tell_rising
 from fedbench.analysis.paper.ground import Ground, dataset_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
@@ -67,15 +67,15 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "cost": cost(numbers, measured),
         "cost short": cost_short(numbers, measured),
         "luck short": luck_short(numbers, ground.crossed, to_reference),
-        "phantoms": on_phantoms(numbers, ground.phantoms),
+        "phantoms": on_phantoms(numbers, [(part, trainings[part.key].endings) for part in ground.phantoms]),
     }
     for name, text in texts.items():
         numbers.put("answer", *name.split(), text=text)
 
 
-def on_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
+def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
     """Say how FedDA did on phantoms, which the other answers leave out; empty where there is nothing to say."""
-    found = Ground(list(parts), []).to_reference
+    found = Ground([part for part, _ in phantoms], []).to_reference
     if not found:
         return ""
     counts, reference = tally([c for _, c in found]), named(found[0][1].other, False)
@@ -90,8 +90,8 @@ def on_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
     return (
         f"Generated phantoms stand for no patient and are not counted in these answers. On them ({names}), by Dice "
         f"{CROSS}, FedDA was better than {reference} in {better}, worse in {worse} and not distinguishable in {same} "
-        f"of {total}."
-    )
+        f"of {total}. {tell_rising(numbers, [pair for pair in phantoms if not pair[0].condition.unseen])}"
+    ).strip()
 
 
 def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:

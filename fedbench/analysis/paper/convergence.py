@@ -76,26 +76,37 @@ def _ending(curves: pd.DataFrame) -> Ending | None:
     return Ending(earlier[-1] + 1, before, end, mean - half, mean + half, runs)
 
 
-def tell_endings(numbers: Numbers, found: Sequence[tuple[Part, Mapping[str, Ending]]]) -> str:
-    """Name the conditions in which the reference was still improving, and those where no end shows; empty if unknown.
+Found = Sequence[tuple[Part, Mapping[str, Ending]]]  # conditions, and every setting's ending there
 
-    Conditions that share the reference's runs count once, in the first.
-    """
+
+def _of_reference(found: Found) -> list[tuple[Part, Ending]]:
+    """Return how the reference ended, where that is known; conditions that share its runs count once, in the first."""
     known: dict[Models, tuple[Part, Ending]] = {}
     for part, endings_there in found:
         reference = part.primary.reference
         ending = endings_there.get(reference)
         if ending is not None and ending.improving is not None:
             known.setdefault(part.models(reference), (part, ending))
-    rising = [pair for pair in known.values() if pair[1].improving]
-    unclear = [pair for pair in known.values() if not pair[1].improving and not pair[1].ended]
-    ended = len(known) - len(rising) - len(unclear)
-    sentences = []
-    if rising:
-        sentences.append(
-            f"The reference had not converged on {_each(numbers, rising)}: its validation Dice was still rising in the "
-            "last quarter of the rounds, so that there the comparison is one at this budget."
-        )
+    return list(known.values())
+
+
+def tell_rising(numbers: Numbers, found: Found) -> str:
+    """Name the conditions in which the reference was still improving; empty if there are none."""
+    rising = [pair for pair in _of_reference(found) if pair[1].improving]
+    if not rising:
+        return ""
+    return (
+        f"The reference had not converged on {_each(numbers, rising)}: its validation Dice was still rising in the "
+        "last quarter of the rounds, so that there the comparison is one at this budget."
+    )
+
+
+def tell_endings(numbers: Numbers, found: Found) -> str:
+    """Name the conditions in which the reference was improving to the last, and those where no end shows."""
+    known = _of_reference(found)
+    unclear = [pair for pair in known if not pair[1].improving and not pair[1].ended]
+    ended = sum(pair[1].ended and not pair[1].improving for pair in known)
+    sentences = [told] if (told := tell_rising(numbers, found)) else []
     if unclear:
         sentences.append(
             f"On {_each(numbers, unclear)} what runs did in the last quarter does not show that training had come to "

@@ -78,14 +78,17 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
     every = [comparison for _, comparison in ground.compared]
     asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
     made, _ = compare_norms(study)
-    ended = [(part, endings(part.analyses.results(part.condition).rounds)) for part in ground.whole]
+    ended, on_them = (
+        [(part, endings(part.analyses.results(part.condition).rounds)) for part in parts]
+        for parts in (ground.whole, ground.phantoms)
+    )
     texts = [
         f"{asked} {short(numbers, [c for _, c in ground.to_reference])}. {most_for(numbers, ground.to_reference)}",
         f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if every else "",
         unseen_modalities(numbers, ground.held_out) if ground.held_out else "",
         answer_norms(numbers, made) if made else "",
         f"{undecided(numbers, ground.whole)} {tell_endings(numbers, ended)}",
-        on_phantoms(numbers, ground.phantoms),
+        on_phantoms(numbers, on_them),
         _shared_runs(study.parts),
     ]
     return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]
