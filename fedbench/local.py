@@ -21,6 +21,7 @@ from fedbench.algorithm import Client, ClientState, Message, Server, Step
 from fedbench.batches import TrainingSet
 from fedbench.compute import Compute, to_cpu
 from fedbench.held import message_bytes
+from fedbench.interruption import CLIENT_THREAD, PATIENCE
 from fedbench.task import Task, TrainingDiverged, learning_rate, make_optimizer, refuse_broken, stream
 
 Facts = dict[str, float]  # what a client's round is remembered by: means of its loss terms, bytes, seconds
@@ -141,7 +142,7 @@ def side_by_side(trainers: Sequence[LocalTrainer], jobs: Iterable[Job[Result]]) 
 
     The threads share Python's lock but not torch's work, which is nearly all there is. At most two jobs for every
     trainer are begun or done ahead of the one that is yielded next, so that results do not pile up. If one raises, the
-    others are abandoned.
+    others are abandoned; whoever interrupts does not wait for one that hangs (its thread is left behind).
     """
     if len(trainers) == 1:
         yield from (job(trainers[0]) for job in jobs)
@@ -159,24 +160,32 @@ def side_by_side(trainers: Sequence[LocalTrainer], jobs: Iterable[Job[Result]]) 
             free.put(trainer)
 
     ahead: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(len(trainers), thread_name_prefix="client") as pool:
-        try:
-            for job in jobs:
-                ahead.append(pool.submit(work, job))
-                if len(ahead) == 2 * len(trainers):
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            _abandon(trainers, ahead)
+    pool = ThreadPoolExecutor(len(trainers), thread_name_prefix=CLIENT_THREAD)
+    patience = None
+    try:
+        for job in jobs:
+            ahead.append(pool.submit(work, job))
+            if len(ahead) == 2 * len(trainers):
+                yield ahead[0].result()
+                ahead.popleft()
+        while ahead:
+            yield ahead[0].result()
+            ahead.popleft()
+    except KeyboardInterrupt:
+        patience = PATIENCE
+        raise
+    finally:
+        pool.shutdown(wait=_abandon(trainers, ahead, patience))
 
 
-def _abandon(trainers: Sequence[LocalTrainer], futures: Collection[Future[Any]]) -> None:
-    """Wait until ``futures`` have come to an end, which is soon; does nothing when there are none."""
+def _abandon(trainers: Sequence[LocalTrainer], futures: Collection[Future[Any]], seconds: float | None) -> bool:
+    """Wait, ``seconds`` at most, until ``futures`` have come to an end, which is soon; return whether all have."""
     for trainer in trainers if futures else ():
         trainer.abandoned = True
     for future in futures:
         future.cancel()
-    wait(futures)
+    if wait(futures, seconds).not_done:
+        return False
     for trainer in trainers:
         trainer.abandoned = False
+    return True

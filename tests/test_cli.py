@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +15,6 @@ import pytest
 from fedbench import load_results
 from fedbench.store import Store
 from tests import plugins
-from tests.faults.machine import descendants
 from tests.toys import refused
 
 TINY_SUITE = """
@@ -251,47 +248,6 @@ def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tin
     assert "fedavg" in out
     assert list(load_results(runs).runs["algorithm"]) == ["fedavg"]
     assert "the plugin broke" in fedbench("show", "phantom-heart.raising", "--out", runs)[1]
-
-
-@pytest.mark.parametrize(
-    ("how", "kill"),
-    [
-        ("--workers 2", signal.SIGINT),
-        ("--workers 1", signal.SIGTERM),
-        ("--workers 0", signal.SIGTERM),
-        ("--workers 0 --clients-at-once 2", signal.SIGINT),
-    ],
-)
-def test_interrupted_it_stops_says_how_to_go_on_and_goes_on(tmp_path, tiny, how, kill):
-    plugin = plugins.write(tmp_path, "slow", plugins.SLOW)
-    command = [sys.executable, "-m", "fedbench", "run", "--suite", tiny, "-a", plugin, "--rounds", "40"]
-    process = subprocess.Popen(
-        [*command, *how.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    results = tmp_path / "results" / "runs"
-    deadline = time.monotonic() + 300
-    while not list(results.glob("*/checkpoint.safetensors")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no checkpoint was written"
-        time.sleep(0.2)
-    family = descendants(process.pid)
-    process.send_signal(kill)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "The same command goes on from there" in err
-    assert "Traceback" not in err
-    for _ in range(100):
-        left = [pid for pid in family if Path(f"/proc/{pid}").exists()]
-        if not left:
-            break
-        time.sleep(0.1)
-    assert not left
-    (run_id,) = Store(results).run_ids()
-    assert Store(results).status(run_id) == "interrupted"
-    status = subprocess.run(
-        [sys.executable, "-m", "fedbench", "status"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "1 interrupted" in status.stdout
 
 
 def test_help_status_and_list_do_not_import_torch():

@@ -23,6 +23,7 @@ from fedbench.commands.options import (
     with_suite,
 )  # fmt: skip
 from fedbench.errors import UserError
+from fedbench.interruption import end_if_clients_hang
 
 if TYPE_CHECKING:
     from fedbench.runner import Outcome
@@ -172,4 +173,5 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the farewell
         errors.print("interrupted; everything so far is kept. The same command goes on from there.", highlight=False)
+        end_if_clients_hang(130)
         raise typer.Exit(130) from None

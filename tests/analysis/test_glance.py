@@ -1,4 +1,4 @@
-"""Results at a glance: the paper's numbers and words between two marks of a README, and a check that notices."""
+"""The paper's numbers as Markdown: all conditions on a page, and at a glance between two marks of a README."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.paper import glance as module
-from fedbench.analysis.paper.glance import glance
+from fedbench.analysis.paper import results_page as module
+from fedbench.analysis.paper.glance import glance, kind_of
 from fedbench.analysis.paper.numbers import Numbers, named
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.readme import BEGIN, END, NOTHING, glance_problems, part_of, put_part
+from fedbench.analysis.paper.results_page import results_page
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
@@ -41,7 +42,7 @@ def rows_of(text: str, title: str) -> dict[str, list[str]]:
 
 def test_numbers_and_words_are_those_of_the_analysis():
     study = study_of([("", trained("batch", {"fedda-joint": 0.05}))])
-    text = glance(study)
+    text = results_page(study)
     rows = rows_of(text, "toy")
     analyses = study.groups[0][1]
     cross, own, hd95 = (analyses.get(TOY, Endpoint(*e)) for e in (("cross", "dice"), ("in", "dice"), ("cross", "hd95")))
@@ -54,14 +55,53 @@ def test_numbers_and_words_are_those_of_the_analysis():
     words = [rows[name][3] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
     assert words == ["reference", "worse", "better", "not distinguishable"]
     assert "15 runs of 1:01 min on average, 3 seeds, 14 test patients, batch normalisation" in text
-    assert "In our hands: yes, it was better than fedavg in every condition and variant (mean differences of +" in text
-    assert "our reconstruction" in text and "(paper/)" in text and "`python -m fedbench paper`" in text
+    assert "our reconstruction" in text and "`python -m fedbench paper`" in text
+
+
+def test_a_glance_shows_all_conditions_in_one_table_by_kind_of_algorithm():
+    """Two norms of one dataset: what was tuned to other numbers is one row."""
+    parts = [("", trained("batch", {"fedda-joint[lam=0.05]": 0.05})), ("other", trained("instance"))]
+    study = study_of(parts)
+    text = glance(study)
+    assert text.startswith(
+        "Does FedDA add cross-modality ability to what fedavg gives? In our hands: yes, it was better"
+    )
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert table[0] == "| algorithm | toy | toy, instance norm |"
+    rows = {line.split(" | ")[0].strip("| "): line.rstrip(" |").split(" | ")[1:] for line in table[2:]}
+    assert list(rows) == ["local", "fedavg", "fedbn", "fedda-joint†", "fedprox"]
+    first, second = (analyses.get(TOY, Endpoint("cross", "dice")) for _, analyses in study.groups)
+    (tuned,) = (label for label in first.means.index if label.startswith("fedda-joint"))
+    assert rows["fedda-joint†"][0] == f"{first.means.loc[tuned, 'mean']:.3f} ▲"
+    assert rows["fedavg"] == [f"{analysis.means.loc['fedavg', 'mean']:.3f}" for analysis in (first, second)]
+    assert rows["local"][0].endswith(" ▼") and rows["fedprox"][0] == f"{first.means.loc['fedprox', 'mean']:.3f}"
+    assert "our reconstruction" in text and "(paper/)" in text and "(paper/results.md)" in text
+
+
+def test_an_ablation_is_not_in_the_glance_but_on_the_page():
+    labels = ("fedavg", "fedda-joint[lam=0.1]", "fedda-joint[lam=0.2]")
+    study = study_of([("", evidence((TOY,), labels, patients=6))])
+    assert not [line for line in glance(study).splitlines() if line.startswith("|")]
+    assert set(rows_of(results_page(study), "toy")) == {"fedavg", *(f"{label}†" for label in labels[1:])}
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        ("fedprox[mu=0.1]", "fedprox"),
+        ("fedbn (personal)", "fedbn (personal)"),
+        ("fedda-joint[exchange=features,lam=0.05]", "fedda-joint[exchange=features]"),
+        ("fedbn[norms=all] (averaged)", "fedbn[norms=all] (averaged)"),
+    ],
+)
+def test_what_was_tuned_is_no_part_of_the_kind(label, kind):
+    assert kind_of(label) == kind
 
 
 def test_long_tables_keep_reference_points_reference_and_what_is_studied():
     many = ("local", "centralised", "fedavg", "fedbn", "fedprox", "moon", "fedda-joint", "fedda-cyclic")
     many += tuple(f"fedda-joint[lam={lam}]" for lam in (0.1, 0.2, 0.5, 1, 2, 5, 10))
-    text = glance(study_of([("", evidence((TOY,), many, patients=6))]))
+    text = results_page(study_of([("", evidence((TOY,), many, patients=6))]))
     rows = rows_of(text, "toy")
     assert list(rows)[:3] == ["local", "centralised", "fedavg"] and len(rows) == module.ROWS
     assert sum(name.startswith("fedda") for name in rows) == 9 and "3 more rows in the paper" in text
@@ -69,12 +109,15 @@ def test_long_tables_keep_reference_points_reference_and_what_is_studied():
 
 def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     parts = [("", trained("batch", anew=0.1)), ("toy-instance", trained("instance"))]
-    text = glance(study_of([*parts, ("zoo", evidence(patients=6))]), "text")
+    study = study_of([*parts, ("zoo", evidence(patients=6))])
+    text = results_page(study)
     titles = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("###")]
     assert titles == ["toy", "toy (toy-instance)", "toy (zoo)"]
     assert "reestimated" not in text and "more row" not in text
-    assert "with another kind of normalisation layer" in text and "affine instance normalisation" in text
-    assert "[text](text/)" in text
+    assert "affine instance normalisation" in text
+    glanced = glance(study, "text")
+    assert "with another kind of normalisation layer" in glanced and "[text](text/)" in glanced
+    assert "| algorithm | toy | toy, instance norm | toy (zoo) |" in glanced
 
 
 def test_modalities_left_out_share_a_table():
@@ -82,7 +125,7 @@ def test_modalities_left_out_share_a_table():
     found = evidence((TOY, *conditions), FEW, patients=9)
     worst = (found.cases["setting"] == "fedprox") & (found.cases["unseen"] == "CT") & (found.cases["modality"] == "CT")
     found = replace(found, cases=found.cases.assign(dice=found.cases["dice"].where(~worst, 0.01)))
-    text = glance(study_of([("", found)]))
+    text = results_page(study_of([("", found)]))
     rows = rows_of(text, "toy, a modality left out of training")
     assert "| algorithm | CT (9) | MR (9) |" in text and list(rows) == [
         "local",
@@ -97,7 +140,7 @@ def test_modalities_left_out_share_a_table():
         assert rows["fedbn"][column].split()[0] == f"{means['fedbn']:.3f}"
     assert rows["fedprox"][0] == "0.010 (worse)" and rows["fedavg"] == [cell.split()[0] for cell in rows["fedavg"]]
     assert "too few" not in text
-    few = glance(study_of([("", evidence((TOY, *conditions), FEW, patients=5))]))
+    few = results_page(study_of([("", evidence((TOY, *conditions), FEW, patients=5))]))
     assert "Of CT and MR patients are too few to name any difference." in few
     assert text.count("### ") == 2 and "than fedavg where it says so" in text
 
@@ -115,7 +158,7 @@ def test_hostile_names_are_printed_as_they_are():
     name = r"a_b%#$&{}^\input{/etc/passwd}\Macro{}<b>|`x`"
     assert plain(Numbers(), named(name, False)) == name
     assert "<b>" not in markdown(Numbers(), named(name, False))
-    text = glance(study_of([("", evidence((TOY,), ("fedavg", NASTY), patients=4))]))
+    text = results_page(study_of([("", evidence((TOY,), ("fedavg", NASTY), patients=4))]))
     table = [line for line in text.splitlines() if line.startswith("| a")]
     assert len(table) == 2 and all(line.replace(r"\|", "").count("|") == 6 for line in table)
 
@@ -159,7 +202,8 @@ def test_paper_writes_and_checks_the_readme_beside_it(fedbench, tmp_path):
     root = study_folder(tmp_path / "published", **TINY)
     file = readme(tmp_path)
     status, out, _ = fedbench("paper", "--from", str(root))
-    assert status == 0 and "results at a glance" in out and "Published as study" in part_of(file)
+    assert status == 0 and "results at a glance" in out and "Does FedDA" in part_of(file)
+    assert "Published as study" in (tmp_path / "paper" / "results.md").read_text()
     assert fedbench("paper", "--from", str(root), "--check")[0] == 0
     file.write_text(file.read_text().replace("0.7", "0.8"))
     status, out, _ = fedbench("paper", "--from", str(root), "--check")

@@ -108,6 +108,8 @@ def test_wilcoxon_agrees_with_scipy(patients):
     differences = stream.normal(0.3, 1, (patients, 9))
     differences[:, 3:] = differences[:, 3:].round(1)
     differences[0, 6:] = 0
+    if patients == 13:  # scipy goes through all 8192 signs, some seconds for each: one of each kind
+        differences = differences[:, ::3]
     expected = [stats.wilcoxon(d, zero_method="pratt").pvalue for d in differences.T]
     assert wilcoxon(differences).p == pytest.approx(expected, abs=1e-12)
 

@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.faults.machine import PATIENCE
+
 RAY = Path(sys.executable).with_name("ray")
 APART = (
     "setpriv", "--pdeathsig", "KILL",  # a node goes when the tests do, however they end
@@ -81,7 +83,7 @@ class Cluster:
                 stdout=stream, stderr=stream, start_new_session=True, env=self.environment | environment,
             )  # fmt: skip
         self.nodes.append(process)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while "Ray runtime started" not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)

@@ -17,7 +17,7 @@ import fedbench
 from fedbench.store import Store
 from tests import plugins
 from tests.cluster.nodes import Cluster, cluster, possible, pull_the_plug
-from tests.faults.machine import QUICK, bits, nothing_half_written
+from tests.faults.machine import PATIENCE, QUICK, bits, nothing_half_written
 from tests.toys import ROOT, full, write_toy
 
 pytestmark = pytest.mark.skipif(
@@ -101,7 +101,7 @@ def beside(found: Cluster, number: int, driver: Path, out: str, mus, **variables
     node = found.node(number, **variables)
     try:
         process = start(found, driver, out, mus=mus)
-        told = process.communicate(timeout=120)
+        told = process.communicate(timeout=PATIENCE)
     finally:
         pull_the_plug(node)
     return process.returncode, *told
@@ -130,7 +130,7 @@ def noted(log: Path) -> dict[str, list[int]]:
 def test_runs_are_spread_over_a_node_that_sees_nothing_of_the_driver(two_nodes, ground, undisturbed):
     found, _ = two_nodes
     process = start(found, ground / "driver", "runs")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     here, there = noted(ground / "head.log"), noted(ground / "node2.log")
     assert here and there and set(here) | set(there) == {str(mu) for mu in MUS} and not set(here) & set(there)
@@ -149,14 +149,14 @@ def test_a_node_that_is_lost_in_mid_run_loses_nothing(two_nodes, ground, undistu
     """The plug is pulled once the driver has a checkpoint of the run there; the run goes on from it on the other."""
     found, node = two_nodes
     process = start(found, ground / "driver", "lost")
-    root, deadline = ground / "driver" / "lost", time.monotonic() + 90
+    root, deadline = ground / "driver" / "lost", time.monotonic() + PATIENCE
     while not (begun := _delivered(root, ground / "node2" / "cache" / "runs")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)
     assert Store(root).running(begun) and Store(root).progress(begun)
     pull_the_plug(node)
     interrupted = list(noted(ground / "node2.log"))[-1]
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert f"{begun}: node lost; going on" in out or f"{begun}: worker out of reach; going on" in out, out
     assert min(noted(ground / "head.log")[interrupted]) >= 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -11,13 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 from benchmarks.processes import family, send
+from fedbench import cli
 from fedbench.store import DONE, Store, load_results
 from tests import plugins
 from tests.commands.test_data import TOY
 from tests.toys import full, write_toy
 
+PATIENCE = 300  # seconds until what never comes is given up; no test asks how long a thing takes
 STARTED: list[subprocess.Popen[str]] = []
 QUICK = (
     "--set",
@@ -43,9 +48,24 @@ def make(tmp_path: Path, *algorithms: str, rounds: int = 8, workers: int = 0) ->
     ]  # fmt: skip
 
 
-def arguments(command: Sequence[str]) -> Sequence[str]:
-    """What the command line is called with: where nothing happens to a process, a run in this one will do."""
-    return command[3:]
+def here(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
+    """Run a command in this process, where nothing is to happen to it: (exit status, standard output, standard error).
+
+    A process of its own would spend most of its time with imports.
+    """
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    handler = signal.getsignal(signal.SIGTERM)
+    with (
+        contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["fedbench", *command[3:]]), mock.patch.dict(os.environ, environment),
+    ):  # fmt: skip
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    return status, out.getvalue(), err.getvalue()
 
 
 def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -71,13 +91,13 @@ def clear_away() -> None:
 def finish(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
     """Run a command to its end: (exit status, standard output, standard error)."""
     process = start(command, folder, **environment)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
-def wait_for(root: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(root: Path, pattern: str, process: subprocess.Popen[str]) -> None:
     """Wait until a file is there, or the process has ended."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and not list(root.glob(pattern)):
         assert time.monotonic() < deadline, f"{pattern} never came"
         time.sleep(0.02)
@@ -104,10 +124,10 @@ def begun(tmp_path: Path) -> Counter[tuple[str, ...]]:
     return Counter(tuple(line.split()) for line in (tmp_path / "begun").read_text().splitlines())
 
 
-def at_the_gate(tmp_path: Path, process: subprocess.Popen[str], numbers: str = "0", seconds: float = 240) -> None:
+def at_the_gate(tmp_path: Path, process: subprocess.Popen[str], numbers: str = "0") -> None:
     """Wait until the runs of these numbers wait at the gate."""
-    deadline = time.monotonic() + seconds
-    wait_for(tmp_path, "begun", process, seconds)
+    deadline = time.monotonic() + PATIENCE
+    wait_for(tmp_path, "begun", process)
     while not set(numbers) <= {number for number, round_, _ in begun(tmp_path) if round_ == "1"}:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "they never came to the gate"
@@ -138,9 +158,9 @@ def descendants(pid: int) -> set[int]:
     return {child for child, _ in family(pid)}
 
 
-def all_gone(pids: set[int], seconds: float = 120) -> bool:
+def all_gone(pids: set[int]) -> bool:
     """Wait until none of the processes is alive."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not any(_alive(pid) for pid in pids):
             return True

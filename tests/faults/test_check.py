@@ -10,7 +10,7 @@ import pytest
 
 from fedbench.testing import global_state, kit, kit_datasets
 from tests import plugins
-from tests.faults.machine import all_gone, descendants, finish, start
+from tests.faults.machine import PATIENCE, all_gone, descendants, finish, start
 
 SLEEPING_DATASET = '''
 """Never comes back from listing its cases."""
@@ -32,12 +32,12 @@ def check(plugin: str, *arguments: str) -> list[str]:
 
 
 def test_an_algorithm_that_hangs_is_a_finding_with_its_line(fedbench, tmp_path, monkeypatch):
-    monkeypatch.setattr(kit, "PATIENCE", 3)
+    monkeypatch.setattr(kit, "PATIENCE", 10)
     plugin = plugins.write(tmp_path, "hanging", plugins.HANGING)
     line = 1 + plugins.HANGING.splitlines().index("        time.sleep(10_000)")
     status, out, _ = fedbench("check", f"{plugin}:Hanging", "--only", "trains", "--only", "buffers")
     assert status == 1
-    assert f"FAIL trains           did not come back within 3 s (hanging.py:{line})" in out
+    assert f"FAIL trains           did not come back within 10 s (hanging.py:{line})" in out
     assert "-> a loop without an end" in out
     assert "buffers          not tried, since 'trains' failed" in out
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
@@ -45,7 +45,7 @@ def test_an_algorithm_that_hangs_is_a_finding_with_its_line(fedbench, tmp_path, 
 
 
 def test_one_that_catches_every_exception_cannot_hide_it(fedbench, tmp_path, monkeypatch):
-    monkeypatch.setattr(kit, "PATIENCE", 3)
+    monkeypatch.setattr(kit, "PATIENCE", 10)
     stubborn = plugins.HANGING.replace(
         "        time.sleep(10_000)",
         "        while True:\n            try:\n                time.sleep(10_000)\n"
@@ -76,7 +76,7 @@ def test_a_check_can_be_interrupted(tmp_path, kill):
     family = descendants(process.pid)
     assert family
     os.kill(process.pid, kill)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err == "interrupted.\n"
     assert all_gone(family | {process.pid})

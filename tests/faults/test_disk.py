@@ -11,12 +11,13 @@ import pytest
 
 from fedbench.store import load_results
 from tests.faults.machine import (
+    PATIENCE,
     all_gone,
-    arguments,
     at_the_gate,
     bits,
     descendants,
     finish,
+    here,
     make,
     make_gated,
     nothing_half_written,
@@ -43,7 +44,7 @@ def small_disk(folder, size: str):
 def undisturbed(tmp_path_factory):
     """The bits of the three runs on a disk with room."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert finish(make(folder), folder)[0] == 0
+    assert here(make(folder), folder)[0] == 0
     return bits(folder / "runs")
 
 
@@ -59,19 +60,19 @@ def test_a_full_disk(undisturbed, tmp_path, workers):
         kept = bits(tmp_path / "runs")
         nothing_half_written(tmp_path / "runs")
         subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path / "runs")], check=True)
-        assert finish(command, tmp_path)[0] == 0
+        assert here(make(tmp_path), tmp_path)[0] == 0
         assert kept.items() <= undisturbed.items()
         assert bits(tmp_path / "runs") == undisturbed
 
 
-def test_a_read_only_results_folder(fedbench, tmp_path):
+def test_a_read_only_results_folder(tmp_path):
     """What is finished in it can be read, and stays what it is."""
     runs = tmp_path / "runs"
     with small_disk(runs, "100m"):
-        assert fedbench(*arguments(make(tmp_path, "fedavg", rounds=2)))[0] == 0
+        assert here(make(tmp_path, "fedavg", rounds=2), tmp_path)[0] == 0
         before = bits(runs)
         subprocess.run(["mount", "-o", "remount,ro", str(runs)], check=True)
-        status, _, err = fedbench(*arguments(make(tmp_path, "fedavg", "fedprox", rounds=2)))
+        status, _, err = here(make(tmp_path, "fedavg", "fedprox", rounds=2), tmp_path)
         assert status == 2 and "cannot write results to" in err and "Traceback" not in err
         assert list(load_results(runs).runs["run_id"]) == list(before)
         subprocess.run(["mount", "-o", "remount,rw", str(runs)], check=True)
@@ -87,26 +88,31 @@ def test_a_results_folder_deleted_while_running(calm, tmp_path, workers):
     family = descendants(process.pid)
     shutil.rmtree(tmp_path / "runs")
     open_gate(tmp_path)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, err
     assert "failed: toy.fedavg." in err
     assert "Traceback" not in out + err
     assert all_gone(family | {process.pid})
-    status, _, err = finish(command, tmp_path, **environment)
+    status, _, err = here(make_gated(tmp_path, "fedavg")[0], tmp_path, **environment)
     assert status == 0, err
     found = bits(tmp_path / "runs")
     assert len(found) == 2
     assert found.items() <= calm.items()
 
 
-@pytest.mark.parametrize("victim", ["checkpoint.safetensors", "progress.json"])
-def test_a_file_cut_short_while_nobody_looked(tmp_path, victim):
+def test_a_file_cut_short_while_nobody_looked(undisturbed, tmp_path):
+    """Of a run that was killed: its checkpoint in one copy of the results, its progress in another."""
     command = make(tmp_path)
     process = start(command, tmp_path)
     wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
     process.kill()
     process.communicate()
-    for file in (tmp_path / "runs").glob(f"*/{victim}"):
-        os.truncate(file, file.stat().st_size // 2)
-    assert finish(command, tmp_path)[0] == 0
-    assert len(bits(tmp_path / "runs")) == 3
+    for victim in ("checkpoint.safetensors", "progress.json"):
+        copy = shutil.copytree(tmp_path / "runs", tmp_path / victim.partition(".")[0])
+        cut = list(copy.glob(f"*/{victim}"))
+        for file in cut:
+            os.truncate(file, file.stat().st_size // 2)
+        assert cut
+        command[command.index("--out") + 1] = str(copy)
+        assert here(command, tmp_path)[0] == 0
+        assert bits(copy) == undisturbed

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
 
+from fedbench.store import read_json
 from tests import plugins
-from tests.faults.machine import all_gone, bits, descendants, finish, make, start, wait_for
+from tests.faults.machine import PATIENCE, all_gone, bits, descendants, finish, here, make, start, wait_for
 
 ALGORITHMS = ("fedavg", "fedbn", "fedda-joint", "moon", "scaffold")
 SECRET = "hunter2-f3db3nch"
@@ -27,7 +27,7 @@ time.time = lambda: 4102444800.0 - 3600 * next(_looks)
 def usual(tmp_path_factory):
     """The bits of five algorithms in this environment, in this process's order."""
     folder = tmp_path_factory.mktemp("usual")
-    status, _, err = finish(make(folder, *ALGORITHMS, rounds=2), folder)
+    status, _, err = here(make(folder, *ALGORITHMS, rounds=2), folder)
     assert status == 0, err
     return bits(folder / "runs")
 
@@ -51,24 +51,18 @@ def test_another_users_environment_changes_no_bit(usual, tmp_path, variables):
     assert bits(tmp_path / "runs") == usual
 
 
-def test_workers_in_the_opposite_order_from_another_folder_change_no_bit(usual, tmp_path):
-    """Two beside each other, with variables of their own."""
+def test_workers_in_the_opposite_order_from_another_folder_change_no_bit(usual, tmp_path, rays_folder):
+    """Two beside each other, with variables of their own, results at a relative path, and no session left by Ray."""
     elsewhere = tmp_path / "deep" / "er with a space"
     elsewhere.mkdir(parents=True)
     command = make(tmp_path, *ALGORITHMS[::-1], rounds=2, workers=2)
-    status, _, err = finish(command, elsewhere, **STRANGE["busy server"])
-    assert status == 0, err
-    assert bits(tmp_path / "runs") == usual
-    assert not list(elsewhere.iterdir())
-
-
-def test_results_named_by_a_relative_path_are_found_by_workers(usual, tmp_path):
-    command = make(tmp_path, "fedavg", rounds=2, workers=1)
     command[command.index("--out") + 1] = "here/runs"
-    assert finish(command, tmp_path)[0] == 0
-    found = bits(tmp_path / "here" / "runs")
-    assert len(found) == 1
-    assert found.items() <= usual.items()
+    status, _, err = finish(command, elsewhere, **STRANGE["busy server"], RAY_TMPDIR=rays_folder)
+    assert status == 0, err
+    assert bits(elsewhere / "here" / "runs") == usual
+    assert [file.name for file in elsewhere.iterdir()] == ["here"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["deep", "toy"]
+    assert not list(Path(rays_folder).rglob("session_*"))
 
 
 def test_a_clock_that_runs_backwards_changes_no_bit(usual, tmp_path):
@@ -108,7 +102,7 @@ def test_a_worker_that_always_dies_fails_its_run_alone(usual, tmp_path):
     process = start(command, tmp_path, FEDBENCH_TEST_MARKER=str(tmp_path / "marker"))
     wait_for(tmp_path / "runs", "*fedavg*/done", process)
     family = descendants(process.pid)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "worker lost" in err
     assert "3 times" in err
@@ -147,12 +141,15 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
-def test_ray_listens_to_this_machine_alone(tmp_path):
-    """No dashboard, and no port that another machine could reach."""
-    process = start(make(tmp_path, rounds=200, workers=1), tmp_path)
-    wait_for(tmp_path / "runs", "*/progress.json", process)
+def test_ray_listens_to_this_machine_alone_and_ends_with_a_killed_driver(tmp_path):
+    """No dashboard, no port that another machine could reach, and nobody who goes on with the work."""
+    process = start(make(tmp_path, rounds=200, workers=2), tmp_path)
+    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
     ports = listening(descendants(process.pid) | {process.pid})
-    os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    workers = {(read_json(f) or {}).get("pid") for f in (tmp_path / "runs").glob("*/progress.json")} - {None}
+    process.kill()
+    process.communicate()
     assert ports  # Ray's processes talk over some
     assert {address for address, _ in ports} <= LOOPBACK
+    assert workers and process.pid not in workers
+    assert all_gone(workers)

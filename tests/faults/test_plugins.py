@@ -8,41 +8,60 @@ import pytest
 
 from fedbench.store import Store, read_json
 from tests import plugins
-from tests.faults.machine import bits, finish, make
+from tests.faults.machine import bits, finish, here, make
+
+ODD = ("SELFISH", "LASTING", "NOISY", "LEAKING")
+AFTER = tuple(f"fedprox[mu={mu}]" for mu in (0.01, 0.02, 0.03, 0.04))  # one run after each of them
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The bits of FedProx when it runs alone."""
+    """The bits of four runs of FedProx when no plugin is beside them."""
     folder = tmp_path_factory.mktemp("alone")
-    assert finish(make(folder, "fedprox", rounds=3), folder)[0] == 0
-    (digest,) = bits(folder / "runs").values()
-    return digest
+    assert here(make(folder, *AFTER, rounds=3), folder)[0] == 0
+    found = bits(folder / "runs")
+    assert len(found) == len(AFTER)
+    return found
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("source", ["SELFISH", "LASTING", "NOISY", "LEAKING"])
-def test_what_a_plugin_does_to_its_process_does_not_reach_the_next_run(alone, tmp_path, source, workers):
+def test_what_a_plugin_does_to_its_process_does_not_reach_the_next_run(alone, tmp_path, workers):
     """Global random state, torch's settings and hooks, much output, threads left behind: in the same worker."""
-    plugin = plugins.write(tmp_path, "odd", getattr(plugins, source))
-    status, _, err = finish(make(tmp_path, plugin, "fedprox", rounds=3, workers=workers), tmp_path)
-    assert status == (1 if source == "SELFISH" else 0), err  # it breaks its own run
-    found = bits(tmp_path / "runs")
-    assert next(digest for run_id, digest in found.items() if "fedprox" in run_id) == alone
+    odd = [plugins.write(tmp_path, name.lower(), getattr(plugins, name)) for name in ODD]
+    turns = [name for pair in zip(odd, AFTER, strict=True) for name in pair]
+    status, _, err = finish(make(tmp_path, *turns, rounds=3, workers=workers), tmp_path)
+    assert status == 1
+    assert re.findall(r"failed: toy\.(\w+)\.", err) == ["selfish"]  # it breaks its own run
+    done = sorted((tmp_path / "runs").glob("*/done"), key=lambda file: file.stat().st_mtime_ns)
+    assert [file.parent.name.split(".")[1] for file in done] == [
+        "fedprox",
+        "lasting",
+        "fedprox",
+        "noisy",
+        "fedprox",
+        "leaking",
+        "fedprox",
+    ]
+    assert {name: digest for name, digest in bits(tmp_path / "runs").items() if ".fedprox." in name} == alone
 
 
 def test_one_that_raises_or_diverges_fails_alone(alone, tmp_path):
     raising = plugins.write(tmp_path, "raising", plugins.RAISING)
     diverging = plugins.write(tmp_path, "diverging", plugins.DIVERGING)
-    status, _, err = finish(make(tmp_path, raising, diverging, "fedprox", rounds=3), tmp_path)
+    status, _, err = here(make(tmp_path, raising, diverging, AFTER[0], rounds=3), tmp_path)
     assert status == 1 and "the plugin broke" in err
-    assert list(bits(tmp_path / "runs").values()) == [alone]
+    assert is_one_of(bits(tmp_path / "runs"), alone)
     results = Store(tmp_path / "runs")
     failures = {n.split(".")[1]: read_json(results.folder(n) / "failure.json") for n in results.run_ids()}
     message = failures["diverging"]["error"]
     assert "round 1" in message and "client 'CT'" in message and "odd term" in message
     assert "Traceback" in next((tmp_path / "runs").glob("*raising*/traceback.txt")).read_text()
     assert not list((tmp_path / "runs").glob("*diverging*/cases.parquet"))
+
+
+def is_one_of(found, expected) -> bool:
+    """One run is finished, with the bits it was to have."""
+    return len(found) == 1 and found.items() <= expected.items()
 
 
 NAMED = {
@@ -55,10 +74,10 @@ NAMED = {
 }
 
 
-def test_what_is_kept_sent_or_deployed_is_never_a_result_where_it_is_not_finite(alone, tmp_path):
+def test_what_is_kept_sent_or_deployed_is_never_a_result_where_it_is_not_finite(tmp_path):
     """Broken in the very last round; the failure says whose entry it was."""
     file = plugins.write(tmp_path, "not_finite", plugins.NOT_FINITE)
-    status, _, err = finish(make(tmp_path, *(f"{file}:{n.capitalize()}" for n in NAMED), rounds=2), tmp_path)
+    status, _, err = here(make(tmp_path, *(f"{file}:{n.capitalize()}" for n in NAMED), rounds=2), tmp_path)
     assert status == 1
     assert not bits(tmp_path / "runs")
     for name, words in NAMED.items():
@@ -72,8 +91,8 @@ def test_what_is_kept_sent_or_deployed_is_never_a_result_where_it_is_not_finite(
 def test_a_run_out_of_memory_fails_with_the_reason(alone, tmp_path, workers):
     """The memory is full, not just asked for; the next run in the same process is what it is."""
     hungry = plugins.write(tmp_path, "hungry", plugins.HUNGRY)
-    status, out, err = finish(make(tmp_path, hungry, "fedprox", rounds=3, workers=workers), tmp_path)
+    status, out, err = finish(make(tmp_path, hungry, AFTER[0], rounds=3, workers=workers), tmp_path)
     assert status == 1
     assert re.search(r"failed: \S+hungry\S+: RuntimeError: .*can't allocate memory", err), err
     assert "worker lost" not in out + err
-    assert list(bits(tmp_path / "runs").values()) == [alone]
+    assert is_one_of(bits(tmp_path / "runs"), alone)

@@ -28,7 +28,7 @@ from fedbench.reading import read_arrays, read_table
 from fedbench.store import Store, load_results, seal
 from tests import plugins
 from tests.analysis.evidence_rows import evidence, write_store
-from tests.faults.machine import arguments, bits, finish, make
+from tests.faults.machine import bits, here, make
 from tests.toys import ROOT, full, in_another_process, prepare_toy, refused, write_toy
 
 
@@ -76,16 +76,16 @@ def test_a_pickle_under_another_name_is_refused(tmp_path, bait, read):
     assert not bait.exists()
 
 
-def test_a_pickle_for_a_checkpoint_is_put_aside_and_the_run_starts_over(fedbench, tmp_path, bait):
-    command = arguments(make(tmp_path, "fedavg", rounds=2))
-    assert fedbench(*command)[0] == 0
+def test_a_pickle_for_a_checkpoint_is_put_aside_and_the_run_starts_over(tmp_path, bait):
+    command = make(tmp_path, "fedavg", rounds=2)
+    assert here(command, tmp_path)[0] == 0
     (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
     before = bits(tmp_path / "runs")
     (run / "done").unlink()
     (run / "checkpoint.safetensors").write_bytes(pickle.dumps(Payload(bait)))
     with pytest.raises(checkpoint.CorruptCheckpoint):
         checkpoint.load(run / "checkpoint.safetensors")
-    assert fedbench(*command)[0] == 0
+    assert here(command, tmp_path)[0] == 0
     assert bits(tmp_path / "runs") == before and not bait.exists()
 
 
@@ -161,8 +161,8 @@ def test_arrays_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
         read_arrays(file)
 
 
-def test_a_damaged_table_in_a_sealed_run_is_a_message(fedbench, tmp_path):
-    assert fedbench(*arguments(make(tmp_path, "fedavg", rounds=1)))[0] == 0
+def test_a_damaged_table_in_a_sealed_run_is_a_message(tmp_path):
+    assert here(make(tmp_path, "fedavg", rounds=1), tmp_path)[0] == 0
     (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
     (run / "cases.parquet").write_bytes(b"PAR1 not a table PAR1")
     seal(run)
@@ -206,7 +206,7 @@ def test_a_plugin_cannot_name_a_folder_outside_the_results(tmp_path, first):
     work = tmp_path / "a" / "b"
     work.mkdir(parents=True)
     plugin = plugins.write(work, "escaped", ESCAPED.format(first=first))
-    status, _, err = finish(make(work, f"{plugin}:Escaped", rounds=1), work)
+    status, _, err = here(make(work, f"{plugin}:Escaped", rounds=1), work)
     assert status == 2 and "x/../../../escaped" in err and "Traceback" not in err
     assert files_in(tmp_path) == files_in(work) | {work, work.parent}
     assert not list(work.rglob("*escaped*.s0.*"))
@@ -267,10 +267,10 @@ def test_a_node_cannot_deliver_outside_the_results(tmp_path, name):
     assert not [file for file in files_in(tmp_path) if file.is_file()]
 
 
-def test_no_run_is_written_through_a_symbolic_link(fedbench, tmp_path):
+def test_no_run_is_written_through_a_symbolic_link(tmp_path):
     """Somebody put one where the run's folder would be; with it removed, the run is made."""
-    command = arguments(make(tmp_path, "fedavg", rounds=1))
-    assert fedbench(*command)[0] == 0
+    command = make(tmp_path, "fedavg", rounds=1)
+    assert here(command, tmp_path)[0] == 0
     (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
     before = bits(tmp_path / "runs")
     theirs = tmp_path / "theirs"
@@ -278,11 +278,11 @@ def test_no_run_is_written_through_a_symbolic_link(fedbench, tmp_path):
     (theirs / "done").unlink()
     content = {file: file.read_bytes() for file in theirs.iterdir()}
     run.symlink_to(theirs)
-    status, out, err = fedbench(*command)
+    status, out, err = here(command, tmp_path)
     assert status == 1 and "is a symbolic link" in err and "Traceback" not in out + err
     assert {file: file.read_bytes() for file in theirs.iterdir()} == content
     run.unlink()
-    assert fedbench(*command)[0] == 0
+    assert here(command, tmp_path)[0] == 0
     assert bits(tmp_path / "runs") == before
 
 

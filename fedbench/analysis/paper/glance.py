@@ -1,53 +1,41 @@
-"""The results at a glance, for a README: one small table for each published condition; those with a modality left out
-share one.
+"""The results at a glance, for a README: the answers in a few sentences, and one table of all published conditions.
 
 Numbers, verdicts and sentences are those of the paper, so the part is made and checked together with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import pandas as pd
+from collections import Counter
+from collections.abc import Sequence
 
 from fedbench.analysis import cells
-from fedbench.analysis.analyses import (
-    ALONE,
-    RECONSTRUCTED,
-    RECONSTRUCTION,
-    RELATIONS,
-    in_order,
-    is_reconstruction,
-    is_reference_point,
-)
+from fedbench.analysis.analyses import in_order
 from fedbench.analysis.formats import escape_markdown
-from fedbench.analysis.paper.answer_cross import CROSS, in_words, most_for, short, studied, with_common_models
+from fedbench.analysis.paper.answer_cross import CROSS, in_words, most_for, short, with_common_models
 from fedbench.analysis.paper.answer_norms import answer_norms
 from fedbench.analysis.paper.answer_unseen import unseen_modalities
 from fedbench.analysis.paper.answers import on_phantoms, undecided
 from fedbench.analysis.paper.convergence import endings, tell_endings
 from fedbench.analysis.paper.ground import Ground
+from fedbench.analysis.paper.making import RESULTS
 from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.plain import markdown, plain
-from fedbench.analysis.paper.reliability import decidable
-from fedbench.analysis.paper.setup import NORMS, Settings
+from fedbench.analysis.paper.plain import plain
+from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, whole_parts, word
+from fedbench.analysis.paper.setup import Settings
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.paper.telling import reference_point
-from fedbench.analysis.paper.verdicts import judge
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import counted
-from fedbench.analysis.summary import minutes
+from fedbench.registry import Spec, parse_spec
 
-NAMED = ("better", "worse")
-ROWS = 12  # of a table; the paper has all
+MARKS = {"better": " ▲", "worse": " ▼", "reference": ""}
+LEGEND = (
+    "Mean Dice over patients on modalities that a client does not hold; ▲ and ▼: better and worse than {reference} by "
+    "both corrected tests, over patients and over patients and seeds; all else is *not distinguishable*, which is no "
+    "claim of equality. Numbers among the parameters are those that were tuned, and left out here."
+)
 ABOUT = (
-    "Means over patients; 95% bootstrap intervals over patients. *Better* and *worse* need both corrected tests, over "
-    "patients and over patients and seeds; all else is *not distinguishable*, which is no claim of equality. "
-    "Names hold no more parameters than tell algorithms apart; the paper's table of configurations has all. All "
-    "tables, tests and figures: [{folder}]({folder}/). This part is made by `python -m fedbench paper`; "
+    "[{folder}/{results}]({folder}/{results}) has intervals, HD95, in-modality Dice and modalities left out of "
+    "training; [{folder}]({folder}/) all tables, tests and figures. This part is made by `python -m fedbench paper`; "
     "[results/README.md](results/README.md) says how to repeat the runs."
 )
 
@@ -58,17 +46,19 @@ def glance(study: Study, folder: str = "paper") -> str:
     Args:
         folder: of the paper, as the README links to it.
     """
-    whole = [part for part in study.parts if not part.condition.unseen]
-    whole.sort(key=lambda part: (part.of_phantom, part.condition.name, part.study))
-    lines = [*(f"- {sentence}" for sentence in _answers(Numbers(), study)), ""]
-    for part in whole:
-        lines += _condition(part)
-    held_out = [part for part in study.parts if "unseen" in part.relations]
-    for key in dict.fromkeys((part.condition.dataset, part.folder) for part in held_out):  # phantoms last, as in parts
-        lines += _left_out([part for part in held_out if (part.condition.dataset, part.folder) == key])
-    used = {label for part in [*whole, *held_out] for label in part.labels if is_reconstruction(label)}
-    lines += [f"{RECONSTRUCTED} {RECONSTRUCTION}", ""] if used else []
-    lines += [ABOUT.format(folder=folder)]
+    shown = [part for part in whole_parts(study) if "cross" in part.relations and _has_one_of_each_kind(part)]
+    answer, *more = _answers(Numbers(), study)
+    references = sorted({part.primary.reference for part in study.parts})
+    lines = [answer, ""]
+    if shown:
+        lines += [
+            *_table(shown),
+            "",
+            LEGEND.format(reference=escape_markdown(words_of(references))),
+            "",
+            *dagger(shown),
+        ]
+    lines += [*(f"- {sentence}" for sentence in more), "", ABOUT.format(folder=folder, results=RESULTS)]
     return "\n".join([*lines, ""])
 
 
@@ -89,132 +79,45 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
         answer_norms(numbers, made) if made else "",
         f"{undecided(numbers, ground.whole)} {tell_endings(numbers, ended)}",
         on_phantoms(numbers, on_them),
-        _shared_runs(study.parts),
     ]
     return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]
 
 
-def _shared_runs(parts: Sequence[Part]) -> str:
-    """Say how many trainings there are where conditions below share some; empty where they share none."""
-    runs = [part.analyses.results(part.condition).runs["run_id"] for part in parts]
-    trained, shown = pd.concat(runs).nunique(), sum(map(len, runs))
-    if trained == shown:
-        return ""
-    return f"The parts below sum to {shown} runs, of {counted(trained, 'training')}: an ablation shows some runs again."
+def kind_of(label: str) -> str:
+    """Return a label without the numbers among its parameters, which were tuned: ``fedprox[mu=0.1]`` is ``fedprox``."""
+    setting, space, deployment = label.partition(" (")
+    spec = parse_spec(setting)
+    words = tuple((name, value) for name, value in spec.params if isinstance(value, str))
+    return f"{Spec(spec.name, words).text}{space}{deployment}"
 
 
-def _condition(part: Part) -> list[str]:
-    """A condition: what was run, its table, and two sentences."""
-    numbers = Numbers()
-    sentences = []
-    if "cross" in part.relations:
-        analysis = part.get("cross")
-        sentences.append(in_words(numbers, "cross", studied([part], "cross"), CROSS))
-        if ALONE in analysis.matrix.algorithms:
-            sentences.append(reference_point(Teller(numbers, part), analysis, ALONE))
-    shown = _chosen(part, part.labels)
-    more = len(part.labels) - len(shown)
-    left = f" {counted(more, 'more row')} in the paper." if more else ""
-    return [
-        f"### {escape_markdown(part.title)}", "", f"{escape_markdown(_size(part))}{left}", "",
-        *_table(part, shown), "", " ".join(markdown(numbers, sentence) for sentence in sentences), "",
-    ]  # fmt: skip
+def _has_one_of_each_kind(part: Part) -> bool:
+    """Whether no two labels differ by numbers alone, as they do in an ablation."""
+    return len({kind_of(label) for label in part.labels}) == len(part.labels)
 
 
-def _size(part: Part) -> str:
-    """Runs, seeds, patients, and the kind of norm."""
-    patients = counted(len(part.primary.matrix.values), "test patient")
-    folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""
-    return f"{_trainings([part], patients)}{folder}"
-
-
-def _trainings(parts: Sequence[Part], *facts: str) -> str:
-    """How many trainings, how long, how often repeated, with which norm."""
-    runs = pd.concat([part.analyses.results(part.condition).runs for part in parts])
-    norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
-    time = f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min on average"
-    seeds = max(len(part.primary.matrix.seeds) for part in parts)
-    return f"{', '.join([time, counted(seeds, 'seed'), *facts, *norms])}."
-
-
-def _left_out(parts: Sequence[Part]) -> list[str]:
-    """The conditions of a dataset with a modality left out, side by side: the Dice on that modality."""
-    found = {part.condition.unseen: part.get("unseen") for part in parts}
-    labels = in_order({label for part in parts for label in part.labels})
-    reference = parts[0].primary.reference
-    heads = [f"{unseen} ({len(analysis.matrix.values)})" for unseen, analysis in found.items()]
-    lines = [_pipes(map(escape_markdown, ["algorithm", *heads])), _pipes(["---", *("--:" for _ in heads)])]
-    for label in labels:
-        name = escape_markdown(label) + (RECONSTRUCTED if is_reconstruction(label) else "")
-        words = [_word(analysis, label) for analysis in found.values()]
-        marks = [f" ({word})" if word in NAMED else "" for word in words]
-        means = [_mean(analysis, label, 3) for analysis in found.values()]
-        lines.append(_pipes([name, *(escape_markdown(mean + mark) for mean, mark in zip(means, marks, strict=True))]))
-    folder = f" Published as {parts[0].folder}." if parts[0].folder else ""
-    few = [unseen for unseen, analysis in found.items() if not decidable(analysis)]
-    hopeless = f" Of {words_of(few)} patients are too few to name any difference." if few else ""
-    return [
-        f"### {escape_markdown(parts[0].condition.dataset)}, a modality left out of training", "",
-        f"{escape_markdown(_trainings(parts) + folder)} Dice on the modality that nobody trained on (test patients); "
-        f"{' or '.join(NAMED)} than {escape_markdown(reference)} where it says so."
-        f"{escape_markdown(hopeless)}", "", *lines, "",
-    ]  # fmt: skip
-
-
-def _chosen(part: Part, labels: Sequence[str]) -> list[str]:
-    """Return the rows: all, or where they are too many reference points and reference, those under study, the best."""
-    if len(labels) <= ROWS:
-        return list(labels)
-    analysis = part.primary
-    ranked = [label for label in analysis.order if label in labels]
-    fixed = [label for label in labels if is_reference_point(label) or label == analysis.reference]
-    rest = [label for label in ranked if label not in fixed]
-    rest.sort(key=lambda label: not is_reconstruction(label))  # stable: the best first within each
-    return in_order([*fixed, *rest[: max(0, ROWS - len(fixed))]])
-
-
-def _table(part: Part, labels: Sequence[str]) -> list[str]:
-    """The table's lines: by cross-modality scores, with the in-modality Dice beside."""
-    relation = "cross" if "cross" in part.relations else "in"
-    dice, distance = part.get(relation), part.get(relation, "hd95")
-    own = part.get("in") if "in" in part.relations else None
-    heads = [
-        "algorithm", f"{RELATIONS[relation]} Dice", "in-modality Dice",
-        f"{RELATIONS[relation]} HD95 ({distance.matrix.unit})", f"against {dice.reference}",
-    ]  # fmt: skip
-    lines = [_pipes(map(escape_markdown, heads)), _pipes(["---", "--:", "--:", "--:", "---"])]
-    for label in labels:
-        name = escape_markdown(label) + (RECONSTRUCTED if is_reconstruction(label) else "")
-        lines.append(_pipes([name, *map(escape_markdown, _row(label, dice, own, distance))]))
+def _table(parts: Sequence[Part]) -> list[str]:
+    """The lines of the table: a row for each kind of algorithm, a column for each condition."""
+    analyses = [part.get("cross") for part in parts]
+    labels = [{kind_of(label): label for label in part.labels} for part in parts]
+    heads = ["algorithm", *map(escape_markdown, _heads(parts))]
+    lines = [pipes(heads), pipes(["---", *("--:" for _ in parts)])]
+    for kind in in_order(kind for own in labels for kind in own):
+        row = [marked(kind)]
+        for analysis, own in zip(analyses, labels, strict=True):
+            mark = MARKS.get(word(analysis, own[kind]), "") if kind in own else ""
+            row.append(mean_of(analysis, own[kind], 3) + mark if kind in own else cells.NONE)
+        lines.append(pipes(row))
     return lines
 
 
-def _row(label: str, dice: Analysis, own: Analysis | None, distance: Analysis) -> list[str]:
-    return [_estimate(dice, label), _mean(own, label, 3), _mean(distance, label, 1), _word(dice, label)]
-
-
-def _word(analysis: Analysis, label: str) -> str:
-    """What may be said of an algorithm against the reference."""
-    if label == analysis.reference:
-        return "reference"
-    if label not in analysis.matrix.algorithms:
-        return cells.NONE
-    return judge(analysis, label, analysis.reference).verdict.value.removesuffix(" than").removesuffix(" from")
-
-
-def _estimate(analysis: Analysis, label: str) -> str:
-    if label not in analysis.means.index:
-        return cells.NONE
-    mean, low, high = (float(analysis.means[key][label]) for key in ("mean", "low", "high"))
-    shown = cells.estimate(mean, low, high, 3)
-    return f"{shown.text} ({shown.below.replace(', ', ' to ')})" if shown.below else shown.text
-
-
-def _mean(analysis: Analysis | None, label: str, digits: int) -> str:
-    if analysis is None or label not in analysis.means.index:
-        return cells.NONE
-    return cells.decimal(float(analysis.means["mean"][label]), digits)
-
-
-def _pipes(row: Iterable[str]) -> str:
-    return f"| {' | '.join(row)} |"
+def _heads(parts: Sequence[Part]) -> list[str]:
+    """The conditions' names, with the norm where it is not that of the same condition before; else the study's name."""
+    usual: dict[str, list[str]] = {}
+    heads = []
+    for part in parts:
+        norms = Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
+        more = f", {words_of(norms)} norm" if norms and norms != usual.setdefault(part.condition.name, norms) else ""
+        heads.append(part.condition.title + more)
+    told = Counter(heads)
+    return [part.title if told[head] > 1 else head for part, head in zip(parts, heads, strict=True)]

@@ -23,6 +23,7 @@ from fedbench.analysis.paper.data import datasets_section
 from fedbench.analysis.paper.norm_section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.reliability import describe_reliability
+from fedbench.analysis.paper.results_page import results_page
 from fedbench.analysis.paper.sections import wanted, write_sections
 from fedbench.analysis.paper.setup import describe_setup
 from fedbench.analysis.paper.study import Study
@@ -33,6 +34,7 @@ from fedbench.files import sha256, write_text
 FORMAT = "fedbench paper 1"
 NUMBERS, GENERATED, NORMS = "numbers.tex", "generated.tex", "norms.tex"
 SUPPLEMENT, DATASETS = "supplement.tex", "datasets.tex"
+RESULTS = "results.md"
 TABLES, FIGURES_FOLDER = "tables", "figures"
 
 
@@ -86,6 +88,7 @@ def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
         NORMS: norms,
         SUPPLEMENT: sections.supplement,
         DATASETS: datasets_section(study),
+        RESULTS: results_page(study),
         **{f"{TABLES}/{name}.tex": text for name, text in (sections.tables | tables).items()},
     }
 
@@ -123,7 +126,7 @@ def recorded(target: Path) -> dict[str, Any]:
 
 def generated_files(target: Path) -> set[str]:
     """Return the paths, relative to ``target``, of all files there that have a generated file's place."""
-    single = (NUMBERS, GENERATED, NORMS, SUPPLEMENT, DATASETS)
+    single = (NUMBERS, GENERATED, NORMS, SUPPLEMENT, DATASETS, RESULTS)
     found = {name for name in single if (target / name).is_file()}
     for folder in (TABLES, FIGURES_FOLDER):
         found |= {path.relative_to(target).as_posix() for path in (target / folder).rglob("*") if path.is_file()}

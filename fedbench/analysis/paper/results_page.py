@@ -1,0 +1,204 @@
+"""``results.md`` beside the paper: one small table for each published condition; those with a modality left out share
+one.
+
+Numbers, verdicts and sentences are those of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from fedbench.analysis import cells
+from fedbench.analysis.analyses import (
+    ALONE,
+    RECONSTRUCTED,
+    RECONSTRUCTION,
+    RELATIONS,
+    in_order,
+    is_reconstruction,
+    is_reference_point,
+)
+from fedbench.analysis.formats import escape_markdown
+from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
+from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.numbers import words as words_of
+from fedbench.analysis.paper.plain import markdown
+from fedbench.analysis.paper.reliability import decidable
+from fedbench.analysis.paper.setup import NORMS, Settings
+from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.paper.teller import Teller
+from fedbench.analysis.paper.telling import reference_point
+from fedbench.analysis.paper.verdicts import judge
+from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.rows import counted
+from fedbench.analysis.summary import minutes
+
+NAMED = ("better", "worse")
+ROWS = 12  # of a table; the paper has all
+MADE = (
+    "Made by `python -m fedbench paper` from what is published. Means over patients; 95% bootstrap intervals over "
+    "patients. *Better* and *worse* need both corrected tests, over patients and over patients and seeds; all else is "
+    "*not distinguishable*, which is no claim of equality. Names hold no more parameters than tell algorithms apart; "
+    "the paper's table of configurations has all."
+)
+
+
+def results_page(study: Study) -> str:
+    """Return the page, in Markdown; the same published results give the same text."""
+    whole = whole_parts(study)
+    lines = ["# Results, condition by condition", "", MADE, ""]
+    lines += [text for text in (shared_runs(study.parts), "") if shared_runs(study.parts)]
+    for part in whole:
+        lines += _condition(part)
+    held_out = [part for part in study.parts if "unseen" in part.relations]
+    for key in dict.fromkeys((part.condition.dataset, part.folder) for part in held_out):  # phantoms last, as in parts
+        lines += _left_out([part for part in held_out if (part.condition.dataset, part.folder) == key])
+    lines += dagger([*whole, *held_out])
+    return "\n".join(lines)
+
+
+def whole_parts(study: Study) -> list[Part]:
+    """Return the conditions in which no modality was left out: by name, phantoms last."""
+    whole = [part for part in study.parts if not part.condition.unseen]
+    return sorted(whole, key=lambda part: (part.of_phantom, part.condition.name, part.study))
+
+
+def dagger(parts: Iterable[Part]) -> list[str]:
+    """Return the note of reconstructed algorithms, if there is one among the labels."""
+    used = any(is_reconstruction(label) for part in parts for label in part.labels)
+    return [f"{RECONSTRUCTED} {RECONSTRUCTION}", ""] if used else []
+
+
+def shared_runs(parts: Sequence[Part]) -> str:
+    """Say how many trainings there are where conditions share some; empty where they share none."""
+    runs = [part.analyses.results(part.condition).runs["run_id"] for part in parts]
+    trained, shown = pd.concat(runs).nunique(), sum(map(len, runs))
+    if trained == shown:
+        return ""
+    return f"The parts below sum to {shown} runs, of {counted(trained, 'training')}: an ablation shows some runs again."
+
+
+def _condition(part: Part) -> list[str]:
+    """A condition: what was run, its table, and two sentences."""
+    numbers = Numbers()
+    sentences = []
+    if "cross" in part.relations:
+        analysis = part.get("cross")
+        sentences.append(in_words(numbers, "cross", studied([part], "cross"), CROSS))
+        if ALONE in analysis.matrix.algorithms:
+            sentences.append(reference_point(Teller(numbers, part), analysis, ALONE))
+    shown = _chosen(part, part.labels)
+    more = len(part.labels) - len(shown)
+    left = f" {counted(more, 'more row')} in the paper." if more else ""
+    return [
+        f"### {escape_markdown(part.title)}", "", f"{escape_markdown(_size(part))}{left}", "",
+        *_table(part, shown), "", " ".join(markdown(numbers, sentence) for sentence in sentences), "",
+    ]  # fmt: skip
+
+
+def _size(part: Part) -> str:
+    """Runs, seeds, patients, and the kind of norm."""
+    patients = counted(len(part.primary.matrix.values), "test patient")
+    folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""
+    return f"{_trainings([part], patients)}{folder}"
+
+
+def _trainings(parts: Sequence[Part], *facts: str) -> str:
+    """How many trainings, how long, how often repeated, with which norm."""
+    runs = pd.concat([part.analyses.results(part.condition).runs for part in parts])
+    norms = [NORMS.get(norm, norm) for norm in Settings.of(runs).values("model", "norm")]
+    time = f"{counted(len(runs), 'run')} of {minutes(float(runs['seconds'].mean()))} min on average"
+    seeds = max(len(part.primary.matrix.seeds) for part in parts)
+    return f"{', '.join([time, counted(seeds, 'seed'), *facts, *norms])}."
+
+
+def _left_out(parts: Sequence[Part]) -> list[str]:
+    """The conditions of a dataset with a modality left out, side by side: the Dice on that modality."""
+    found = {part.condition.unseen: part.get("unseen") for part in parts}
+    labels = in_order({label for part in parts for label in part.labels})
+    reference = parts[0].primary.reference
+    heads = [f"{unseen} ({len(analysis.matrix.values)})" for unseen, analysis in found.items()]
+    lines = [pipes(map(escape_markdown, ["algorithm", *heads])), pipes(["---", *("--:" for _ in heads)])]
+    for label in labels:
+        name = marked(label)
+        words = [word(analysis, label) for analysis in found.values()]
+        marks = [f" ({word})" if word in NAMED else "" for word in words]
+        means = [mean_of(analysis, label, 3) for analysis in found.values()]
+        lines.append(pipes([name, *(escape_markdown(mean + mark) for mean, mark in zip(means, marks, strict=True))]))
+    folder = f" Published as {parts[0].folder}." if parts[0].folder else ""
+    few = [unseen for unseen, analysis in found.items() if not decidable(analysis)]
+    hopeless = f" Of {words_of(few)} patients are too few to name any difference." if few else ""
+    return [
+        f"### {escape_markdown(parts[0].condition.dataset)}, a modality left out of training", "",
+        f"{escape_markdown(_trainings(parts) + folder)} Dice on the modality that nobody trained on (test patients); "
+        f"{' or '.join(NAMED)} than {escape_markdown(reference)} where it says so."
+        f"{escape_markdown(hopeless)}", "", *lines, "",
+    ]  # fmt: skip
+
+
+def _chosen(part: Part, labels: Sequence[str]) -> list[str]:
+    """Return the rows: all, or where they are too many reference points and reference, those under study, the best."""
+    if len(labels) <= ROWS:
+        return list(labels)
+    analysis = part.primary
+    ranked = [label for label in analysis.order if label in labels]
+    fixed = [label for label in labels if is_reference_point(label) or label == analysis.reference]
+    rest = [label for label in ranked if label not in fixed]
+    rest.sort(key=lambda label: not is_reconstruction(label))  # stable: the best first within each
+    return in_order([*fixed, *rest[: max(0, ROWS - len(fixed))]])
+
+
+def _table(part: Part, labels: Sequence[str]) -> list[str]:
+    """The table's lines: by cross-modality scores, with the in-modality Dice beside."""
+    relation = "cross" if "cross" in part.relations else "in"
+    dice, distance = part.get(relation), part.get(relation, "hd95")
+    own = part.get("in") if "in" in part.relations else None
+    heads = [
+        "algorithm", f"{RELATIONS[relation]} Dice", "in-modality Dice",
+        f"{RELATIONS[relation]} HD95 ({distance.matrix.unit})", f"against {dice.reference}",
+    ]  # fmt: skip
+    lines = [pipes(map(escape_markdown, heads)), pipes(["---", "--:", "--:", "--:", "---"])]
+    for label in labels:
+        name = marked(label)
+        lines.append(pipes([name, *map(escape_markdown, _row(label, dice, own, distance))]))
+    return lines
+
+
+def marked(label: str) -> str:
+    """Return a label for a table, with a dagger if it is our reconstruction."""
+    return escape_markdown(label) + (RECONSTRUCTED if is_reconstruction(label) else "")
+
+
+def _row(label: str, dice: Analysis, own: Analysis | None, distance: Analysis) -> list[str]:
+    return [_estimate(dice, label), mean_of(own, label, 3), mean_of(distance, label, 1), word(dice, label)]
+
+
+def word(analysis: Analysis, label: str) -> str:
+    """What may be said of an algorithm against the reference."""
+    if label == analysis.reference:
+        return "reference"
+    if label not in analysis.matrix.algorithms:
+        return cells.NONE
+    return judge(analysis, label, analysis.reference).verdict.value.removesuffix(" than").removesuffix(" from")
+
+
+def _estimate(analysis: Analysis, label: str) -> str:
+    if label not in analysis.means.index:
+        return cells.NONE
+    mean, low, high = (float(analysis.means[key][label]) for key in ("mean", "low", "high"))
+    shown = cells.estimate(mean, low, high, 3)
+    return f"{shown.text} ({shown.below.replace(', ', ' to ')})" if shown.below else shown.text
+
+
+def mean_of(analysis: Analysis | None, label: str, digits: int) -> str:
+    """Return the mean of an algorithm, or a dash."""
+    if analysis is None or label not in analysis.means.index:
+        return cells.NONE
+    return cells.decimal(float(analysis.means["mean"][label]), digits)
+
+
+def pipes(row: Iterable[str]) -> str:
+    """Return a line of a table."""
+    return f"| {' | '.join(row)} |"
