@@ -214,7 +214,7 @@ def test_the_tuned_suite_says_what_the_suite_said_and_what_was_chosen(tuned):
     assert values["algorithms"] == ["local", "fedprox[mu=0.1]"]
     assert values["training"] == {"rounds": 9, "lr": 0.1}
     assert values["evaluation"] == {"reference": "fedprox[mu=0.1]"}
-    assert values["title"] == "T" and values["data"] == {"folds": 5, "fold": 2} and "model" not in values
+    assert values["title"] == "T (tuned)" and values["data"] == {"folds": 5, "fold": 2} and "model" not in values
     again = make_suite(tomllib.loads(toml(values)))
     assert again.tuning == tuned.suite.tuning and again.training.lr == 0.1
 

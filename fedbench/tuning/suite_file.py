@@ -13,6 +13,8 @@ from fedbench.tuning.search import Point
 from fedbench.tuning.table import CSV, conditions
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of, same_run
 
+TUNED = " (tuned)"  # behind the title of what was
+
 
 def write_tuned(tuned: Tuned, file: Path, table_digest: str, datasets: tuple[str, ...] | None = None) -> None:
     """Write the tuned suite.
@@ -34,6 +36,8 @@ def tuned_values(tuned: Tuned) -> dict[str, Any]:
     suite = tuned.suite
     values = suite.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     values.pop("name", None)  # the new file's
+    if suite.title:
+        values["title"] = f"{suite.title.removesuffix(TUNED)}{TUNED}"
     listed: dict[str, str] = {}
     for setting in tuned.settings.values():
         listed.setdefault(same_run(setting), setting)
