@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedbench.analysis.paper.convergence import endings, tell_ending, tell_endings
+from fedbench.analysis.paper.convergence import endings, rising_short, tell_ending, tell_endings
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.paper.teller import Teller
@@ -61,6 +61,19 @@ def test_the_paper_says_whether_the_reference_was_still_improving(ends, said, na
     again = study_of([("", evidence()), ("again", evidence())]).parts
     assert numbers.spelled(tell_endings(numbers, [(part, found) for part in again])).startswith(named)
     assert len(again) == 2 and numbers.spelled(tell_endings(numbers, [(p, found) for p in again])).count("toy") <= 1
+
+
+def test_the_abstract_counts_the_conditions_in_which_it_was():
+    """Two that share their runs are one."""
+    rising, resting = (
+        endings(curves(fedavg=[[0, 0, 0.2, e] for e in ends])) for ends in ((0.31, 0.32, 0.33), (0.19, 0.21, 0.2))
+    )
+    numbers = Numbers()
+    parts = study_of([("", evidence()), ("again", evidence(patients=5))]).parts
+    said = numbers.spelled(rising_short(numbers, [(parts[0], rising), (parts[0], rising)]))
+    assert said.startswith("In the one condition the reference was still improving")
+    assert rising_short(numbers, [(parts[0], resting)]) == ""
+    assert "budget" not in rising_short(numbers, [])
 
 
 def test_nothing_is_said_where_nothing_is_known():

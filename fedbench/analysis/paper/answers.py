@@ -21,7 +21,7 @@ from fedbench.analysis.paper.answer_cross import (
 from fedbench.analysis.paper.answer_luck import luck, luck_short
 from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
-from fedbench.analysis.paper.convergence import Found, tell_endings, tell_rising
+from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.ground import Ground, dataset_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
@@ -44,6 +44,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     every = [comparison for _, comparison in ground.compared]
     to_reference = [comparison for _, comparison in ground.to_reference]
     measured = [(part, trainings[part.key]) for part in ground.whole]
+    ended = [(part, trainings[part.key].endings) for part in ground.whole]
     texts = {
         "short": short(numbers, to_reference),
         "most": most_for(numbers, ground.to_reference),
@@ -63,7 +64,8 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "consensus": _consensus(numbers, study),
         "alignment": alignment(numbers, measured),
         "alignment short": alignment_short(numbers, measured),
-        "ending": tell_endings(numbers, [(part, trainings[part.key].endings) for part in ground.whole]),
+        "ending": tell_endings(numbers, ended),
+        "ending short": rising_short(numbers, ended),
         "cost": cost(numbers, measured),
         "cost short": cost_short(numbers, measured),
         "luck short": luck_short(numbers, ground.crossed, to_reference),

@@ -101,6 +101,18 @@ def tell_rising(numbers: Numbers, found: Found) -> str:
     )
 
 
+def rising_short(numbers: Numbers, found: Found) -> str:
+    """Count the conditions in which the reference was still improving; empty if there are none."""
+    known = _of_reference(found)
+    rising = sum(bool(ending.improving) for _, ending in known)
+    if not rising:
+        return ""
+    share = numbers.put("ending", "rising", text=out_of(rising, len(known), "condition"))
+    return (
+        f"In {share} the reference was still improving at the end, so that there the comparison is one at this budget."
+    )
+
+
 def tell_endings(numbers: Numbers, found: Found) -> str:
     """Name the conditions in which the reference was improving to the last, and those where no end shows."""
     known = _of_reference(found)
