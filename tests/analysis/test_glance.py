@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fedbench.analysis.paper.numbers import Numbers, named
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.readme import BEGIN, END, NOTHING, glance_problems, part_of, put_part
 from fedbench.analysis.paper.results_page import results_page
-from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.paper.study import read_study, study_of
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence
@@ -143,6 +144,17 @@ def test_modalities_left_out_share_a_table():
     few = results_page(study_of([("", evidence((TOY, *conditions), FEW, patients=5))]))
     assert "Of CT and MR patients are too few to name any difference." in few
     assert text.count("### ") == 2 and "than fedavg where it says so" in text
+
+
+def test_what_was_published_unfinished_is_said(tmp_path):
+    root = study_folder(tmp_path / "published", **TINY)
+    whole = read_study(root)
+    (manifest,) = root.rglob("manifest.json")
+    content = json.loads(manifest.read_text()) | {"unfinished": {"toy.fedavg.s9.abc": "failed", "toy.moon.s9.abc": ""}}
+    manifest.write_text(json.dumps(content))
+    for page in (glance, results_page):
+        assert "lacks" not in page(whole)
+        assert f"when they were published: {manifest.parent.name} lacks 2 runs;" in page(read_study(root))
 
 
 def test_sentences_are_read_without_latex():

@@ -23,7 +23,7 @@ from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, whole_parts, word
-from fedbench.analysis.paper.setup import Settings
+from fedbench.analysis.paper.setup import Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.registry import Spec, parse_spec
 
@@ -79,6 +79,7 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
         answer_norms(numbers, made) if made else "",
         f"{undecided(numbers, ground.whole)} {tell_endings(numbers, ended)}",
         on_phantoms(numbers, on_them),
+        limit_unfinished(study),
     ]
     return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]
 

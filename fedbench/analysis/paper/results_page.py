@@ -24,9 +24,9 @@ from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.plain import markdown
+from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.reliability import decidable
-from fedbench.analysis.paper.setup import NORMS, Settings
+from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
@@ -49,7 +49,8 @@ def results_page(study: Study) -> str:
     """Return the page, in Markdown; the same published results give the same text."""
     whole = whole_parts(study)
     lines = ["# Results, condition by condition", "", MADE, ""]
-    lines += [text for text in (shared_runs(study.parts), "") if shared_runs(study.parts)]
+    for text in filter(None, (shared_runs(study.parts), plain(Numbers(), limit_unfinished(study)))):
+        lines += [escape_markdown(text), ""]
     for part in whole:
         lines += _condition(part)
     held_out = [part for part in study.parts if "unseen" in part.relations]

@@ -94,6 +94,7 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "limit patients": _limit_patients(parts),
         "limit norms": _limit_norms(settings.values("model", "norm")),
         "limit seeds": _limit_seeds(parts),
+        "limit unfinished": limit_unfinished(study),
     }
     for name, text in texts.items():
         numbers.put(*name.split(), text=text)
@@ -217,6 +218,14 @@ def _limit_seeds(parts: Iterable[Part]) -> str:
     if all(len(part.primary.matrix.seeds) > 1 for part in parts):
         return ""
     return "With one seed there is no test over runs, and by our rule no difference is named there."
+
+
+def limit_unfinished(study: Study) -> str:
+    """Name the published folders that lack runs of their suites; empty if none does."""
+    left = [f"{escape(name)} lacks {counted(number, 'run')}" for name, number in sorted(study.unfinished.items())]
+    if not left:
+        return ""
+    return f"Not all runs were finished when they were published: {words(left)}; what is said is about the others."
 
 
 def _limit_norms(norms: list[str]) -> str:

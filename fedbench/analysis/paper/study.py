@@ -21,6 +21,7 @@ from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.reading import read_table
+from fedbench.store import read_json
 from fedbench.suite import safe
 
 Models = tuple[frozenset[str], frozenset[str]]  # runs, kinds of deployed model
@@ -93,12 +94,14 @@ class Study:
         folders: the published folder of each condition of the main group, by name.
         trials: how hyper-parameters were chosen (:func:`fedbench.tuning.table.trials_frame`), by the name of the
             published folder that holds it.
+        unfinished: how many runs were not finished, or failed, when a folder was published; those that have some.
     """
 
     groups: tuple[tuple[str, Analyses], ...]
     manifests: dict[str, str]
     folders: Mapping[Condition, str] = field(default_factory=dict)
     trials: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    unfinished: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Part]:
@@ -148,7 +151,9 @@ def read_study(root: Path, choices: Choices | None = None) -> Study:
     homes = {condition: safe(part.source.name) for part in main for condition in part.trained}
     tables = {folder.name: folder / TRIALS[0] for folder in folders}
     trials = {name: read_table(file) for name, file in tables.items() if file.is_file()}
-    return replace(study_of([("", merged), *others], choices, manifests, homes), trials=trials)
+    left = {folder.name: len((read_json(folder / MANIFEST) or {}).get("unfinished", {})) for folder in folders}
+    unfinished = {name: number for name, number in left.items() if number}
+    return replace(study_of([("", merged), *others], choices, manifests, homes), trials=trials, unfinished=unfinished)
 
 
 def study_of(
