@@ -12,6 +12,7 @@ from fedbench.analysis.paper.norm_section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.plain import plain
+from fedbench.analysis.paper.results_page import results_page
 from fedbench.analysis.paper.sections import write_sections
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.paper.training import measure
@@ -64,7 +65,8 @@ def test_without_phantoms_nothing_is_said_of_them():
 
 def test_results_at_a_glance_show_patients_first_and_count_them_alone():
     text = glance(study_of(BOTH))
-    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert "| algorithm | toy | phantom-heart |" in text
+    titles = [line for line in results_page(study_of(BOTH)).splitlines() if line.startswith("### ")]
     assert [title.split()[1] for title in titles] == ["toy", "phantom-heart"]
     assert "In our hands: we found no evidence" in text and "Generated phantoms stand for no patient" in text
 
