@@ -14,6 +14,7 @@ import pandas as pd
 
 from fedbench import checkpoint, registry, store
 from fedbench.errors import UserError
+from fedbench.planning import refuse_damage
 from fedbench.prepared import FACTS, is_store
 from fedbench.provenance import cpu_instructions, versions
 from fedbench.reading import read_arrays, read_table
@@ -107,8 +108,10 @@ def repeat(cell: Cell, recorded: Path) -> list[str]:
     """Execute ``cell`` anew, by today's code, in a temporary folder; return what differs from the ``recorded`` run's.
 
     Raises:
-        UserError: the run cannot be repeated here: another version of the plugin, other data, or it fails now.
+        UserError: the run cannot be repeated here: another version of the plugin, other or damaged data, or it fails
+            now.
     """
+    refuse_damage([cell.prepared])
     with tempfile.TemporaryDirectory(prefix="fedbench-verify-") as folder:
         outcome = execute(cell, Path(folder), Options())
         if outcome.status != "done":

@@ -55,7 +55,7 @@ class TrainingConfig(Parameters):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
     deterministic: bool = True
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
 
 
 class DataConfig(Parameters):

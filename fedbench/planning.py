@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from fedbench.algorithm import Algorithm
 from fedbench.compute import Compute
 from fedbench.config import SCORING, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
 from fedbench.dataset import Dataset
-from fedbench.errors import UserError
+from fedbench.errors import UserError, nearest
 from fedbench.federation import partition
 from fedbench.preparation import Progress, prepare
-from fedbench.prepared import PreparedDataset, is_store, load
+from fedbench.prepared import PreparedDataset, damage, is_store, load
 from fedbench.suite import Cell, Suite
 from fedbench.task import Task
 from fedbench.training import Training
@@ -55,6 +55,7 @@ def plan(
     training = resolve(suite.training, device)
     algorithms = [_entry("algorithm", text) for text in suite.algorithms]
     datasets = [_entry("dataset", text) for text in suite.datasets]
+    _refuse_unknown_reference(suite, [entry.cls.name for entry in algorithms])
     for entry in algorithms:  # parameters first: cheap to check, and data may take minutes to prepare
         make_algorithm(entry.spec, entry.cls)
     cells: list[Cell] = []
@@ -87,10 +88,22 @@ def plan(
                     if seed == suite.seeds[0] and not is_done(cell.id):
                         Training(make_task(cell, prepared), Compute.start(training, "cpu"))
                     cells.append(cell)
-    ids = [cell.id for cell in cells]
-    if len(set(ids)) < len(ids):
-        raise UserError("two algorithms of the suite are the same run; drop one of them.")
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        if first.setdefault(cell.id, cell) is not cell:
+            both = f"'{first[cell.id].label}' and '{cell.label}'"
+            raise UserError(f"two algorithms of the suite are the same run: {both}; drop one of them.")
     return cells
+
+
+def _refuse_unknown_reference(suite: Suite, own: list[str]) -> None:
+    """Refuse a reference that is no algorithm at all, before anything is trained; which runs there are is not asked."""
+    known = {*own, *registry.discover("algorithm")}
+    name = registry.parse_spec(suite.evaluation.reference.partition(" (")[0]).name
+    if name not in known:
+        raise UserError(
+            f"[evaluation] reference = '{suite.evaluation.reference}': no such algorithm{nearest(name, known)}"
+        )
 
 
 def _cell(algorithm: _Entry, shared: dict[str, Any], folder: Path, suite: Suite) -> Cell:
@@ -256,3 +269,15 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
 def evaluation_of(cell: Cell) -> EvaluationConfig:
     """Return how a cell is scored."""
     return EvaluationConfig(**cell.identity["evaluation"])
+
+
+def refuse_damage(stores: Iterable[str]) -> None:
+    """Read every array of these prepared stores, which are what runs are identified by.
+
+    Raises:
+        UserError: an array is missing or does not match its checksum.
+    """
+    problems = [problem for store in dict.fromkeys(stores) for problem in damage(Path(store))]
+    if problems:
+        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
+        raise UserError(f"{problems[0]}{more}")

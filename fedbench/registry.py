@@ -14,6 +14,7 @@ import importlib.util
 import json
 import re
 import sys
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -194,14 +195,26 @@ def load(kind: Kind, plugin: Plugin) -> type[Any]:
     """Import a plugin's class; its code runs here for the first time.
 
     Raises:
-        UserError: it is not a subclass of the contract.
+        UserError: its file cannot be imported, or it is not a subclass of the contract.
     """
-    module = importlib.import_module(plugin.module) if plugin.module else _module_from(plugin.file)
+    try:
+        module = importlib.import_module(plugin.module) if plugin.module else _module_from(plugin.file)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{plugin.file} cannot be imported: it raises {_in_a_line(error, plugin.file)}.") from error
     cls = getattr(module, plugin.class_name)
     base = getattr(importlib.import_module(f"fedbench.{kind}"), kind.capitalize())
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise UserError(f"{plugin.file}: class {plugin.class_name} is not a fedbench.{kind}.{kind.capitalize()}.")
     return cls
+
+
+def _in_a_line(error: BaseException, file: Path) -> str:
+    """Return an exception with the last line of ``file`` that led to it."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    place, text = f" ({file.name}:{lines[-1]})" if lines else "", " ".join(str(error).split())
+    return f"{type(error).__name__}{place}" + (f": {text[:300]}" if text else "")
 
 
 def _module_from(file: Path) -> ModuleType:

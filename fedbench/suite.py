@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -16,6 +16,10 @@ from fedbench.names import safe
 from fedbench.parameters import Parameters
 
 TECHNICAL = ("validate_every", "precision", "channels_last", "threads")  # of [training]: not what one tunes
+
+
+Seed = Annotated[int, Field(ge=0)]
+MOST_SEEDS = 10_000  # of one range; a slip of the pen, more likely than a wish
 
 
 class TuningConfig(Parameters):
@@ -29,7 +33,7 @@ class TuningConfig(Parameters):
 
     rule: Literal["last-validation-dice", "best-validation-dice"] = "last-validation-dice"
     trials: int = Field(8, ge=1)
-    seeds: tuple[int, ...] = Field((1000,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((1000,), min_length=1)
     draw_seed: int = Field(0, ge=0)
     rounds: int | None = Field(None, ge=1)
     shared: dict[str, tuple[Any, ...]] = {}
@@ -88,7 +92,7 @@ class Suite(Parameters):
     title: str = ""
     algorithms: tuple[str, ...] = Field(min_length=1)
     datasets: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()
@@ -109,6 +113,12 @@ class Suite(Parameters):
         if data.hide_test:
             raise ValueError("hide_test is for `fedbench tune`, which sets it; a suite's runs are scored on test cases")
         return data
+
+    @model_validator(mode="after")
+    def _asks_for_what_there_is(self) -> Suite:
+        if self.evaluation.relation == "unseen" and self.data.leave_out is None:
+            raise ValueError("evaluation.relation = 'unseen' needs a modality that is left out: data.leave_out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -228,5 +238,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UserError(f"--seeds {text}: write a range such as 0-4 or a list such as 0,2,5.")
         if dash and int(low) > int(high):
             raise UserError(f"--seeds {text}: the range {part.strip()} is empty.")
+        if dash and int(high) - int(low) >= MOST_SEEDS:
+            raise UserError(f"--seeds {text}: the range {part.strip()} has more than {MOST_SEEDS} seeds.")
         seeds += range(int(low), int(high) + 1) if dash else [int(low)]
     return tuple(seeds)

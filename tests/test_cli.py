@@ -259,3 +259,55 @@ def test_help_status_and_list_do_not_import_torch():
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_prepared_array_that_was_changed_is_refused_by_name(fedbench, tiny):
+    """Its size is the same, so that it could be read; a finished run is not repeated for it."""
+    run = ("run", "--suite", tiny, "--workers", "0")
+    assert fedbench(*run)[0] == 0
+    file = next(Path("results/runs/.prepared").glob("*/*.image.npy"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+    assert fedbench(*run)[0] == 0
+    refused(fedbench(*run, "--seeds", "1"), f"{file.name} does not match its checksum")
+    refused(fedbench("verify", "phantom-heart.fedavg.s0"), f"{file.name} does not match its checksum")
+
+
+def test_a_reference_that_is_no_algorithm_is_refused_before_anything_runs(fedbench, tiny):
+    words = ("--set", "evaluation.reference=fedavgg")
+    refused(fedbench("run", "--suite", tiny, *words), "reference = 'fedavgg'", "did you mean 'fedavg'?")
+    assert Store(Path("results/runs")).run_ids() == []
+
+
+def test_the_summary_shows_the_models_that_the_suite_declared(fedbench, tiny):
+    declared = ("--set", "evaluation.selection=best-validation")
+    assert "(best-validation round)" in fedbench("run", "--suite", tiny, "--workers", "0", *declared)[1]
+    for more in ((), ("--suite", tiny, *declared)):
+        assert "(best-validation round)" in fedbench("summary", *more)[1]
+    assert "(last round)" in fedbench("summary", "--selection", "last")[1]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b"])
+def test_publishing_stays_where_it_is_asked_to(fedbench, tmp_path, name):
+    refused(fedbench("publish", name, "--to", str(tmp_path / "published")), f"cannot publish as '{name}'")
+
+
+@pytest.mark.parametrize("command", ["tables", "figures", "report"])
+def test_a_file_where_a_folder_is_to_be_written_is_refused(fedbench, tiny, command):
+    assert fedbench("run", "--suite", tiny, "--workers", "0", "--seeds", "0-1", "-a", "fedavg", "-a", "local")[0] == 0
+    refused(fedbench(command, "--to", tiny), "is a file; name a folder")
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_line(fedbench, tmp_path, tiny):
+    for line, words in (("import nosuchmodule", "ModuleNotFoundError"), ("raise SystemExit(3)", "SystemExit")):
+        plugin = tmp_path / "broken.py"
+        plugin.write_text(f'{line}\nfrom fedbench.algorithms.fedavg import FedAvg\nclass X(FedAvg):\n    name = "x"\n')
+        refused(fedbench("plan", "--suite", tiny, "-a", f"{plugin}:X"), f"raises {words} (broken.py:1)")
+
+
+def test_tuning_overwrites_no_suite_of_the_users(fedbench, tiny):
+    before = Path(tiny).read_text()
+    refused(fedbench("tune", tiny, "--write", tiny), "choose another name")
+    assert Path(tiny).read_text() == before

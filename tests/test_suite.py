@@ -132,6 +132,8 @@ def test_builtin_suites_are_valid_and_name_what_exists(name):
 def test_seeds_by_hand():
     assert parse_seeds("0-4") == (0, 1, 2, 3, 4)
     assert parse_seeds("7") == (7,)
+    with pytest.raises(UserError, match="more than 10000 seeds"):
+        parse_seeds("0-1000000000")
     assert parse_seeds("0, 2,10-12") == (0, 2, 10, 11, 12)
 
 
@@ -274,3 +276,17 @@ def test_two_datasets_of_one_name_are_refused(place, tmp_path):
     other["datasets"] = (*other["datasets"], f"{ROOT}/tests/toys.py:ToyBackwards={place}/toy")
     with pytest.raises(UserError, match="two datasets of the suite are named 'toy'"):
         plan(make_suite(other), place / "cache")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": [-1]}, "seeds"),
+        ({"tuning": {"seeds": [-1]}}, "tuning.seeds"),
+        ({"evaluation": {"relation": "unseen"}}, "data.leave_out"),
+        ({"training": {"threads": 100_000}}, "training.threads"),
+    ],
+)
+def test_what_could_only_fail_later_is_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        make_suite({"algorithms": ["fedavg"], "datasets": ["phantom-heart"]} | changes)

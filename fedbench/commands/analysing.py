@@ -12,11 +12,13 @@ import typer
 
 from fedbench.commands.options import OUT, SuiteOptions, console, with_options, with_suite
 from fedbench.errors import UserError
+from fedbench.names import safe
 
 if TYPE_CHECKING:
     from fedbench.analysis.analyses import Analyses, Choices
 
 PUBLISHED = Path("results/published")
+PAGES = (".html", ".htm")  # what the names of files end with that ``--to`` may name, too
 SELECTIONS = ("last", "best-validation")
 
 
@@ -78,7 +80,11 @@ class AnalysisOptions:
 
     def target(self, name: str) -> Path:
         """Return the folder to write to: ``--to``, or ``name`` in the folder that is read."""
-        return self.to if self.to is not None else self.source / name
+        target = self.to if self.to is not None else self.source / name
+        folder = target.parent if target.suffix.lower() in PAGES else target
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--to {target}: {folder} is a file; name a folder.")
+        return target
 
 
 def with_analysis(command: Callable[..., None]) -> Callable[..., None]:
@@ -115,7 +121,9 @@ def tables(options: AnalysisOptions) -> None:
 def publish(
     options: SuiteOptions,
     name: Annotated[str, typer.Argument(metavar="NAME", help="How the published results are called.")],
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where published results are kept.")] = PUBLISHED,
+    to: Annotated[
+        Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where published results are kept.")
+    ] = PUBLISHED,
     title: Annotated[str, typer.Option(help="A line that says what they are.")] = "",
     reference: Annotated[
         str | None, typer.Option(metavar="ALGORITHM", help="Shown cases are chosen by the difference to it.")
@@ -139,6 +147,8 @@ def publish(
     from fedbench.analysis.publish import publish as write
     from fedbench.analysis.summary import human_bytes
 
+    if safe(name) != name:
+        raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
     ids, left, of_suite = _to_publish(options, incomplete)
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
     found = Analyses(read_evidence(options.out, ids), choices)
@@ -188,7 +198,9 @@ def calibrate(
     difference: Annotated[float, typer.Option(help="What one algorithm gains, in Dice.")] = 0.02,
     run_luck: Annotated[float, typer.Option(min=0, help="SD between runs of one algorithm, in Dice.")] = 0.005,
     resamples: Annotated[int, typer.Option(min=100, help="Of each bootstrap.")] = 10_000,
-    to: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the result there as well.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", dir_okay=False, help="Write the result there as well.")
+    ] = None,
 ) -> None:
     """Measure on simulated scores whether the statistics keep their promises: false positives, coverage, power.
 

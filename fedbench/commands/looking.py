@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -115,7 +117,9 @@ def _show_run(run_id: str, out: Out) -> None:
 @with_suite
 def summary(
     options: SuiteOptions,
-    selection: Annotated[str, typer.Option(help="Which models: 'last' round or 'best-validation' round.")] = "last",
+    selection: Annotated[
+        str | None, typer.Option(metavar="last|best-validation", help="Which models.  [default: as declared]")
+    ] = None,
 ) -> None:
     """Print result tables: of a suite, or of everything finished under a results folder.
 
@@ -124,13 +128,23 @@ def summary(
     from fedbench.analysis.summary import conditions, heading, render, summarise
     from fedbench.store import load_results
 
-    if selection not in ("last", "best-validation"):
+    if selection not in (None, "last", "best-validation"):
         raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")
     must_exist(options.out)
-    ids = [cell.id for cell in options.plan()[1]] if options.chosen else None
-    results = load_results(options.out, ids)
+    suite, cells = options.plan() if options.chosen else (None, [])
+    results = load_results(options.out, [cell.id for cell in cells] if suite else None)
     if results.runs.empty:
         raise UserError(f"no finished run in {options.out}; start with `fedbench run --all`.")
+    if selection is None:
+        selection = suite.evaluation.selection if suite else _declared_selection(options.out, results.runs["run_id"])
     for name, unseen in conditions(results.runs):
         title = f"{heading(name, unseen)} ({selection} round)"
         render(summarise(results, name, selection, unseen=unseen), title, console)
+
+
+def _declared_selection(root: Path, run_ids: Iterable[str]) -> str:
+    """Return which models the suites of these runs declared to compare; ``last`` where they do not agree."""
+    from fedbench.store import RUN, read_json
+
+    declared = {((read_json(root / name / RUN) or {}).get("declared") or {}).get("selection") for name in run_ids}
+    return str(declared.pop() or "last") if len(declared) == 1 else "last"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedbench.commands.analysing import AnalysisOptions, with_analysis
+from fedbench.commands.analysing import PAGES, AnalysisOptions, with_analysis
 from fedbench.commands.options import console
 
 
@@ -18,7 +18,7 @@ def report(options: AnalysisOptions) -> None:
 
     analyses = options.analyses()
     target = options.target("report.html")
-    if target.suffix.lower() not in (".html", ".htm"):
+    if target.suffix.lower() not in PAGES:
         target /= "report.html"
     with console.status("drawing figures and writing the report"):
         write_report(analyses.evidence, analyses, target)

@@ -47,6 +47,7 @@ def run(
     """
     from fedbench import scheduler
     from fedbench.console import display
+    from fedbench.planning import refuse_damage
     from fedbench.runner import Options
     from fedbench.store import Store
 
@@ -59,6 +60,7 @@ def run(
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
     failed = []
     if todo:
+        refuse_damage(cell.prepared for cell in todo)
         resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address, clients_at_once)
         with interruptible(), display(console, results, len(todo)) as view:
             how = Options(tensorboard, checkpoint_seconds)

@@ -21,6 +21,7 @@ from fedbench.commands.options import (
     errors,
 )  # fmt: skip
 from fedbench.commands.running import check_resources, interruptible, say_failures
+from fedbench.errors import UserError
 
 if TYPE_CHECKING:
     from fedbench.runner import Outcome
@@ -44,7 +45,9 @@ def tune(
     ] = None,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="The tuned suite.  [default: SUITE-tuned.toml, beside the trials]"),
+        typer.Option(
+            metavar="FILE.toml", dir_okay=False, help="The tuned suite.  [default: SUITE-tuned.toml, beside the trials]"
+        ),
     ] = None,
     workers: Workers = None,
     address: Address = None,
@@ -63,7 +66,7 @@ def tune(
     from fedbench.names import safe
     from fedbench.store import Store
     from fedbench.suite import builtin_suites
-    from fedbench.tuning.suite_file import write_tuned
+    from fedbench.tuning.suite_file import is_tuned, write_tuned
     from fedbench.tuning.table import write_trials
     from fedbench.tuning.trials import tune as choose
 
@@ -72,6 +75,8 @@ def tune(
     options = SuiteOptions(suite=suite, dataset=dataset, set_=assigned, gpus_per_run=gpus_per_run, out=out)
     check_resources(options, workers, address)
     chosen = options.read()
+    if write is not None and write.exists() and not is_tuned(write):
+        raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
     stem = suite if suite in builtin_suites() else Path(suite).stem
     results = Store(out / "tuning" / safe(stem))
     trainer = _Trainer(options, results, chosen.training.threads, workers, address, checkpoint_seconds)

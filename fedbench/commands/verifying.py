@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,6 +132,7 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
     from fedbench.config import DataConfig
     from fedbench.planning import prepared_folder_of
     from fedbench.progress import preparing
+    from fedbench.registry import Spec
     from fedbench.suite import Cell
 
     run, folder = record
@@ -142,9 +144,10 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
             given = [prepared_folder_of(text, DataConfig(**identity["data"]), scratch, watch) for text in datasets]
         prepared = next((store for store in given if has_content(store, content)), None)
     if prepared is None:
+        spec = Spec(identity["dataset"], tuple(identity.get("dataset_params", {}).items())).text
         raise UserError(
             f"{run['run_id']}: its data ({identity['dataset']}, content {content[:12]}) is not prepared in {source}; "
-            f"give it: -d {identity['dataset']}=PATH."
+            f"give it: -d {shlex.quote(spec)}=PATH, or without =PATH where it is generated."
         )
     spec = _algorithm_of(run, plugin)
     cell = Cell(identity, spec, str(prepared), str(run["label"]))

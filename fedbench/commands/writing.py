@@ -20,7 +20,7 @@ def paper(
     source: Annotated[
         Path, typer.Option("--from", metavar="FOLDER", help="Published results: one folder, or the folder of them.")
     ] = PUBLISHED,
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The paper's folder.")] = PAPER,
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", file_okay=False, help="The paper's folder.")] = PAPER,
     pdf: Annotated[bool, typer.Option("--pdf", help="Build main.pdf too; needs LaTeX.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 if the paper is not what the results give.")

@@ -6,7 +6,6 @@ from typing import Any
 
 from fedbench import registry
 from fedbench.errors import UserError, nearest
-from fedbench.testing.findings import raised
 
 
 def load(kind: registry.Kind, name: str) -> type[Any]:
@@ -15,13 +14,7 @@ def load(kind: registry.Kind, name: str) -> type[Any]:
     Raises:
         UserError: there is none, or its file cannot be imported.
     """
-    found = registry.find(kind, name)
-    try:
-        return registry.load(kind, found)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{found.file} cannot be imported: it {raised(error)}.") from None
+    return registry.load(kind, registry.find(kind, name))
 
 
 def kind_of(name: str) -> registry.Kind:

@@ -14,6 +14,7 @@ from fedbench.tuning.table import CSV, conditions
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of, same_run
 
 TUNED = " (tuned)"  # behind the title of what was
+MADE = "Made by `fedbench tune` from the suite"
 
 
 def write_tuned(tuned: Tuned, file: Path, table_digest: str, datasets: tuple[str, ...] | None = None) -> None:
@@ -29,6 +30,11 @@ def write_tuned(tuned: Tuned, file: Path, table_digest: str, datasets: tuple[str
     comment = textwrap.TextWrapper(120, initial_indent="# ", subsequent_indent="#   ", break_long_words=False)
     lines = [comment.fill(line) for line in header(tuned, table_digest)]
     write_text(file, "\n".join([*lines, "", toml(values)]))
+
+
+def is_tuned(file: Path) -> bool:
+    """Say whether :func:`write_tuned` wrote a file."""
+    return file.read_text(encoding="utf-8", errors="replace").startswith(f"# {MADE} ")
 
 
 def tuned_values(tuned: Tuned) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def tuned_values(tuned: Tuned) -> dict[str, Any]:
 
 def header(tuned: Tuned, table_digest: str) -> list[str]:
     """Return the lines that say how the values were chosen."""
-    lines = [f"Made by `fedbench tune` from the suite {tuned.suite.name}.", conditions(tuned)]
+    lines = [f"{MADE} {tuned.suite.name}.", conditions(tuned)]
     if tuned.shared:
         trials = [trial for trial in tuned.trials if trial.stage == SHARED]
         lines.append(f"{_words(tuned.shared)}: the best of {_made(trials)} with {tuned.reference}")

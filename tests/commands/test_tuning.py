@@ -141,7 +141,7 @@ def test_test_cases_are_out_of_reach(fedbench, tmp_path, data):
         assert len(pd.read_parquet(run / "cases.parquet")) == 0
         assert json.loads((run / "run.json").read_text())["partition"]["test"] == []
     status, _, err = fedbench("run", "--suite", file, "--workers", "0", "--out", "scored")
-    assert status == 1 and "damaged" in err
+    assert status == 2 and "does not match its checksum" in err
 
 
 def test_killed_and_continued_on_two_workers_it_is_the_same_table(fedbench, tmp_path, data):

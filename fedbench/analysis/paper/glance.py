@@ -27,7 +27,7 @@ from fedbench.analysis.paper.setup import Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.registry import Spec, parse_spec
 
-MARKS = {"better": " ▲", "worse": " ▼", "reference": ""}
+MARKS = {"better": " ▲", "worse": " ▼"}
 LEGEND = (
     "Mean Dice over patients on modalities that a client does not hold; ▲ and ▼: better and worse than {reference} by "
     "both corrected tests, over patients and over patients and seeds; all else is *not distinguishable*, which is no "
