@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 
-from fedbench import cli
 from fedbench.prepared import PreparedDataset, load
+from tests.command_line import called
 from tests.toys import full, prepare_toy, write_toy
 
 # Tests that are started in the background would ignore SIGINT, and so would the processes they start.
@@ -28,17 +27,7 @@ def prepared(toy, tmp_path) -> PreparedDataset:
 
 
 @pytest.fixture
-def fedbench(tmp_path, monkeypatch, capsys):
-    """Call the command line in this process; returns (exit status, standard output, standard error)."""
+def fedbench(tmp_path, monkeypatch):
+    """Call the command line in this process, in ``tmp_path``: (exit status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str):
-        monkeypatch.setattr(sys, "argv", ["fedbench", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    handler = signal.getsignal(signal.SIGTERM)
-    yield call
-    signal.signal(signal.SIGTERM, handler)
+    return lambda *arguments: called(arguments)

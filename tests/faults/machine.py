@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import signal
 import subprocess
@@ -16,9 +15,9 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.processes import family, send
-from fedbench import cli
 from fedbench.store import DONE, Store, load_results
 from tests import plugins
+from tests.command_line import called
 from tests.commands.test_data import TOY
 from tests.toys import full, write_toy
 
@@ -49,23 +48,9 @@ def make(tmp_path: Path, *algorithms: str, rounds: int = 8, workers: int = 0) ->
 
 
 def here(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
-    """Run a command in this process, where nothing is to happen to it: (exit status, standard output, standard error).
-
-    A process of its own would spend most of its time with imports.
-    """
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    handler = signal.getsignal(signal.SIGTERM)
-    with (
-        contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["fedbench", *command[3:]]), mock.patch.dict(os.environ, environment),
-    ):  # fmt: skip
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-    return status, out.getvalue(), err.getvalue()
+    """Run a command in this process, where nothing is to happen to it: one of its own spends its time with imports."""
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, environment):
+        return called(command[3:])
 
 
 def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
