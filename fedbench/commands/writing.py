@@ -21,7 +21,7 @@ def paper(
         Path, typer.Option("--from", metavar="FOLDER", help="Published results: one folder, or the folder of them.")
     ] = PUBLISHED,
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", file_okay=False, help="The paper's folder.")] = PAPER,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Build main.pdf too; needs LaTeX, and main.tex in the folder.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Build main.pdf from the main.tex there; needs LaTeX.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 if the paper is not what the results give.")
     ] = False,
