@@ -34,6 +34,7 @@ PROGRESS = "progress.json"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 DONE = "done"
+REASON = ".reason.txt"
 RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
 
@@ -116,8 +117,13 @@ class Store:
             os.rename(self.folder(run_id), target)
         except FileNotFoundError:  # another process was first
             return target
-        write_text(target.with_name(target.name + ".reason.txt"), reason + "\n")
+        write_text(target.with_name(target.name + REASON), reason + "\n")
         return target
+
+    def set_aside(self) -> dict[str, str]:
+        """Return why each folder in ``.quarantine`` was moved there, by its name; oldest first."""
+        found = {path.name.removesuffix(REASON): path for path in (self.root / ".quarantine").glob(f"*{REASON}")}
+        return {name: found[name].read_text(encoding="utf-8").strip() for name in sorted(found, key=_moved_at)}
 
     def run_ids(self) -> list[str]:
         """All runs that have a folder; other folders (figures, tables) are passed over."""
@@ -126,6 +132,11 @@ class Store:
     def progress(self, run_id: str) -> dict[str, Any] | None:
         """Return what the running process last said, or None."""
         return read_json(self.folder(run_id) / PROGRESS)
+
+
+def _moved_at(name: str) -> int:
+    stamp = name.rpartition(".")[2]
+    return int(stamp) if stamp.isdecimal() else 0
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

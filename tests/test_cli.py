@@ -289,6 +289,29 @@ def test_the_summary_shows_the_models_that_the_suite_declared(fedbench, tiny):
     assert "(last round)" in fedbench("summary", "--selection", "last")[1]
 
 
+def test_a_damaged_run_is_named_by_whoever_finds_it_and_by_status_ever_after(fedbench, tiny):
+    assert fedbench("run", "--suite", tiny, "--workers", "0")[0] == 0
+    (run_id,) = Store(Path("results/runs")).run_ids()
+    (Path("results/runs") / run_id / "cases.parquet").write_bytes(b"")
+    said = f"damaged: {run_id}: cases.parquet does not match its checksum; moved to "
+    refused(fedbench("verify", run_id), said, f"no finished run '{run_id}' in results/runs: {run_id} (to do)")
+    (moved,) = re.findall(re.escape(said) + "(.*)", fedbench("status")[2])
+    assert (Path(moved) / "cases.parquet").read_bytes() == b""
+    status, out, err = fedbench("run", "--suite", tiny, "--workers", "0")
+    assert (status, err) == (0, "") and "0 finished, 1 to do" in out
+    status, out, err = fedbench("status")
+    assert status == 0 and "1 done" in out and said in err
+
+
+def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):
+    assert fedbench("run", "--suite", tiny, "--workers", "0")[2] == ""
+    status, out, err = fedbench(
+        "run", "--suite", tiny, "--workers", "0", "--set", "evaluation.selection=best-validation"
+    )
+    assert status == 0 and "(best-validation round)" in out
+    assert "1 finished runs were declared with selection = last, not best-validation" in err
+
+
 @pytest.mark.parametrize("name", ["../../evil", "a/b"])
 def test_publishing_stays_where_it_is_asked_to(fedbench, tmp_path, name):
     refused(fedbench("publish", name, "--to", str(tmp_path / "published")), f"cannot publish as '{name}'")

@@ -6,14 +6,14 @@ analyses.get(condition, Endpoint("in", "hd95"))
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fedbench import store
-from fedbench.analysis.evidence import Condition, Evidence, declared_by
+from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
 from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse, candidates
-from fedbench.analysis.rows import METRICS, Endpoint, labels, listed
+from fedbench.analysis.rows import METRICS, Endpoint, counted, labels, listed
 from fedbench.analysis.scores import Missing
 from fedbench.errors import UserError
 
@@ -47,6 +47,10 @@ class Settled(Choices):
     selection: str = "last"
 
 
+def _either(values: Mapping[str, int]) -> str:
+    return " or ".join(f"{value} ({counted(number, 'run')})" for value, number in values.items())
+
+
 class Analyses:
     """The analyses of an :class:`Evidence`, made when first asked for and kept."""
 
@@ -58,9 +62,30 @@ class Analyses:
             chosen.selection or declared.get("selection", "last"),
             chosen.missing,
         )
+        self._chosen = chosen
         self.declared = Endpoint(declared.get("relation", PRIMARY.relation), declared.get("metric", PRIMARY.metric))
         self._results: dict[Condition, store.Results] = {}
         self._made: dict[tuple[Condition, Endpoint], Analysis] = {}
+
+    @property
+    def contradictions(self) -> list[str]:
+        """What the runs' suites declared differently, and what is taken: a suite was edited, or several meet here."""
+        open_ = [key for key in ("reference", "selection") if getattr(self._chosen, key) is None]
+        found = [
+            f"runs were declared with {key} = {_either(values)}: {getattr(self.choices, key)} is taken; choose with "
+            f"--{key}."
+            for key in open_
+            if len(values := declarations(self.evidence.runs, key)) > 1
+        ]
+        for condition in self.evidence.trained:
+            runs = self.evidence.of(condition).runs
+            for key in ("relation", "metric"):
+                if len(values := declarations(runs, key)) > 1:
+                    taken = getattr(self.primary(condition), key)
+                    found.append(
+                        f"{condition.title}: runs were declared with {key} = {_either(values)}: {taken} is taken."
+                    )
+        return found
 
     @cached_property
     def conditions(self) -> list[Condition]:

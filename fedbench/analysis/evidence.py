@@ -9,6 +9,7 @@ Both sources give the same :class:`Evidence`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -173,6 +174,12 @@ def declared_by(runs: pd.DataFrame) -> dict[str, Any]:
     found = [json.loads(text) for text in sorted(texts)]
     keys = set.intersection(*(set(d) for d in found)) if found else set()
     return {key: found[0][key] for key in sorted(keys) if all(d[key] == found[0][key] for d in found)}
+
+
+def declarations(runs: pd.DataFrame, key: str) -> dict[str, int]:
+    """Return how many of ``runs`` were declared with each value of ``key``, such as ``selection``."""
+    values = (json.loads(text).get(key) for text in runs.get("declared", ()))
+    return dict(sorted(Counter(str(value) for value in values if value is not None).items()))
 
 
 def _anew(cases: pd.DataFrame) -> pd.Series:

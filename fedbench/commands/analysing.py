@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from fedbench.commands.options import OUT, SuiteOptions, console, with_options, with_suite
+from fedbench.commands.options import OUT, SuiteOptions, console, errors, with_options, with_suite
 from fedbench.errors import UserError
 from fedbench.names import safe
 
@@ -76,7 +76,9 @@ class AnalysisOptions:
         from fedbench.analysis.evidence import read_evidence
 
         choices = self.choices
-        return Analyses(read_evidence(self.source), choices)
+        found = Analyses(read_evidence(self.source), choices)
+        say_contradictions(found)
+        return found
 
     def target(self, name: str) -> Path:
         """Return the folder to write to: ``--to``, or ``name`` in the folder that is read."""
@@ -85,6 +87,12 @@ class AnalysisOptions:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--to {target}: {folder} is a file; name a folder.")
         return target
+
+
+def say_contradictions(found: Analyses) -> None:
+    """Print what the runs' suites declared differently; on standard error, one line each."""
+    for contradiction in found.contradictions:
+        errors.print(contradiction, style="yellow", highlight=False, soft_wrap=True)
 
 
 def with_analysis(command: Callable[..., None]) -> Callable[..., None]:
@@ -152,6 +160,7 @@ def publish(
     ids, left, of_suite = _to_publish(options, incomplete)
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
     found = Analyses(read_evidence(options.out, ids), choices)
+    say_contradictions(found)
     sizes = write(found, to / name, title or of_suite, left, replace, trials)
     runs = len(found.evidence.runs)
     console.print(

@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fedbench.commands.options import OUT, Out, SuiteOptions, console, must_exist, with_suite
-from fedbench.commands.running import state_of
+from fedbench.commands.running import say_set_aside, state_of, telling_damage
 from fedbench.errors import UserError
 
 KINDS = ("algorithms", "datasets", "models", "suites")
 
 
 def status(out: Out = OUT) -> None:
-    """Show how far each run under a results folder is.
+    """Show how far each run under a results folder is, and what was found damaged there.
 
     Example: `fedbench status --out results/runs`
     """
@@ -44,6 +44,8 @@ def status(out: Out = OUT) -> None:
         table.add_row(run_id, state, rounds, Text(detail))
     console.print(table)
     console.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs yet")
+    for name, reason in results.set_aside().items():
+        say_set_aside(results, name, reason)
 
 
 def list_(what: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")]) -> None:
@@ -103,7 +105,9 @@ def _show_run(run_id: str, out: Out) -> None:
         hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}" if matches else "see `fedbench status`"
         raise UserError(f"no single run '{run_id}' in {out}; {hint}.")
     folder = results.folder(matches[0])
-    console.print(f"{matches[0]}: {state_of(results, matches[0])}", highlight=False)
+    with telling_damage(results):
+        state = state_of(results, matches[0])
+    console.print(f"{matches[0]}: {state}", highlight=False)
     if content := read_json(folder / RUN):
         console.print_json(data=content)
     elif failure := read_json(folder / FAILURE):

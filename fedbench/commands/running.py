@@ -55,14 +55,16 @@ def run(
     results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
-    todo = [cell for cell in cells if results.status(cell.id) != "done"]
+    with telling_damage(results):
+        todo = [cell for cell in cells if results.status(cell.id) != "done"]
     counts = f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do"
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
+    say_other_declaration([cell for cell in cells if cell not in todo], results)
     failed = []
     if todo:
         refuse_damage(cell.prepared for cell in todo)
         resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address, clients_at_once)
-        with interruptible(), display(console, results, len(todo)) as view:
+        with interruptible(), telling_damage(results), display(console, results, len(todo)) as view:
             how = Options(tensorboard, checkpoint_seconds)
             outcomes = scheduler.run_cells(todo, options.out, resources, how, view)
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
@@ -92,7 +94,8 @@ def plan(options: SuiteOptions) -> None:
     results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
-    states = {cell.id: state_of(results, cell.id) for cell in cells}
+    with telling_damage(results):
+        states = {cell.id: state_of(results, cell.id) for cell in cells}
     table = Table(box=None, pad_edge=False)
     for column in ("dataset", "seed", "algorithm", "state", "run id"):
         table.add_column(column, overflow="fold")
@@ -112,6 +115,42 @@ def plan(options: SuiteOptions) -> None:
 def state_of(results: Store, run_id: str) -> str:
     """Return a run's state in the user's words."""
     return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
+
+
+@contextlib.contextmanager
+def telling_damage(results: Store) -> Iterator[None]:
+    """Say which runs were meanwhile found damaged and moved aside, by whichever process."""
+    before = results.set_aside()
+    try:
+        yield
+    finally:
+        for name, reason in results.set_aside().items():
+            if name not in before:
+                say_set_aside(results, name, reason)
+
+
+def say_set_aside(results: Store, name: str, reason: str) -> None:
+    """Print why a folder lies in quarantine, and where."""
+    run_id, where = name.rpartition(".")[0], results.root / ".quarantine" / name
+    errors.print(f"damaged: {run_id}: {reason}; moved to {where}", style="red", highlight=False, soft_wrap=True)
+
+
+def say_other_declaration(finished: list[Cell], results: Store) -> None:
+    """Say which finished runs were made when the suite declared another comparison than it does now."""
+    from fedbench.store import RUN, read_json
+
+    found: Counter[str] = Counter()
+    for cell in finished:
+        then = (read_json(results.folder(cell.id) / RUN) or {}).get("declared", {})
+        for key, now in cell.declared.items():
+            if key != "suite" and then.get(key, now) != now:
+                found[f"{key} = {then[key]}, not {now}"] += 1
+    for difference, number in found.items():
+        errors.print(
+            f"{number} finished runs were declared with {difference}; this table follows the suite as it is now, "
+            "tables, reports and publications follow what the runs were declared with.",
+            style="yellow", highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def say_failures(results: Store, failed: Iterable[Outcome]) -> None:

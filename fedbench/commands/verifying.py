@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedbench.commands.options import OUT, Out, console, must_exist
-from fedbench.commands.running import interruptible
+from fedbench.commands.running import interruptible, state_of, telling_damage
 from fedbench.errors import UserError
 
 
@@ -94,11 +94,15 @@ Record = tuple[dict[str, Any], Path]  # the content of run.json, and the folder 
 
 
 def _stored(out: Path, run: str) -> Record:
+    from fedbench.analysis.rows import listed
     from fedbench.store import RUN, Store
 
     results = Store(out)
-    finished = [name for name in results.run_ids() if name.startswith(run) and results.status(name) == "done"]
-    name = _one(finished, run, out)
+    with telling_damage(results):
+        states = {name: state_of(results, name) for name in results.run_ids() if name.startswith(run)}
+    if states and "done" not in states.values():
+        raise UserError(f"no finished run '{run}' in {out}: {listed(f'{n} ({s})' for n, s in states.items())}.")
+    name = _one([name for name, state in states.items() if state == "done"], run, out)
     return json.loads((out / name / RUN).read_text(encoding="utf-8")), out / name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,14 @@ def edited(folder: Path, change) -> None:
     change(cases := pd.read_parquet(folder / store.CASES))
     cases.to_parquet(folder / store.CASES, index=False)
     store.seal(folder)
+
+
+def declare(folders: Iterable[Path], **declared: str) -> None:
+    """Say what the suite of these runs declared."""
+    for folder in folders:
+        run = json.loads((folder / store.RUN).read_text())
+        (folder / store.RUN).write_text(json.dumps(run | {"declared": {"suite": "toy", **declared}}))
+        store.seal(folder)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -118,6 +127,22 @@ def test_mixed_partitions_are_refused(fedbench, runs):
     (folder / store.RUN).write_text(json.dumps(run))
     store.seal(folder)
     refused(fedbench("tables"), "the partitions differ", "another: moon")
+
+
+def test_runs_that_were_declared_differently_are_told_with_what_is_taken(fedbench, runs):
+    declare(runs.glob("toy.*.s0*"), selection="last", relation="cross", metric="dice", reference="fedavg")
+    assert fedbench("tables")[2] == ""
+    declare(runs.glob("toy.*.s1*"), selection="best-validation", relation="in", metric="dice", reference="moon")
+    status, _, err = fedbench("tables")
+    assert status == 0 and err.splitlines() == [
+        "runs were declared with reference = fedavg (2 runs) or moon (2 runs): fedavg is taken; choose with "
+        "--reference.",
+        "runs were declared with selection = best-validation (2 runs) or last (2 runs): last is taken; choose with "
+        "--selection.",
+        "toy: runs were declared with relation = cross (2 runs) or in (2 runs): cross is taken.",
+    ]
+    assert len(fedbench("tables", "--reference", "moon", "--selection", "last")[2].splitlines()) == 1
+    assert "or moon (2 runs): fedavg is taken" in fedbench("publish", "study")[2]
 
 
 def test_a_damaged_run_is_refused(fedbench, runs):
