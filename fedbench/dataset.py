@@ -108,7 +108,7 @@ class Dataset:
     def __init__(self, path: Path | str | None = None, **params: Any) -> None:
         self.params: Any = validate(self.Params, params, f"dataset '{self.name}'")
         if self.needs_path and path is None:
-            raise UserError(f"dataset '{self.name}' needs its folder: -d {self.name}=PATH. {self.where}".strip())
+            raise UserError(f"dataset '{self.name}' needs its folder: write {self.name}=PATH. {self.where}".strip())
         if not self.needs_path and path is not None:
             raise UserError(f"dataset '{self.name}' is generated and takes no path; drop '={path}'.")
         self.path = Path(path).expanduser() if path is not None else None

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fedbench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Parameters(BaseModel):
     """Base of every ``Params`` class. Unknown names are refused; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not Any and bool not in (kind, *get_args(kind)):
+            raise ValueError(f"{str(value).lower()} is no number and no text")
+        return value
 
 
 def hyperparameter(default: Any, *, search: Sequence[Any] | None = None, doc: str = "", **limits: Any) -> Any:
@@ -40,7 +51,14 @@ def validate(cls: type[Parameters], values: Mapping[str, Any], owner: str) -> An
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "value"
-        raise UserError(f"{owner}: parameter '{where}' = {first['input']!r} is refused: {first['msg']}.") from None
+        raise UserError(f"{owner}: parameter '{where}' = {first['input']!r} is refused: {refusal(first)}.") from None
+
+
+def refusal(error: ErrorDetails) -> str:
+    """Return in a user's words why pydantic refused a value."""
+    return {"tuple_type": "it must be a list", "value_error": error["msg"].removeprefix("Value error, ")}.get(
+        error["type"], error["msg"]
+    )
 
 
 def parse_value(text: str) -> Any:

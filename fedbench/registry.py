@@ -184,10 +184,11 @@ def find(kind: Kind, name: str) -> Plugin:
         raise UserError(f"no such plugin file: {file}")
     found = [p for p in _plugins_in(file, "") if class_name in ("", p.class_name)]
     if len(found) != 1:
-        classes = ", ".join(p.class_name for p in _plugins_in(file, "")) or "none"
-        raise UserError(
-            f"{file} holds {len(found)} fitting {kind}s; write FILE.py:CLASS (classes with a name: {classes})."
-        )
+        classes = ", ".join(p.class_name for p in _plugins_in(file, ""))
+        if not classes:
+            raise UserError(f"{file} holds no {kind}: no class in it has a `name`; `fedbench new {kind}` writes one.")
+        what = f"no class {class_name}" if class_name else f"{len(found)} classes"
+        raise UserError(f"{file} holds {what}; write FILE.py:CLASS, which may be: {classes}.")
     return _well_named(kind, found[0])
 
 

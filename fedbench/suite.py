@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
 from fedbench.errors import UserError, nearest
 from fedbench.names import safe
-from fedbench.parameters import Parameters
+from fedbench.parameters import Parameters, refusal
 
 TECHNICAL = ("validate_every", "precision", "channels_last", "threads")  # of [training]: not what one tunes
 
@@ -79,7 +79,7 @@ def _values_of(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         read = tuple(getattr(TrainingConfig(**{name: value}), name) for value in values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"'{key}' cannot be {first['input']!r}: {first['msg']}") from None
+        raise ValueError(f"'{key}' cannot be {first['input']!r}: {refusal(first)}") from None
     if len(set(read)) < len(read):
         raise ValueError(f"'{key}' lists a value twice")
     return read
@@ -225,8 +225,7 @@ def _first_problem(error: ValidationError, values: dict[str, Any]) -> str:
         return f"there is no key '{key}'{nearest(str(first['loc'][-1]), parent.model_fields)}"
     if first["type"] == "missing":
         return f"key '{key}' is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    return f"'{key}' = {first['input']!r} is refused: {message}"
+    return f"'{key}' = {first['input']!r} is refused: {refusal(first)}"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -205,16 +205,20 @@ def test_a_relative_path_and_the_home_folder_work(tmp_path, monkeypatch):
 def test_a_file_with_two_plugins_needs_the_class(tmp_path):
     file = write_algorithm(tmp_path / "two.py", "One", "one")
     file.write_text(file.read_text() + ALGORITHM.format(name="Two", plugin="two", doc=""))
-    with pytest.raises(UserError, match=r"holds 2 fitting .*classes with a name: One, Two"):
+    with pytest.raises(UserError, match=r"holds 2 classes; write FILE\.py:CLASS, which may be: One, Two"):
         find("algorithm", str(file))
     assert find("algorithm", f"{file}:Two").name == "two"
-    with pytest.raises(UserError, match=r"holds 0 fitting .*One, Two"):
+    with pytest.raises(UserError, match=r"holds no class Three; .*One, Two"):
         find("algorithm", f"{file}:Three")
 
 
 def test_files_that_cannot_be_plugins_are_named(tmp_path):
     with pytest.raises(UserError, match=rf"no such plugin file: {re.escape(str(tmp_path))}/none\.py"):
         find("algorithm", f"{tmp_path}/none.py")
+    empty = tmp_path / "empty.py"
+    empty.write_text("class Nameless: pass\n")
+    with pytest.raises(UserError, match=r"empty\.py holds no algorithm: no class in it has a `name`"):
+        find("algorithm", str(empty))
     broken = tmp_path / "broken.py"
     broken.write_text("class Mine(:\n")
     with pytest.raises(UserError, match=r"broken\.py is not valid Python.*line 1"):

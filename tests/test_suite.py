@@ -86,6 +86,8 @@ def test_overrides_replace_single_values(tmp_path):
         (MINIMAL + "[trainning]\nrounds = 3", "no key 'trainning'; did you mean 'training'"),
         (MINIMAL + "[training]\nrounds = 0", r"'training\.rounds' = 0 is refused: .*greater than or equal to 1"),
         (MINIMAL + "[training]\nrounds = 'many'", r"'training\.rounds' = 'many' is refused: .*integer"),
+        (MINIMAL + "[training]\nrounds = true", r"'training\.rounds' = True is refused: true is no number"),
+        (MINIMAL + "[data]\nspacing = 3", r"'data\.spacing' = 3 is refused: it must be a list"),
         (MINIMAL + "[training]\nlr = nan", r"'training\.lr' = nan is refused"),
         (MINIMAL + "[training]\noptimizer = 'adamw'", r"'training\.optimizer' = 'adamw' is refused: .*'adam' or 'sgd'"),
         (MINIMAL + "[model]\nname = 'unett'", r"no model named 'unett'; did you mean 'unet'"),

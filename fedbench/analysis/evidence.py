@@ -197,6 +197,8 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
         UserError: no such folder, no finished run, a file that does not match its checksum, or a name in one that would
             lead to other folders.
     """
+    if path.is_file():
+        raise UserError(f"no results in {path}: it is a file; name the folder that holds them.")
     if not path.is_dir():
         raise UserError(f"no results in {path}: no such folder; start with `fedbench run --all`.")
     found = _published(path) if (path / MANIFEST).is_file() else _of_store(path, run_ids)

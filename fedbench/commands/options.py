@@ -228,5 +228,7 @@ def parse_size(text: str) -> tuple[int, ...]:
 
 def must_exist(out: Path) -> None:
     """Raise :class:`UserError` if there is no results folder ``out``."""
+    if out.is_file():
+        raise UserError(f"no results in {out}: it is a file; name the folder that holds the runs.")
     if not out.is_dir():
         raise UserError(f"no results in {out}: no such folder; start with `fedbench run --all`.")

@@ -493,7 +493,11 @@ def test_check_notices_other_results(paper, tmp_path):
 
 
 def test_nothing_published(fedbench):
-    refused(fedbench("paper"), "nothing published yet in results/published", "fedbench publish")
+    refused(fedbench("paper"), "nothing published yet in results/published: no such folder", "fedbench publish")
+    Path("results.parquet").write_text("")
+    for command in ("paper", "tables", "status"):
+        option = "--out" if command == "status" else "--from"
+        refused(fedbench(command, option, "results.parquet"), "results.parquet: it is a file")
     status, out, _ = fedbench("paper", "--check")
     assert status == 0 and "nothing published yet" in out
     Path("paper/tables").mkdir(parents=True)

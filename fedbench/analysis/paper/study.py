@@ -136,7 +136,8 @@ def read_study(root: Path, choices: Choices | None = None) -> Study:
     """
     folders = folders_of(root)
     if not folders:
-        raise UserError(f"nothing published yet in {root}: no published folder there. {HOW}")
+        what = "it is a file" if root.is_file() else "no published folder there" if root.is_dir() else "no such folder"
+        raise UserError(f"nothing published yet in {root}: {what}. {HOW}")
     main: list[Evidence] = []
     others: list[tuple[str, Evidence]] = []
     for folder in folders:
