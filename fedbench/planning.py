@@ -55,6 +55,7 @@ def plan(
     training = resolve(suite.training, device)
     algorithms = [_entry("algorithm", text) for text in suite.algorithms]
     datasets = [_entry("dataset", text) for text in suite.datasets]
+    _refuse_shared_names(algorithms)
     _refuse_unknown_reference(suite, [entry.cls.name for entry in algorithms])
     for entry in algorithms:  # parameters first: cheap to check, and data may take minutes to prepare
         make_algorithm(entry.spec, entry.cls)
@@ -94,6 +95,18 @@ def plan(
             both = f"'{first[cell.id].label}' and '{cell.label}'"
             raise UserError(f"two algorithms of the suite are the same run: {both}; drop one of them.")
     return cells
+
+
+def _refuse_shared_names(algorithms: list[_Entry]) -> None:
+    """Refuse two algorithms of one name, such as a plugin called as one of ours: tables could not tell them apart."""
+    first: dict[str, _Entry] = {}
+    for entry in algorithms:
+        other = first.setdefault(entry.cls.name, entry)
+        if other.code != entry.code:
+            raise UserError(
+                f"two algorithms of the suite are named '{entry.cls.name}': '{other.spec.text}' and "
+                f"'{entry.spec.text}'; give one of them another name."
+            )
 
 
 def _refuse_unknown_reference(suite: Suite, own: list[str]) -> None:

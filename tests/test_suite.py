@@ -256,6 +256,13 @@ def test_the_same_run_twice_is_refused(place):
         ids(place, algorithms=("fedprox", "fedprox[mu=0.01]"))
 
 
+def test_two_algorithms_of_one_name_are_refused(place):
+    (place / "ours.py").write_text(PLUGIN.format(doc="Another.").replace('"mine"', '"fedavg"'))
+    with pytest.raises(UserError, match=r"named 'fedavg': 'fedavg' and '.*ours\.py'"):
+        ids(place, algorithms=("fedavg", f"{place}/ours.py"))
+    assert len(ids(place, algorithms=(f"{place}/ours.py",))) == 1
+
+
 def test_all_algorithms_of_a_seed_share_a_partition(place):
     cells = plan(make_suite(copy.deepcopy(values(place)), {"seeds": (0, 1)}), place / "cache")
     held = {(cell.identity["seed"], cell.identity["partition"]) for cell in cells}
