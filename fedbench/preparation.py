@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -83,21 +83,29 @@ def prepare(
     return folder
 
 
+class Checked(NamedTuple):
+    """What :func:`check` found: every problem, and the cases whose masks are empty, which some data sets mean."""
+
+    problems: list[str]
+    empty: list[str]
+
+
 def check(
     dataset: Dataset, code: str, cache: Path, data: DataConfig | None = None, *,
     workers: int | None = None, progress: Progress = lambda done, total: None,
-) -> list[str]:  # fmt: skip
-    """Read everything and write nothing; return every problem found, of the raw files and of a store made from them."""
+) -> Checked:  # fmt: skip
+    """Read everything and write nothing; return what is wrong with the raw files and with a store made from them."""
     data = data or DataConfig()
     found = inventory(dataset)
 
-    def read(case: Case) -> None:
-        check_volume(case, read_case(case), dataset, len(grid_of(dataset, data)))
+    def read(case: Case) -> str | None:
+        check_volume(case, volume := read_case(case), dataset, len(grid_of(dataset, data)))
+        return None if volume.label.any() else case.id
 
-    _, problems = _for_all(found.cases, read, workers or default_workers(), progress)
+    empty, problems = _for_all(found.cases, read, workers or default_workers(), progress)
     folder = store_folder(dataset, code, cache, data, found.cases)
     stored = damage(folder) if is_store(folder) else []
-    return [*found.problems, *problems, *stored]
+    return Checked([*found.problems, *problems, *stored], [case for case in empty if case is not None])
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

@@ -232,11 +232,11 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
 
 def test_check_lists_every_problem_and_writes_nothing(tmp_path):
     folder, cache = write_toy(tmp_path / "toy", full(3)), tmp_path / "cache"
-    assert check(Toy(folder), "v1", cache) == []
+    assert check(Toy(folder), "v1", cache) == ([], [])
     (folder / "P00.MR.A.npz").write_bytes(b"")
     for patient, image in (("P01", np.zeros((1, 8, 8, 3))), ("P02", np.full((1, 8, 8, 3), np.nan))):
         write_volume(folder, patient, "CT", image, np.zeros((8, 8, 3)), (1, 1, 4), "BA"[int(patient[-1]) % 2 == 0])
-    problems = check(Toy(folder), "v1", cache)
+    problems = check(Toy(folder), "v1", cache).problems
     assert len(problems) == 3
     for problem, words in zip(problems, ("P00.MR.A.npz is empty", "P01/CT", "192 voxels are NaN"), strict=True):
         assert words in problem
@@ -245,12 +245,12 @@ def test_check_lists_every_problem_and_writes_nothing(tmp_path):
 
 def test_check_notices_a_damaged_store(toy, tmp_path):
     folder = prepare_toy(toy, tmp_path / "cache")
-    assert check(Toy(toy), "v1", tmp_path / "cache") == []
+    assert check(Toy(toy), "v1", tmp_path / "cache") == ([], [])
     file = folder / "00003.label.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    (problem,) = check(Toy(toy), "v1", tmp_path / "cache")
+    (problem,) = check(Toy(toy), "v1", tmp_path / "cache").problems
     assert "00003.label.npy does not match its checksum" in problem
 
 

@@ -65,11 +65,15 @@ def prepare(
 
 
 def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None, watch: Any) -> list[str]:
+    from fedbench.analysis.rows import counted, listed
     from fedbench.preparation import check
 
-    problems = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
+    problems, empty = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
     for problem in problems:
         console.print(f"{dataset.name}: {problem}", highlight=False, soft_wrap=True, markup=False)
+    if empty:
+        what = f"{counted(len(empty), 'mask')} without foreground, which must be meant: {listed(empty)}"
+        console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
     found = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
     console.print(f"{dataset.name}: {found if problems else 'no problem found'}", highlight=False)
     return problems

@@ -64,7 +64,10 @@ def test_a_store_can_be_given_in_place_of_the_data(fedbench, data, tmp_path):
 
 def test_check_exits_with_2_and_lists_everything(fedbench, data):
     status, out, _ = fedbench("prepare", f"{TOY}={data}", "--check")
-    assert status == 0 and "no problem found" in out
+    assert status == 0 and "no problem found" in out and "foreground" not in out
+    write_volume(data, "P06", "CT", np.arange(128.0).reshape(1, 8, 8, 2), np.zeros((8, 8, 2)), (1, 1, 4), "A")
+    status, out, _ = fedbench("prepare", f"{TOY}={data}", "--check")
+    assert status == 0 and "toy: 1 mask without foreground, which must be meant: P06/CT" in out
     (data / "P03.MR.B.npz").write_bytes(b"")
     write_volume(data, "P04", "CT", np.zeros((1, 8, 8, 2)), np.zeros((8, 8, 2)), (1, 1, 4), "A")
     status, out, err = fedbench("prepare", f"{TOY}={data}", "--check")

@@ -89,7 +89,7 @@ def problems(dataset: Dataset, name: str, root: Path, tmp_path: Path) -> list[st
     """What ``prepare --check`` says of the damaged folder; ``prepare`` refuses it too and leaves no store."""
     try:
         damaged, _ = again(name, root)
-        found = check(damaged, "v1", tmp_path / "cache")
+        found = check(damaged, "v1", tmp_path / "cache").problems
         with pytest.raises(UserError):
             prepare(damaged, "v1", tmp_path / "cache")
     except UserError as error:  # so broken that nothing can be listed
@@ -103,7 +103,7 @@ def problems(dataset: Dataset, name: str, root: Path, tmp_path: Path) -> list[st
 def test_an_untouched_copy_is_sound_and_makes_a_federation(name, opened, tmp_path):
     """The tests below mean nothing if the miniature is refused anyway."""
     dataset, cases = opened(name)
-    assert check(dataset, "v1", tmp_path / "cache") == []
+    assert check(dataset, "v1", tmp_path / "cache").problems == []
     prepared = load(prepare(dataset, "v1", tmp_path / "cache"))
     assert len(prepared.cases) == len(cases)
     federation = partition(prepared, DataConfig(test_fraction=0.2, val_fraction=0.4), 0)
