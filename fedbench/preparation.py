@@ -77,9 +77,12 @@ def prepare(
             raise UserError(f"{target} exists already; give another folder or delete it.")
         folder, cache = target, target.parent
     cache.mkdir(parents=True, exist_ok=True)
-    with locked(cache / f"{folder.name}.lock"):
+    lock = cache / f"{folder.name}.lock"
+    with locked(lock):
         if not is_store(folder):
             _make(dataset, cases, data, folder, workers or default_workers(), progress)
+        if target is not None:
+            lock.unlink(missing_ok=True)  # nothing is left beside a folder of the user's
     return folder
 
 

@@ -317,6 +317,12 @@ def test_publishing_stays_where_it_is_asked_to(fedbench, tmp_path, name):
     refused(fedbench("publish", name, "--to", str(tmp_path / "published")), f"cannot publish as '{name}'")
 
 
+def test_a_refused_publication_leaves_nothing(fedbench, tiny):
+    assert fedbench("run", "--suite", tiny, "--workers", "0")[0] == 0
+    refused(fedbench("publish", "ours", "--suite", tiny, "--to", "published"), "only one algorithm")
+    assert not Path("published").exists()
+
+
 @pytest.mark.parametrize("command", ["tables", "figures", "report"])
 def test_a_file_where_a_folder_is_to_be_written_is_refused(fedbench, tiny, command):
     assert fedbench("run", "--suite", tiny, "--workers", "0", "--seeds", "0-1", "-a", "fedavg", "-a", "local")[0] == 0

@@ -6,11 +6,12 @@ What tables are made from is published whole, so tables come out the same from e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,7 @@ def publish(
     names = [condition.name for condition in evidence.trained]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two datasets of these results would share the files '{listed(twice)}'; publish them apart.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+    with _made(target.parent), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         part = Path(temporary)
         chosen = {c.title: write_pictures(analyses, c, part) for c in evidence.trained}
         frames = {
@@ -88,6 +88,20 @@ def publish(
         }  # fmt: skip
         _install(part, target, files, manifest)
     return {name: (target / name).stat().st_size for name in [MANIFEST, *files]}
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; if nothing comes into it, and it was not there, it goes again."""
+    there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def one_version(evidence: Evidence) -> dict[str, str]:

@@ -50,7 +50,7 @@ def prepare(
     if to is not None and len(datasets) > 1:
         raise UserError("--to takes one dataset; prepare the others in commands of their own.")
     data = _grid(spacing, size, colour)
-    cache = Store(out).prepared if not check else out / ".prepared"
+    cache = out / ".prepared" if check or to is not None else Store(out).prepared
     entries = [dataset_entry(text) for text in datasets]
     problems: list[str] = []
     with interruptible(), preparing(console, "checking" if check else "preparing") as watch:

@@ -47,7 +47,9 @@ def test_prepare_and_run_share_a_store(fedbench, data):
 def test_a_store_can_be_given_in_place_of_the_data(fedbench, data, tmp_path):
     """Prepared on one machine, used on another; what does not fit is refused."""
     target = tmp_path / "store"
+    before = set(tmp_path.iterdir())
     assert fedbench("prepare", f"{TOY}={data}", "--to", str(target))[0] == 0
+    assert set(tmp_path.iterdir()) == before | {target}
     data.rename(tmp_path / "gone")
     assert fedbench("run", "-a", "fedavg", "-d", f"{TOY}={target}", *TINY)[0] == 0
     assert len(load_results("results/runs").runs) == 1
