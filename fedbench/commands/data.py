@@ -32,7 +32,7 @@ def prepare(
     to: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Put the store there (-d NAME=FOLDER uses it).")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; list every problem of the data.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; list every problem, and empty masks.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Cases read at a time.")] = None,
     out: Out = OUT,
 ) -> None:
