@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fedbench.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 
 class Parameters(BaseModel):
@@ -54,7 +51,7 @@ def validate(cls: type[Parameters], values: Mapping[str, Any], owner: str) -> An
         raise UserError(f"{owner}: parameter '{where}' = {first['input']!r} is refused: {refusal(first)}.") from None
 
 
-def refusal(error: ErrorDetails) -> str:
+def refusal(error: Mapping[str, Any]) -> str:
     """Return in a user's words why pydantic refused a value."""
     return {"tuple_type": "it must be a list", "value_error": error["msg"].removeprefix("Value error, ")}.get(
         error["type"], error["msg"]

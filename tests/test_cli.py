@@ -153,7 +153,7 @@ class TestRefused:
 
     def test_no_such_data_folder(self, fedbench):
         refused(fedbench("run", "-a", "fedavg", "-d", "sts=nowhere"), "sts", "nowhere")
-        refused(fedbench("run", "-a", "fedavg", "-d", "sts"), "-d sts=PATH")
+        refused(fedbench("run", "-a", "fedavg", "-d", "sts"), "write sts=PATH")
 
     def test_out_is_a_file(self, fedbench, tiny, tmp_path):
         (tmp_path / "file").write_text("")

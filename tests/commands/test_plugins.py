@@ -66,7 +66,7 @@ def test_a_dataset_with_its_folder(fedbench, tmp_path):
         (["fedavg=somewhere"], ["takes no =PATH"]),
         (["fedavg", "--all-cases"], ["takes no --all-cases"]),
         (["fedprox[mu=-1]"], ["'mu' = -1 is refused"]),
-        (["sts"], ["-d sts=PATH"]),
+        (["sts"], ["write sts=PATH"]),
         (["sts=nowhere"], ["no such folder"]),
     ],
 )
