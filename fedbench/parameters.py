@@ -53,9 +53,7 @@ def validate(cls: type[Parameters], values: Mapping[str, Any], owner: str) -> An
 
 def refusal(error: Mapping[str, Any]) -> str:
     """Return in a user's words why pydantic refused a value."""
-    return {"tuple_type": "it must be a list", "value_error": error["msg"].removeprefix("Value error, ")}.get(
-        error["type"], error["msg"]
-    )
+    return "it must be a list" if error["type"] == "tuple_type" else error["msg"].removeprefix("Value error, ")
 
 
 def parse_value(text: str) -> Any:

@@ -72,8 +72,7 @@ class Analyses:
         """What the runs' suites declared differently, and what is taken: a suite was edited, or several meet here."""
         open_ = [key for key in ("reference", "selection") if getattr(self._chosen, key) is None]
         found = [
-            f"runs were declared with {key} = {_either(values)}: {getattr(self.choices, key)} is taken; choose with "
-            f"--{key}."
+            f"runs were declared with {key} = {_either(values)}: {getattr(self.choices, key)} is taken by default."
             for key in open_
             if len(values := declarations(self.evidence.runs, key)) > 1
         ]

@@ -56,10 +56,11 @@ def run(
     with interruptible():
         chosen, cells = options.plan()
     with telling_damage(results):
-        todo = [cell for cell in cells if results.status(cell.id) != "done"]
+        done = {cell.id for cell in cells if results.status(cell.id) == "done"}
+    todo = [cell for cell in cells if cell.id not in done]
     counts = f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do"
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
-    say_other_declaration([cell for cell in cells if cell not in todo], results)
+    say_other_declaration([cell for cell in cells if cell.id in done], results)
     failed = []
     if todo:
         refuse_damage(cell.prepared for cell in todo)

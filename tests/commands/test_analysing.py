@@ -135,10 +135,8 @@ def test_runs_that_were_declared_differently_are_told_with_what_is_taken(fedbenc
     declare(runs.glob("toy.*.s1*"), selection="best-validation", relation="in", metric="dice", reference="moon")
     status, _, err = fedbench("tables")
     assert status == 0 and err.splitlines() == [
-        "runs were declared with reference = fedavg (2 runs) or moon (2 runs): fedavg is taken; choose with "
-        "--reference.",
-        "runs were declared with selection = best-validation (2 runs) or last (2 runs): last is taken; choose with "
-        "--selection.",
+        "runs were declared with reference = fedavg (2 runs) or moon (2 runs): fedavg is taken by default.",
+        "runs were declared with selection = best-validation (2 runs) or last (2 runs): last is taken by default.",
         "toy: runs were declared with relation = cross (2 runs) or in (2 runs): cross is taken.",
     ]
     assert len(fedbench("tables", "--reference", "moon", "--selection", "last")[2].splitlines()) == 1
