@@ -26,7 +26,7 @@ from fedbench.files import sha256
 
 TITLE = "runs killed at random moments end with the bits of an undisturbed one"
 WORKERS = 2
-CLIENTS_AT_ONCE = (1, 2)  # of a run, by turns of the matrices; the undisturbed one trains one after the other
+CLIENTS_AT_ONCE = (1, 2)  # of a run: an equal share of the kills each; the undisturbed matrix trains one by one
 SEED = 82421
 SUITE = {
     "algorithms": ["fedavg", "fedbn", "fedda-joint", "scaffold"],
@@ -50,22 +50,24 @@ def measure(settings: Settings) -> Report:
     file = workloads.write_suite(suite, settings.scratch / "suite.toml")
     calm = Matrix(file, settings.scratch / "calm")
     calm.finish()
-    seen, left, matrices = Counter(), set(), 0
-    while seen["kill driver"] + seen["kill worker"] < wanted:
-        matrix = Matrix(file, settings.scratch / f"struck-{matrices}", CLIENTS_AT_ONCE[matrices % 2])
-        _strike(matrix, random.Random(f"{SEED}/{matrices}"), wanted - seen["kill driver"] - seen["kill worker"])
-        matrix.compare(calm)
-        seen, left, matrices = seen + matrix.seen, left | matrix.family, matrices + 1
-        console.print(f"matrix {matrices}: {dict(matrix.seen)}")
+    seen, left, matrices, killed = Counter[str](), set[Process](), 0, Counter[int]()
+    for number, at_once in enumerate(CLIENTS_AT_ONCE, start=1):
+        while (missing := wanted * number // len(CLIENTS_AT_ONCE) - killed.total()) > 0:
+            matrix = Matrix(file, settings.scratch / f"struck-{matrices}", at_once)
+            _strike(matrix, random.Random(f"{SEED}/{matrices}"), missing)
+            matrix.compare(calm)
+            killed[at_once] += matrix.kills
+            seen, left, matrices = seen + matrix.seen, left | matrix.family, matrices + 1
+            console.print(f"matrix {matrices}, {at_once} clients at a time: {dict(matrix.seen)}")
     seen["left behind"] = len(alive_after(left, LEFT))
-    return _report(seen, matrices, wanted)
+    return _report(seen, matrices, wanted, killed)
 
 
-def _report(seen: Counter[str], matrices: int, wanted: int) -> Report:
+def _report(seen: Counter[str], matrices: int, wanted: int, killed: Counter[int]) -> Report:
     report = Report()
-    report.add(
-        "kills (SIGKILL) of drivers and workers", seen["kill driver"] + seen["kill worker"], target=(">=", wanted)
-    )
+    report.add("kills (SIGKILL) of drivers and workers", killed.total(), target=(">=", wanted))
+    for at_once in CLIENTS_AT_ONCE:
+        report.add(f"... while runs train {at_once} client{'s' * (at_once > 1)} at a time", killed[at_once])
     for what, name in (
         ("kill driver", "drivers killed"),
         ("kill worker", "workers killed"),
@@ -87,8 +89,8 @@ def _report(seen: Counter[str], matrices: int, wanted: int) -> Report:
     ):
         report.add(name, seen[what], target=("<=", 0))
     report.notes.append(
-        f"{WORKERS} Ray workers, a checkpoint after every round; clients train one after the other in the first "
-        f"matrix, two side by side in the next, and so on. Moments and victims are drawn from seed {SEED}; half of the "
+        f"{WORKERS} Ray workers, a checkpoint after every round; the undisturbed matrix trains one client at a time. "
+        f"Moments and victims are drawn from seed {SEED}; half of the "
         "kills of a driver fall on its start, before or while its workers begin. An altered result is a finished run "
         "with any file changed, or with scores, curves, weights, slices or features that differ from the "
         "undisturbed matrix in any bit. Ray's own agents may need a minute to see that a killed driver is gone; they "
@@ -108,6 +110,11 @@ class Matrix:
             "--checkpoint-seconds", "0", "--clients-at-once", str(at_once), "--out", str(root),
         ]  # fmt: skip
         self.log = root.with_suffix(".log")
+
+    @property
+    def kills(self) -> int:
+        """How often SIGKILL was sent."""
+        return self.seen["kill driver"] + self.seen["kill worker"]
 
     def start(self) -> subprocess.Popen[str]:
         """Start a driver in a process group of its own."""
@@ -153,7 +160,7 @@ def _strike(matrix: Matrix, chance: random.Random, kills: int) -> None:
     while True:
         process = matrix.start()
         ended = ""
-        while not ended and matrix.seen["kill driver"] + matrix.seen["kill worker"] < kills:
+        while not ended and matrix.kills < kills:
             ended = _blow(matrix, process, chance)
             if ended != "kill driver":  # those were noted before
                 matrix.family |= family(process.pid)

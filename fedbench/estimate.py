@@ -17,7 +17,7 @@ from fedbench.training import Training
 
 def seconds_left(cells: Sequence[Cell], root: Path) -> tuple[float, str]:
     """Return the estimated compute seconds of ``cells`` on one worker, and what the estimate rests on."""
-    finished = load_results(root).runs
+    finished = load_results(root, skip_damaged=True).runs
     known: dict[Any, float] = {}
     if not finished.empty:
         rate = finished["seconds"] * finished["clients_at_once"] / finished["steps"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fedbench import __version__, registry
 from fedbench.algorithm import Algorithm
@@ -15,8 +15,12 @@ from fedbench.config import SCORING, DataConfig, EvaluationConfig, ModelConfig, 
 from fedbench.dataset import Dataset
 from fedbench.errors import UserError, nearest
 from fedbench.federation import partition
+from fedbench.models import SegmentationNetwork
+from fedbench.parameters import validate
 from fedbench.preparation import Progress, prepare
-from fedbench.prepared import PreparedDataset, damage, is_store, load
+from fedbench.prepared import FACTS, PreparedDataset, damage, is_store, load
+from fedbench.resampling import same_grid
+from fedbench.store import read_json
 from fedbench.suite import Cell, Suite
 from fedbench.task import Task
 from fedbench.training import Training
@@ -87,7 +91,7 @@ def plan(
                 for algorithm in algorithms:
                     cell = _cell(algorithm, shared, folder, suite)
                     if seed == suite.seeds[0] and not is_done(cell.id):
-                        Training(make_task(cell, prepared), Compute.start(training, "cpu"))
+                        _refuse_size(Training(make_task(cell, prepared), Compute.start(training, "cpu")))
                     cells.append(cell)
     first: dict[str, Cell] = {}
     for cell in cells:
@@ -95,6 +99,16 @@ def plan(
             both = f"'{first[cell.id].label}' and '{cell.label}'"
             raise UserError(f"two algorithms of the suite are the same run: {both}; drop one of them.")
     return cells
+
+
+def _refuse_size(training: Training) -> None:
+    """Refuse samples that the network's levels cannot halve."""
+    size, divisor = training.task.size, cast(SegmentationNetwork, training.networks["model"]).divisor
+    if any(length % divisor for length in size):
+        raise UserError(
+            f"[data] size {list(size)}: with its levels the network of [model] takes multiples of {divisor}; give "
+            "another --size, or fewer levels."
+        )
 
 
 def _refuse_shared_names(algorithms: list[_Entry]) -> None:
@@ -155,8 +169,7 @@ def _has_bf16(device: str) -> bool:
 
 
 def _entry(kind: registry.Kind, text: str) -> _Entry:
-    spec = registry.parse_spec(text)
-    cls = registry.load(kind, registry.find(kind, spec.name))
+    spec, cls = registry.named(kind, text)
     return _Entry(spec, cls, registry.code_digest(cls))
 
 
@@ -194,8 +207,14 @@ def prepare_entry(
 def _check_store(prepared: PreparedDataset, folder: Path, entry: _Entry, config: DataConfig) -> None:
     if prepared.name != entry.cls.name and not prepared.name.startswith(f"{entry.cls.name}-"):
         raise UserError(f"{folder} is a prepared store of '{prepared.name}', not of '{entry.cls.name}'.")
+    made_with = (read_json(folder / FACTS) or {}).get("params", {})
+    asked = validate(entry.cls.Params, dict(entry.spec.params), f"dataset '{entry.cls.name}'")
+    for name, value in asked.model_dump(mode="json", exclude_unset=True).items():
+        if made_with.get(name) != value:
+            has = f"with {name} = {made_with[name]}" if name in made_with else f"and keeps no {name}"
+            raise UserError(f"{folder} was prepared {has}, not {value}; drop [{name}=...], or prepare it again.")
     grids = {case.spacing for case in prepared.cases}
-    if config.spacing is not None and any(grid != config.spacing[: len(grid)] for grid in grids):
+    if config.spacing is not None and any(not same_grid(grid, config.spacing[: len(grid)]) for grid in grids):
         has = " or ".join(str(list(grid)) for grid in sorted(grids))
         raise UserError(f"{folder} was prepared with spacing {has}, not {list(config.spacing)}; prepare it again.")
     if {"grey": 1, "rgb": 3}.get(config.colour, prepared.channels) != prepared.channels:
@@ -261,8 +280,7 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
     federation = partition(prepared, data, identity["seed"])
     if federation.digest != identity["partition"]:
         raise UserError(f"run {cell.id}: the prepared data in {cell.prepared} changed since the run was planned.")
-    spec = registry.parse_spec(cell.algorithm)
-    cls = registry.load("algorithm", registry.find("algorithm", spec.name))
+    spec, cls = registry.named("algorithm", cell.algorithm)
     if registry.code_digest(cls) != identity["algorithm_code"]:
         raise UserError(f"run {cell.id}: the source of '{spec.name}' changed since the run was planned; start again.")
     return Task(
@@ -284,13 +302,18 @@ def evaluation_of(cell: Cell) -> EvaluationConfig:
     return EvaluationConfig(**cell.identity["evaluation"])
 
 
-def refuse_damage(stores: Iterable[str]) -> None:
+def refuse_damage(stores: Iterable[str], stems: Collection[str] | None = None) -> None:
     """Read every array of these prepared stores, which are what runs are identified by.
+
+    Args:
+        stems: the cases that matter, by :attr:`fedbench.prepared.PreparedCase.stem`; None: all.
 
     Raises:
         UserError: an array is missing or does not match its checksum.
     """
     problems = [problem for store in dict.fromkeys(stores) for problem in damage(Path(store))]
+    if stems is not None:
+        problems = [problem for problem in problems if any(problem.startswith(f"{stem}.") for stem in stems)]
     if problems:
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")

@@ -7,6 +7,7 @@ store by a rename when all are there: killed at any time, the next attempt goes 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from fedbench.prepared import FACTS, FORMAT, MANIFEST, damage, is_store
 from fedbench.resampling import resample
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+KEY = "[0-9a-f]" * 12  # a pattern: the digest in a store's name
 Progress = Callable[[int, int], None]  # cases done, cases in all
 
 
@@ -72,6 +74,7 @@ def prepare(
     refuse(dataset.name, found.problems)
     cases = list(found.cases)
     folder = store_folder(dataset, code, cache, data, cases)
+    key = folder.name.removeprefix(f"{dataset.name}-")
     if target is not None:
         if target.exists():
             raise UserError(f"{target} exists already; give another folder or delete it.")
@@ -80,9 +83,14 @@ def prepare(
     lock = cache / f"{folder.name}.lock"
     with locked(lock):
         if not is_store(folder):
-            _make(dataset, cases, data, folder, workers or default_workers(), progress)
-        if target is not None:
-            lock.unlink(missing_ok=True)  # nothing is left beside a folder of the user's
+            work = folder.with_name(f".{folder.name}.partial" if target is None else f".{target.name}-{key}.partial")
+            _make(dataset, cases, data, folder, work, workers or default_workers(), progress)
+            if target is None:
+                _drop_stale(dataset.name, folder)
+        if target is not None:  # nothing is left beside a folder of the user's
+            for partial in target.parent.glob(f".{glob.escape(target.name)}-{KEY}.partial"):
+                shutil.rmtree(partial, ignore_errors=True)
+            lock.unlink(missing_ok=True)
     return folder
 
 
@@ -115,10 +123,11 @@ def check(
 
 
 def _make(
-    dataset: Dataset, cases: Sequence[Case], data: DataConfig, folder: Path, workers: int, progress: Progress
-) -> None:
+    dataset: Dataset, cases: Sequence[Case], data: DataConfig, folder: Path, work: Path, workers: int,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Make the store in ``work``, whose name says what it is made from, and rename it to ``folder``."""
     shutil.rmtree(folder, ignore_errors=True)  # incomplete, and we hold the lock
-    work = folder.with_name(f".{folder.name}.partial")
     work.mkdir(exist_ok=True)
     numbers = {case.id: number for number, case in enumerate(cases)}
 
@@ -139,7 +148,6 @@ def _make(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         raise UserError(f"cannot write to {work}: {error.strerror}; make room or choose another folder.") from None
-    _drop_stale(dataset.name, folder)
 
 
 def _for_all(
@@ -217,7 +225,7 @@ def _slices_first(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _facts(dataset: Dataset, records: list[dict[str, Any]], data: DataConfig) -> dict[str, Any]:
-    """Everything that holds for all cases; ``content`` is the digest of it and of the cases."""
+    """Everything that holds for all cases; ``content`` is the digest of what is declared and of the cases."""
     declared = {
         "name": dataset.name,
         "modalities": list(dataset.modalities),
@@ -231,7 +239,8 @@ def _facts(dataset: Dataset, records: list[dict[str, Any]], data: DataConfig) ->
     }
     held = sorted([r["id"], r["patient"], r["site"], r["content"]] for r in records)
     unordered = declared | {"modalities": sorted(dataset.modalities)}  # no result depends on how they are listed
-    return {"format": FORMAT, **declared, "content": digest([unordered, held])}
+    made_with = {"params": dataset.params.model_dump(mode="json")}
+    return {"format": FORMAT, **declared, **made_with, "content": digest([unordered, held])}
 
 
 def _stamp(cases: Iterable[Case]) -> dict[str, list[int]]:
@@ -242,7 +251,7 @@ def _stamp(cases: Iterable[Case]) -> dict[str, list[int]]:
 
 def _drop_stale(name: str, folder: Path) -> None:
     """Delete what interrupted attempts at other versions of this dataset left behind."""
-    for partial in folder.parent.glob(f".{name}-{'[0-9a-f]' * 12}.partial"):
+    for partial in folder.parent.glob(f".{name}-{KEY}.partial"):
         with try_lock(folder.parent / f"{partial.name[1:].removesuffix('.partial')}.lock") as free:
             if free:
                 shutil.rmtree(partial, ignore_errors=True)

@@ -62,7 +62,9 @@ def _write_value(value: Any) -> str:
     return value if isinstance(value, str) and parse_value(value) == value else json.dumps(value)
 
 
-_SPEC = re.compile(r"(?P<name>[^\[\]=]+)(\[(?P<params>[^\]]*)\])?(=(?P<path>.+))?")
+_REST = r"(\[(?P<params>[^\]]*)\])?(=(?P<path>.+))?"
+_SPEC = re.compile(r"(?P<name>[^\[\]=]+)" + _REST)
+_IN_FOLDER = re.compile(r"(?P<name>[^\[\]=]*[/\\].*?\.py(:\w+)?)" + _REST)  # the folder may hold brackets or =
 
 
 def parse_spec(text: str) -> Spec:
@@ -71,7 +73,7 @@ def parse_spec(text: str) -> Spec:
     Raises:
         UserError: the text does not have that form.
     """
-    match = _SPEC.fullmatch(text.strip())
+    match = _IN_FOLDER.fullmatch(text.strip()) or _SPEC.fullmatch(text.strip())
     if not match:
         raise UserError(f"cannot read '{text}'; write NAME, NAME[param=value,...] or NAME=PATH.")
     params: list[tuple[str, Any]] = []
@@ -156,7 +158,7 @@ def _locate(module: str) -> Path | None:
         return Path(spec.origin) if spec.origin else None
     for folder in spec.submodule_search_locations or []:
         stem = Path(folder, *rest)
-        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        for path in _files_of(stem):
             if path.is_file():
                 return path
     return None
@@ -192,11 +194,24 @@ def find(kind: Kind, name: str) -> Plugin:
     return _well_named(kind, found[0])
 
 
+def named(kind: Kind, text: str) -> tuple[Spec, type[Any]]:
+    """Return what ``text`` (``fedprox[mu=0.1]``, ``sts=PATH``) says, and the class it names.
+
+    Raises:
+        UserError: there is no such plugin, it cannot be imported, or an algorithm is given a path.
+    """
+    spec = parse_spec(text)
+    if kind == "algorithm" and spec.path is not None:
+        raise UserError(f"'{text}': an algorithm takes no =PATH; write parameters as {spec.name}[param=value,...].")
+    return spec, load(kind, find(kind, spec.name))
+
+
 def load(kind: Kind, plugin: Plugin) -> type[Any]:
     """Import a plugin's class; its code runs here for the first time.
 
     Raises:
-        UserError: its file cannot be imported, or it is not a subclass of the contract.
+        UserError: its file cannot be imported, a file beside it is not what it would import, or it is not a subclass
+            of the contract.
     """
     try:
         module = importlib.import_module(plugin.module) if plugin.module else _module_from(plugin.file)
@@ -226,6 +241,7 @@ def _module_from(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"cannot import plugin file {file}")
+    _refuse_other_neighbours(file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(file.parent))  # so that it can import its neighbours, as a script could
@@ -237,6 +253,39 @@ def _module_from(file: Path) -> ModuleType:
     finally:
         sys.path.remove(str(file.parent))
     return module
+
+
+def _refuse_other_neighbours(file: Path) -> None:
+    """Refuse a plugin whose ``import helper`` would not give the ``helper.py`` beside it.
+
+    Python keeps one module of a name: a plugin that came before, from another folder, may have brought its own.
+    """
+    todo, seen = [file], set[Path]()
+    while todo:
+        seen.add(importing := todo.pop())
+        for name in _imported_names(importing):
+            beside = next((path for path in _files_of(file.parent / name) if path.is_file()), None)
+            if beside is None or beside in seen:
+                continue
+            there = getattr(sys.modules.get(name), "__file__", None)
+            if there is not None and Path(there).resolve() != beside.resolve():
+                raise UserError(
+                    f"{importing} imports '{name}' and means {beside}, but {there} was imported by that name before; "
+                    f"rename {beside.name}."
+                )
+            todo.append(beside)
+
+
+def _imported_names(file: Path) -> list[str]:
+    """Top-level names of what a file imports absolutely, wherever the statement stands; not the harness."""
+    nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return sorted({name.partition(".")[0] for name in names} - {"fedbench"})  # that is there already
+
+
+def _files_of(stem: Path) -> tuple[Path, Path]:
+    return stem.with_name(f"{stem.name}.py"), stem / "__init__.py"
 
 
 def code_digest(cls: type) -> str:
@@ -275,8 +324,7 @@ def imported_from_folder(file: Path) -> list[Path]:
     tails = {name[start:] for name in names for start in range(len(name))}
     found = []
     for tail in tails:
-        stem = file.parent.joinpath(*tail)
-        found += [path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file() and path != file]
+        found += [path for path in _files_of(file.parent.joinpath(*tail)) if path.is_file() and path != file]
     return found
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from fedbench.dataset import Volume
+
+
+def same_grid(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Say whether two spacings are the same but for the rounding of headers, up to a thousandth."""
+    return len(one) == len(other) and np.allclose(np.asarray(other) / np.asarray(one), 1.0, rtol=1e-3)
 
 
 def resample(volume: Volume, spacing: tuple[float, ...]) -> Volume:
@@ -16,9 +23,9 @@ def resample(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     """
     if len(spacing) != len(volume.spacing):
         raise ValueError(f"spacing {spacing} has not the {len(volume.spacing)} axes of the volume")
-    factor = np.asarray(spacing) / np.asarray(volume.spacing)
-    if np.allclose(factor, 1.0, rtol=1e-3):
+    if same_grid(volume.spacing, spacing):
         return volume
+    factor = np.asarray(spacing) / np.asarray(volume.spacing)
     shape = tuple(max(1, round(n / f)) for n, f in zip(volume.label.shape, factor, strict=True))
     offset = 0.5 * factor - 0.5  # voxel centres, not corners, so that both grids cover the same space
     sigma = np.maximum(factor - 1.0, 0.0) / 2.0

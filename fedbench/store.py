@@ -190,11 +190,12 @@ def _finished(root: Path) -> Iterator[Path]:
             yield folder
 
 
-def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
+def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_damaged: bool = False) -> Results:
     """Return the finished runs under ``path`` as tidy frames; nothing is changed on disk.
 
     Args:
         run_ids: only these runs; None takes all.
+        skip_damaged: leave out runs that do not match their checksums.
 
     Raises:
         UserError: no such folder, or a run does not match its checksums.
@@ -212,8 +213,13 @@ def load_results(path: Path | str, run_ids: list[str] | None = None) -> Results:
         if run_ids is not None and folder.name not in run_ids:
             continue
         problem = broken(folder)
+        if problem and skip_damaged:
+            continue
         if problem:
-            raise UserError(f"run {folder.name} is corrupt ({problem}); `fedbench run` moves it aside and repeats it.")
+            raise UserError(
+                f"run {folder.name} is corrupt ({problem}); `fedbench status --out {root}` moves it aside, and "
+                "`fedbench run` repeats it."
+            )
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         keys = {"run_id": folder.name} | {k: run["identity"][k] for k in ("dataset", "algorithm", "seed", "partition")}
         data = run["identity"]["data"]

@@ -223,6 +223,8 @@ def _first_problem(error: ValidationError, values: dict[str, Any]) -> str:
         sections: dict[str, Any] = {name: f.annotation for name, f in Suite.model_fields.items()}
         parent = sections[str(first["loc"][0])] if len(first["loc"]) > 1 else Suite
         return f"there is no key '{key}'{nearest(str(first['loc'][-1]), parent.model_fields)}"
+    if not key:  # of no single key: what does not go together
+        return refusal(first)
     if first["type"] == "missing":
         return f"key '{key}' is missing."
     return f"'{key}' = {first['input']!r} is refused: {refusal(first)}"

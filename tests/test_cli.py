@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -297,10 +298,39 @@ def test_a_damaged_run_is_named_by_whoever_finds_it_and_by_status_ever_after(fed
     refused(fedbench("verify", run_id), said, f"no finished run '{run_id}' in results/runs: {run_id} (to do)")
     (moved,) = re.findall(re.escape(said) + "(.*)", fedbench("status")[2])
     assert (Path(moved) / "cases.parquet").read_bytes() == b""
+    shutil.copytree(moved, Path("results/runs") / run_id)
+    status, out, err = fedbench("plan", "--suite", tiny)
+    assert status == 0 and "1 to do" in out and err.count(said) == 1
     status, out, err = fedbench("run", "--suite", tiny, "--workers", "0")
     assert (status, err) == (0, "") and "0 finished, 1 to do" in out
     status, out, err = fedbench("status")
     assert status == 0 and "1 done" in out and said in err
+
+
+def test_a_damaged_run_of_another_suite_is_in_nobodys_way(fedbench, tiny):
+    assert fedbench("run", "--suite", tiny, "--workers", "0")[0] == 0
+    (run_id,) = Store(Path("results/runs")).run_ids()
+    (Path("results/runs") / run_id / "cases.parquet").write_bytes(b"")
+    status, out, err = fedbench("plan", "--suite", tiny, "--rounds", "1")
+    assert (status, err) == (0, "") and "from a timed round" in out
+    refused(fedbench("summary"), f"run {run_id} is corrupt", "`fedbench status --out results/runs` moves it aside")
+
+
+def test_a_picture_of_other_runs_does_not_pass_for_todays(fedbench, tmp_path):
+    """Nothing of the first seed, which is the one shown, is finished any more."""
+    plugin = plugins.write(tmp_path, "raising", plugins.RAISING)
+    run = ("run", "-a", plugin, "-d", "phantom-heart[patients=10,size=32]", "--rounds", "2", "--workers", "0")
+    picture = Path("results/runs/figures/phantom-heart/overlays.png")
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"older")
+    status, out, _ = fedbench(*run, "--seeds", "0-1", "-a", "fedavg")
+    assert status == 1 and "overlays: " in out and picture.read_bytes() != b"older"
+    for folder in Path("results/runs").glob("phantom-heart.fedavg.s0.*"):
+        shutil.rmtree(folder)
+    picture.write_bytes(b"older")
+    Path(plugin.partition(":")[0]).write_text(plugins.RAISING + "# edited\n")
+    status, out, _ = fedbench(*run, "--seeds", "0-1")
+    assert status == 1 and "overlays: " not in out
 
 
 def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):

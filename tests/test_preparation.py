@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedbench.config import DataConfig
 from fedbench.dataset import Intensity, Volume
 from fedbench.errors import UserError
 from fedbench.preparation import check, prepare
@@ -380,6 +381,35 @@ def test_what_an_interrupted_attempt_at_an_older_version_left_is_swept_up(toy, t
     write_volume(toy, "P00", "CT", noise(), np.ones((8, 8, 3), np.uint8), (1.0, 1.0, 4.0))
     folder = prepare_toy(toy, cache)
     assert leftovers(cache) == [folder.name]
+
+
+@pytest.mark.parametrize("change", ["grid", "source"])
+def test_an_interrupted_attempt_at_a_named_folder_is_not_mixed_with_another(toy, tmp_path, change):
+    """Four cases were prepared; then another grid is asked for, or a file changes, and the same folder named."""
+    target, others = tmp_path / "named" / "store", tmp_path / "others"
+    (toy / "fault").write_text("raise P01.MR")
+    with pytest.raises(RuntimeError):
+        prepare(Toy(toy), "v1", others, target=target, workers=1)
+    (toy / "fault").unlink()
+    data = DataConfig(spacing=(2.0, 2.0, 4.0)) if change == "grid" else None
+    if change == "source":
+        write_volume(toy, "P00", "CT", noise(), np.ones((8, 8, 3), np.uint8), (1.0, 1.0, 4.0))
+    prepare(Toy(toy), "v1", others, data, target=target)
+    fresh = prepare(Toy(toy), "v1", others, data)
+    assert sorted(file.name for file in target.parent.iterdir()) == ["store"]
+    for file in fresh.iterdir():
+        assert (target / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_an_interrupted_attempt_at_a_named_folder_goes_on(toy, tmp_path):
+    (toy / "fault").write_text("raise P01.MR")
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            prepare(Toy(toy), "v1", tmp_path / "cache", target=tmp_path / "store", workers=1)
+    (toy / "fault").unlink()
+    before = reads(toy)
+    prepare(Toy(toy), "v1", tmp_path / "cache", target=tmp_path / "store")
+    assert 0 < reads(toy) - before < 9
 
 
 def test_threads_change_nothing(toy, tmp_path):

@@ -55,6 +55,8 @@ def test_specs_as_people_write_them():
     assert parse_spec(" fedprox[ mu = 1e-3 , note=fast ] ") == Spec("fedprox", (("mu", 1e-3), ("note", "fast")))
     assert parse_spec("sts=/data/my sts") == Spec("sts", (), "/data/my sts")
     assert parse_spec("a/b.py:C[x=true]=D=E") == Spec("a/b.py:C", (("x", True),), "D=E")
+    assert parse_spec("/a=b/c[d]/e.py:F[x=1]=/g=h.py") == Spec("/a=b/c[d]/e.py:F", (("x", 1),), "/g=h.py")
+    assert parse_spec("/a=b/c.py") == Spec("/a=b/c.py") and parse_spec("x=/a/b.py") == Spec("x", (), "/a/b.py")
     assert parse_spec("x[a=null,b=1,c='1']").params == (("a", None), ("b", 1), ("c", "1"))
     assert parse_spec("x[b=1,a=2]").text == parse_spec("x[a=2, b=1]").text == "x[a=2,b=1]"
     assert parse_spec("moon[mode=fast]").text == "moon[mode=fast]"
@@ -348,6 +350,29 @@ def test_a_plugin_file_may_import_from_its_folder(tmp_path):
     file = write_algorithm(tmp_path / "mine.py", extra="from my_helper_functions import twice\n")
     cls = load("algorithm", find("algorithm", str(file)))
     assert sys.modules[cls.__module__].twice(4) == 8
+
+
+def test_two_plugins_that_mean_different_files_by_one_name_are_refused(tmp_path):
+    """Python would give the second one the helper of the first."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "shared_rules.py").write_text(
+            "from its_own_part import X\n" if folder == "c" else "X = 1\n"
+        )
+        (tmp_path / folder / "its_own_part.py").write_text("X = 2\n")
+        (tmp_path / folder / "fedbench.py").write_text("")  # nobody can mean this one
+        write_algorithm(tmp_path / folder / "mine.py", extra="from shared_rules import X\n")
+    first = load("algorithm", find("algorithm", f"{tmp_path}/a/mine.py"))
+    assert load("algorithm", find("algorithm", f"{tmp_path}/a/mine.py")) is first
+    with pytest.raises(UserError, match=r"imports 'shared_rules' and means .*/b/shared_rules\.py, but .*/a/.*; rename"):
+        load("algorithm", find("algorithm", f"{tmp_path}/b/mine.py"))
+    del sys.modules["shared_rules"]
+    load("algorithm", find("algorithm", f"{tmp_path}/c/mine.py"))
+    del sys.modules["shared_rules"]
+    (tmp_path / "a" / "shared_rules.py").write_text("import its_own_part\n")
+    (tmp_path / "a" / "mine.py").write_text((tmp_path / "a" / "mine.py").read_text() + "# edited\n")
+    with pytest.raises(UserError, match=r"a/shared_rules\.py imports 'its_own_part' and means .*/a/its_own_part\.py"):
+        load("algorithm", find("algorithm", f"{tmp_path}/a/mine.py"))
 
 
 def test_the_standard_library_does_not_count(tmp_path):

@@ -263,6 +263,26 @@ def test_two_algorithms_of_one_name_are_refused(place):
     assert len(ids(place, algorithms=(f"{place}/ours.py",))) == 1
 
 
+def test_a_path_behind_an_algorithm_is_refused(place):
+    with pytest.raises(UserError, match=r"'fedprox=0.1': an algorithm takes no =PATH; .*fedprox\[param=value"):
+        ids(place, algorithms=("fedavg", "fedprox=0.1"))
+
+
+def test_a_plugin_may_lie_in_a_folder_with_any_name(place, monkeypatch):
+    folder = place / "a=b [c]"
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.py").write_text(PLUGIN.format(doc="First."))
+    monkeypatch.chdir(folder)
+    mine, other = (ids(place, algorithms=(text,)) for text in ("mine.py[mu=0.5]", f"{place}/mine.py[mu=0.5]"))
+    assert mine == other
+
+
+def test_a_sample_that_the_network_cannot_halve_is_refused(place):
+    with pytest.raises(UserError, match=r"size \[16, 16\]: .* multiples of 32"):
+        ids(place, **{"model.channels": (4,) * 6})
+    assert ids(place, **{"model.channels": (4,) * 6, "data.size": (32, 64)})
+
+
 def test_all_algorithms_of_a_seed_share_a_partition(place):
     cells = plan(make_suite(copy.deepcopy(values(place)), {"seeds": (0, 1)}), place / "cache")
     held = {(cell.identity["seed"], cell.identity["partition"]) for cell in cells}
@@ -292,7 +312,7 @@ def test_two_datasets_of_one_name_are_refused(place, tmp_path):
     [
         ({"seeds": [-1]}, "seeds"),
         ({"tuning": {"seeds": [-1]}}, "tuning.seeds"),
-        ({"evaluation": {"relation": "unseen"}}, "data.leave_out"),
+        ({"evaluation": {"relation": "unseen"}}, r"^command line: [^{}]*data.leave_out[^{}]*$"),
         ({"training": {"threads": 100_000}}, "training.threads"),
     ],
 )

@@ -117,6 +117,8 @@ def test_shared_values_are_tuned_on_the_reference_as_the_suite_lists_it():
     listed = suite(algorithms=["fedprox[mu=0.10]"], evaluation={"reference": "fedprox[mu=0.1]"})
     assert reference_of(listed) == "fedprox[mu=0.10]"
     assert reference_of(suite(algorithms=["fedprox"])) == "fedavg"
+    one = suite(algorithms=["fedbn[norms=all]"], evaluation={"reference": "fedbn[norms=all] (averaged)"})
+    assert reference_of(one) == "fedbn[norms=all]"
     with pytest.raises(UserError, match="no algorithm named 'fedavgg'"):
         reference_of(suite(evaluation={"reference": "fedavgg"}))
 
@@ -217,6 +219,14 @@ def test_the_tuned_suite_says_what_the_suite_said_and_what_was_chosen(tuned):
     assert values["title"] == "T (tuned)" and values["data"] == {"folds": 5, "fold": 2} and "model" not in values
     again = make_suite(tomllib.loads(toml(values)))
     assert again.tuning == tuned.suite.tuning and again.training.lr == 0.1
+
+
+def test_a_reference_that_is_one_deployment_stays_that_one(tuned):
+    suite = tuned.suite.model_copy(
+        update={"evaluation": tuned.suite.evaluation.model_copy(update={"reference": "fedprox (averaged)"})}
+    )
+    values = tuned_values(Tuned(suite, tuned.reference, tuned.trials, tuned.shared, tuned.settings))
+    assert values["evaluation"]["reference"] == "fedprox[mu=0.1] (averaged)"
 
 
 def test_its_header_says_how(tuned):

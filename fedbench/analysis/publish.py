@@ -145,7 +145,8 @@ def _check_trials(folder: Path, evidence: Evidence) -> None:
     if other := sorted(set(evidence.runs["dataset"]) - tuned):
         raise UserError(f"{folder} holds trials on {listed(sorted(tuned))}, these are runs on {listed(other)}.")
     chosen = trials[trials["chosen"]]
-    settings = set(chosen[chosen["stage"] == "own"]["setting"])
+    name = "label" if "label" in chosen else "setting"  # earlier tables have no label
+    settings = set(chosen[chosen["stage"] == "own"][name])
     if other := [setting for setting in evidence.settings if setting not in settings]:
         raise UserError(f"{folder} did not choose {listed(other)}: the runs are not those of the tuned suite.")
     for point in chosen[chosen["stage"] == "shared"]["parameters"]:

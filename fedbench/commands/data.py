@@ -18,7 +18,7 @@ from fedbench.commands.options import (
     parse_size,
     with_suite,
 )  # fmt: skip
-from fedbench.commands.running import interruptible
+from fedbench.commands.running import KEPT, interruptible
 from fedbench.errors import UserError
 
 partition = typer.Typer(no_args_is_help=True, help="Look at who holds what in a federation.")
@@ -53,7 +53,8 @@ def prepare(
     cache = out / ".prepared" if check or to is not None else Store(out).prepared
     entries = [dataset_entry(text) for text in datasets]
     problems: list[str] = []
-    with interruptible(), preparing(console, "checking" if check else "preparing") as watch:
+    kept = "nothing was changed." if check else KEPT
+    with interruptible(kept), preparing(console, "checking" if check else "preparing") as watch:
         for dataset, code in entries:
             if check:
                 problems += _check(dataset, code, cache, data, workers, watch)
@@ -114,15 +115,19 @@ def show(
     cache = Store(options.out).prepared
     with interruptible(), preparing(console) as watch:
         stores = [prepared_of(text, suite.data, cache, watch) for text in suite.datasets]
-    for prepared in stores:
-        for data in variants(suite.data, prepared):
-            for seed in suite.seeds:
-                federation = deal(prepared, data, seed)
-                frame = holdings(federation, prepared)
-                parts = [prepared.name, f"s{seed}"]
-                parts += [f"fold{data.fold}"] if data.fold is not None else []
-                parts += [f"no-{safe(data.leave_out)}"] if data.leave_out else []
-                render(frame, f"{' '.join(parts)}: partition {federation.digest[:12]}", console)
-                target = png or options.out / "figures" / "partitions" / f"{'.'.join(parts)}.png"
-                draw(frame, " ".join(parts), target)
-                console.print(f"picture: {target}", highlight=False, soft_wrap=True, markup=False)
+    shown = [(p, data, seed) for p in stores for data in variants(suite.data, p) for seed in suite.seeds]
+    if png is not None and len(shown) > 1:
+        raise UserError(
+            f"--png {png}: one picture, but {len(shown)} partitions; choose one with --seeds, -d and --set "
+            "data.fold=N, or drop --png: each then gets a file of its own."
+        )
+    for prepared, data, seed in shown:
+        federation = deal(prepared, data, seed)
+        frame = holdings(federation, prepared)
+        parts = [prepared.name, f"s{seed}"]
+        parts += [f"fold{data.fold}"] if data.fold is not None else []
+        parts += [f"no-{safe(data.leave_out)}"] if data.leave_out else []
+        render(frame, f"{' '.join(parts)}: partition {federation.digest[:12]}", console)
+        target = png or options.out / "figures" / "partitions" / f"{'.'.join(parts)}.png"
+        draw(frame, " ".join(parts), target)
+        console.print(f"picture: {target}", highlight=False, soft_wrap=True, markup=False)

@@ -11,8 +11,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import OUT, Out, SuiteOptions, console, must_exist, with_suite
-from fedbench.commands.running import say_set_aside, state_of, telling_damage
+from fedbench.commands.options import (
+    OUT,
+    Out,
+    SuiteOptions,
+    console,
+    must_exist,
+    say_set_aside,
+    telling_damage,
+    with_suite,
+)  # fmt: skip
+from fedbench.commands.running import state_of
 from fedbench.errors import UserError
 
 KINDS = ("algorithms", "datasets", "models", "suites")

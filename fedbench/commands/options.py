@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -16,6 +17,7 @@ from rich.console import Console
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:
+    from fedbench.store import Store
     from fedbench.suite import Cell, Suite
 
 console = Console(markup=False)  # names and paths may hold brackets
@@ -141,7 +143,7 @@ class SuiteOptions:
         suite = self.read()
         results = Store(self.out)
         device = "cpu" if self.gpus == 0 else "cuda"
-        with preparing(console) as watch:
+        with telling_damage(results), preparing(console) as watch:
             cells = planning.plan(
                 suite, results.prepared, device, watch, lambda run_id: results.status(run_id) == "done"
             )
@@ -224,6 +226,24 @@ def parse_size(text: str) -> tuple[int, ...]:
     if any(n != int(n) for n in numbers):
         raise UserError(f"--size {text}: voxels are whole numbers, such as 96 or 96,64.")
     return tuple(int(n) for n in (numbers * 2 if len(numbers) == 1 else numbers))
+
+
+@contextlib.contextmanager
+def telling_damage(results: Store) -> Iterator[None]:
+    """Say which runs were meanwhile found damaged and moved aside, by whichever process."""
+    before = results.set_aside()
+    try:
+        yield
+    finally:
+        for name, reason in results.set_aside().items():
+            if name not in before:
+                say_set_aside(results, name, reason)
+
+
+def say_set_aside(results: Store, name: str, reason: str) -> None:
+    """Print why a folder lies in quarantine, and where."""
+    run_id, where = name.rpartition(".")[0], results.root / ".quarantine" / name
+    errors.print(f"damaged: {run_id}: {reason}; moved to {where}", style="red", highlight=False, soft_wrap=True)
 
 
 def must_exist(out: Path) -> None:

@@ -20,6 +20,7 @@ from fedbench.commands.options import (
     Workers,
     console,
     errors,
+    telling_damage,
     with_suite,
 )  # fmt: skip
 from fedbench.errors import UserError
@@ -52,9 +53,9 @@ def run(
     from fedbench.store import Store
 
     check_resources(options, workers, address, clients_at_once)
-    results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
+    results = Store(options.out)
     with telling_damage(results):
         done = {cell.id for cell in cells if results.status(cell.id) == "done"}
     todo = [cell for cell in cells if cell.id not in done]
@@ -92,9 +93,9 @@ def plan(options: SuiteOptions) -> None:
     from fedbench.store import Store
 
     check_resources(options, None, None)
-    results = Store(options.out)
     with interruptible():
         chosen, cells = options.plan()
+    results = Store(options.out)
     with telling_damage(results):
         states = {cell.id: state_of(results, cell.id) for cell in cells}
     table = Table(box=None, pad_edge=False)
@@ -116,24 +117,6 @@ def plan(options: SuiteOptions) -> None:
 def state_of(results: Store, run_id: str) -> str:
     """Return a run's state in the user's words."""
     return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
-
-
-@contextlib.contextmanager
-def telling_damage(results: Store) -> Iterator[None]:
-    """Say which runs were meanwhile found damaged and moved aside, by whichever process."""
-    before = results.set_aside()
-    try:
-        yield
-    finally:
-        for name, reason in results.set_aside().items():
-            if name not in before:
-                say_set_aside(results, name, reason)
-
-
-def say_set_aside(results: Store, name: str, reason: str) -> None:
-    """Print why a folder lies in quarantine, and where."""
-    run_id, where = name.rpartition(".")[0], results.root / ".quarantine" / name
-    errors.print(f"damaged: {run_id}: {reason}; moved to {where}", style="red", highlight=False, soft_wrap=True)
 
 
 def say_other_declaration(finished: list[Cell], results: Store) -> None:
@@ -202,18 +185,24 @@ def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
         if not target.exists() or read_json(target.with_suffix(".json")) != shown:  # drawing takes seconds
             from fedbench.analysis.overlays import draw_overlays
 
-            draw_overlays(own, results.root, name, target)
+            if draw_overlays(own, results.root, name, target) is None:  # nothing of the partition that is shown
+                target.unlink(missing_ok=True)
+                target.with_suffix(".json").unlink(missing_ok=True)
+                continue
             write_json(target.with_suffix(".json"), shown)
         console.print(f"overlays: {target}", highlight=False, soft_wrap=True)
 
 
+KEPT = "everything so far is kept. The same command goes on from there."
+
+
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(kept: str = KEPT) -> Iterator[None]:
     """Ctrl-C or SIGTERM: say how to go on, exit with 130."""
     try:
         yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the farewell
-        errors.print("interrupted; everything so far is kept. The same command goes on from there.", highlight=False)
+        errors.print(f"interrupted; {kept}", highlight=False)
         end_if_clients_hang(130)
         raise typer.Exit(130) from None

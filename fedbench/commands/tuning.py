@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from fedbench.commands.options import (
     Workers,
     console,
     errors,
+    telling_damage,
 )  # fmt: skip
 from fedbench.commands.running import check_resources, interruptible, say_failures
 from fedbench.errors import UserError
@@ -77,6 +79,7 @@ def tune(
     chosen = options.read()
     if write is not None and write.exists() and not is_tuned(write):
         raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
+    own_datasets = _own_datasets(options, chosen)
     stem = suite if suite in builtin_suites() else Path(suite).stem
     results = Store(out / "tuning" / safe(stem))
     trainer = _Trainer(options, results, chosen.training.threads, workers, address, checkpoint_seconds)
@@ -84,7 +87,7 @@ def tune(
         tuned = choose(chosen, trainer.plan, trainer.execute, results)
     digest = write_trials(tuned, results.root)
     file = write or results.root / f"{stem}-tuned.toml"
-    write_tuned(tuned, file, digest, _own_datasets(suite, chosen))
+    write_tuned(tuned, file, digest, own_datasets)
     console.print(_summary(tuned))
     console.print(f"trials: {results.root}/trials.md (.csv, .parquet)", highlight=False, soft_wrap=True)
     console.print(f"tuned suite: {file}", highlight=False, soft_wrap=True)
@@ -100,7 +103,7 @@ class _Trainer:
         from fedbench import scheduler
         from fedbench.runner import Options
 
-        self.options, self.results = options, results
+        self.options, self.results, self.checked = options, results, set[tuple[str, str]]()
         self.resources = scheduler.Resources(workers, threads, options.gpus, address)
         self.how = Options(checkpoint_seconds=checkpoint_seconds)
 
@@ -120,17 +123,29 @@ class _Trainer:
         from fedbench.console import display
         from fedbench.tuning.trials import diverged
 
-        left = [cell for cell in cells if self.results.status(cell.id) != "done"]
+        with telling_damage(self.results):
+            left = [cell for cell in cells if self.results.status(cell.id) != "done"]
         todo = [cell for cell in left if not diverged(self.results.folder(cell.id))]
         finished = len(cells) - len(todo)
         console.print(f"{heading}: {len(cells)} runs, {finished} finished, {len(todo)} to do", highlight=False)
         if not todo:
             return
-        with display(console, self.results, len(todo)) as view:
+        self._check_data(todo)
+        with telling_damage(self.results), display(console, self.results, len(todo)) as view:
             outcomes = scheduler.run_cells(todo, self.results.root, self.resources, self.how, view)
         failed = [o for o in outcomes if o.status == "failed" and not diverged(self.results.folder(o.run_id))]
         if failed:
             self._stop(failed)
+
+    def _check_data(self, cells: list[Cell]) -> None:
+        """Compare with its checksums what the trials will read, once; what becomes of test patients is not asked."""
+        from fedbench.planning import make_task, refuse_damage
+
+        of_a_kind = {(cell.prepared, cell.identity["partition"]): cell for cell in cells}
+        new = [cell for kind, cell in of_a_kind.items() if kind not in self.checked]
+        clients = [client for cell in new for client in make_task(cell).federation.clients]
+        refuse_damage((cell.prepared for cell in new), {c.stem for x in clients for c in (*x.train, *x.val)})
+        self.checked |= of_a_kind.keys()
 
     def _stop(self, failed: list[Outcome]) -> None:
         say_failures(self.results, failed)
@@ -141,12 +156,14 @@ class _Trainer:
         raise typer.Exit(1)
 
 
-def _own_datasets(source: str, used: Suite) -> tuple[str, ...] | None:
+def _own_datasets(options: SuiteOptions, used: Suite) -> tuple[str, ...] | None:
     """Return the datasets as the suite names them, if the command line only says where these same ones lie."""
     from fedbench.registry import parse_spec
-    from fedbench.suite import read_suite
 
-    own = read_suite(source).datasets
+    try:
+        own = replace(options, dataset=None).read().datasets
+    except UserError:  # it names none: with those of the command line it could be read
+        return None
     given, named = ([(s.name, s.params) for s in map(parse_spec, texts)] for texts in (used.datasets, own))
     return own if given == named else None
 

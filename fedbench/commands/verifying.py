@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import OUT, Out, console, must_exist
-from fedbench.commands.running import interruptible, state_of, telling_damage
+from fedbench.commands.options import OUT, Out, console, must_exist, telling_damage
+from fedbench.commands.running import interruptible, state_of
 from fedbench.errors import UserError
 
 
@@ -45,7 +45,7 @@ def verify(
     must_exist(source)
     published = (source / MANIFEST).is_file()
     different = 0
-    with interruptible(), tempfile.TemporaryDirectory(prefix="fedbench-verify-") as scratch:
+    with interruptible("nothing was changed."), tempfile.TemporaryDirectory(prefix="fedbench-verify-") as scratch:
         for run in runs:
             record = _published(source, run, Path(scratch)) if published else _stored(source, run)
             different += bool(_verify(record, source, Path(scratch), dataset or [], algorithm))
@@ -148,7 +148,7 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
             given = [prepared_folder_of(text, DataConfig(**identity["data"]), scratch, watch) for text in datasets]
         prepared = next((store for store in given if has_content(store, content)), None)
     if prepared is None:
-        spec = Spec(identity["dataset"], tuple(identity.get("dataset_params", {}).items())).text
+        spec = Spec(_plugin_of(identity["dataset"]), tuple(identity.get("dataset_params", {}).items())).text
         raise UserError(
             f"{run['run_id']}: its data ({identity['dataset']}, content {content[:12]}) is not prepared in {source}; "
             f"give it: -d {shlex.quote(spec)}=PATH, or without =PATH where it is generated."
@@ -174,6 +174,16 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
         though = f", though {others}" if others else ""
         console.print(f"{cell.id}: the same bits{though}", highlight=False, soft_wrap=True)
     return found
+
+
+def _plugin_of(dataset: str) -> str:
+    """Return the plugin that reads a dataset; ``nnunet`` calls its own ``nnunet-hippocampus`` and the like."""
+    from fedbench.registry import discover
+
+    known = discover("dataset")
+    parts = dataset.split("-")
+    names = ("-".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((name for name in names if name in known), dataset)
 
 
 def _algorithm_of(run: dict[str, Any], plugin: str | None) -> str:

@@ -10,7 +10,6 @@ from fedbench.algorithm import Algorithm
 from fedbench.testing import aggregation, bits, declared, elsewhere, naming, rounds, shapes, terms
 from fedbench.testing.findings import Finding, Rule, chosen, examine
 from fedbench.testing.global_state import settings_restored
-from fedbench.testing.loading import load
 from fedbench.testing.subject import Subject
 
 GATES = ("trains", "finite", "same-bits", "messages")  # what the others compare means little without these
@@ -33,8 +32,8 @@ def examine_algorithm(
     if bits.other_process in rules:
         elsewhere.start()
     if isinstance(plugin, str):
-        spec = registry.parse_spec(plugin)
-        plugin, params = load("algorithm", spec.name), {**dict(spec.params), **params}
+        spec, plugin = registry.named("algorithm", plugin)
+        params = {**dict(spec.params), **params}
     subject = Subject(plugin, params)
     with settings_restored():
         subject.make()  # a wrong parameter is the caller's mistake

@@ -12,7 +12,6 @@ from fedbench.testing import dataset_listing, dataset_reading
 from fedbench.testing.dataset_subject import Subject
 from fedbench.testing.findings import Finding, Rule, chosen, examine
 from fedbench.testing.global_state import settings_restored
-from fedbench.testing.loading import load
 
 GATES = ("declaration", "lists", "volumes")
 PATIENCE = 600  # seconds for a rule that reads a few cases; all of them may take as long as they do
@@ -31,8 +30,8 @@ def examine_dataset(
     """Try the rules on a dataset; see :func:`fedbench.testing.dataset_findings`."""
     rules = chosen(RULES, only, skip)
     if isinstance(plugin, str):
-        spec = registry.parse_spec(plugin)
-        plugin, path = load("dataset", spec.name), path if path is not None else spec.path
+        spec, plugin = registry.named("dataset", plugin)
+        path = path if path is not None else spec.path
         params = {**dict(spec.params), **params}
     dataset = plugin(path, **params) if isinstance(plugin, type) else plugin
     with settings_restored():

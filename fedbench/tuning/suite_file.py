@@ -52,7 +52,8 @@ def tuned_values(tuned: Tuned) -> dict[str, Any]:
     if training:
         values["training"] = values.get("training", {}) | training
     if tuned.reference in tuned.settings:
-        now = label_of(listed[same_run(tuned.settings[tuned.reference])])
+        _, bracket, deployment = suite.evaluation.reference.partition(" (")
+        now = label_of(listed[same_run(tuned.settings[tuned.reference])]) + bracket + deployment
         if now != suite.evaluation.reference:
             values["evaluation"] = values.get("evaluation", {}) | {"reference": now}
     return values

@@ -10,7 +10,7 @@ from fedbench.analysis.cells import Cell, Column, Table, count, number, text
 from fedbench.analysis.formats import escape_markdown, markdown
 from fedbench.config import canonical
 from fedbench.files import sha256, write_atomic, write_text
-from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned
+from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of
 
 PARQUET, CSV, MARKDOWN = "trials.parquet", "trials.csv", "trials.md"
 DIVERGED = "diverged"
@@ -19,9 +19,9 @@ DIVERGED = "diverged"
 def trials_frame(tuned: Tuned) -> pd.DataFrame:
     """Return a row per trial.
 
-    Columns: stage (``shared`` or ``own``), algorithm, trial (0 is the default), parameters (JSON), setting, asked and
-    possible (trials), ``dice DATASET`` (mean over seeds), score (mean over datasets), diverged, chosen, rule, runs (ids
-    with spaces between).
+    Columns: stage (``shared`` or ``own``), algorithm, trial (0 is the default), parameters (JSON), setting, label (what
+    tables call the setting), asked and possible (trials), ``dice DATASET`` (mean over seeds), score (mean over
+    datasets), diverged, chosen, rule, runs (ids with spaces between).
     """
     tuning = tuned.suite.tuning
     rows = []
@@ -33,6 +33,7 @@ def trials_frame(tuned: Tuned) -> pd.DataFrame:
                 "trial": trial.number,
                 "parameters": canonical(trial.point),
                 "setting": trial.setting,
+                "label": label_of(trial.setting),
                 "asked": tuning.trials,
                 "possible": trial.possible,
                 **{f"dice {name}": value for name, value in trial.dice.items()},

@@ -110,11 +110,14 @@ def without_test(suite: Suite) -> Suite:
 def reference_of(suite: Suite) -> str:
     """Return the algorithm that shared values are tuned on: the reference as the suite lists it, or by its name.
 
+    Where the suite compares with one deployment of an algorithm (``fedbn (averaged)``), it is that algorithm.
+
     Raises:
         UserError: there is no such algorithm.
     """
     by_label = {label_of(text): text for text in suite.algorithms}
-    text = by_label.get(suite.evaluation.reference, suite.evaluation.reference)
+    name = suite.evaluation.reference.partition(" (")[0]
+    text = by_label.get(name, name)
     _plugin(text)
     return text
 
@@ -132,8 +135,7 @@ def same_run(text: str) -> str:
 
 
 def _plugin(text: str) -> tuple[registry.Spec, type[Any]]:
-    spec = registry.parse_spec(text)
-    cls = registry.load("algorithm", registry.find("algorithm", spec.name))
+    spec, cls = registry.named("algorithm", text)
     make_algorithm(spec, cls)
     return spec, cls
 

@@ -18,13 +18,24 @@ from fedbench.prepared import load
 from tests.toys import Toy, full, prepare_toy, reads, refused, write_toy, write_volume
 
 TOY = f"{Path(__file__).resolve().parents[1] / 'toys.py'}:Toy"
-TINY = ("--set", "model.name=unet", "--set", "model.channels=[4,8]", "--rounds", "1", "--workers", "0", "--seeds", "0")
+PLANNED = ("--set", "model.name=unet", "--set", "model.channels=[4,8]", "--rounds", "1", "--seeds", "0")
+TINY = (*PLANNED, "--workers", "0")
 
 
 @pytest.fixture
 def data(tmp_path):
     """24 patients in all three modalities, of two sites."""
     return write_toy(tmp_path / "toy data é", full(24))
+
+
+def test_what_a_store_was_made_with_is_not_asked_for_otherwise(fedbench, tmp_path):
+    target, named = tmp_path / "store", "phantom-heart[patients=10,size=32]"
+    assert fedbench("prepare", named, "--to", str(target))[0] == 0
+    run = ("plan", "-a", "fedavg", *PLANNED)
+    for same in ("phantom-heart", "phantom-heart[patients=10]"):
+        assert fedbench(*run, "-d", f"{same}={target}")[0] == 0
+    words = f"{target} was prepared with patients = 10, not 7; drop [patients=...]"
+    refused(fedbench(*run, "-d", f"phantom-heart[patients=7]={target}"), words)
 
 
 def store_in(out: Path) -> Path:
@@ -58,6 +69,8 @@ def test_a_store_can_be_given_in_place_of_the_data(fedbench, data, tmp_path):
     refused(
         fedbench("run", "-a", "fedavg", "-d", f"{TOY}={target}", *TINY, *wrong), "prepared with spacing [1.0, 1.0, 4.0]"
     )
+    assert fedbench("plan", "-a", "fedavg", "-d", f"{TOY}={target}", *PLANNED, "--spacing", "1.0005,1,4")[0] == 0
+    refused(fedbench("plan", "-a", "fedavg", "-d", f"{TOY}[nonsense=3]={target}", *PLANNED), "no parameter 'nonsense'")
     refused(
         fedbench("run", "-a", "fedavg", "-d", f"{TOY}={target}", *TINY, "--set", "data.colour=rgb"),
         "1 channels, not rgb",
@@ -136,6 +149,10 @@ def test_partition_show_prints_and_draws(fedbench, data):
     assert first[:4] == b"\x89PNG"
     fedbench("partition", "show", "-d", f"{TOY}={data}", "--png", "again.png")
     assert Path("again.png").read_bytes() == first
+    several = ("partition", "show", "-d", f"{TOY}={data}", "--png", "one.png")
+    refused(fedbench(*several, "--seeds", "0-2"), "--png one.png: one picture, but 3 partitions")
+    refused(fedbench(*several, "--folds", "4"), "4 partitions")
+    assert not Path("one.png").exists()
 
 
 def test_partition_show_says_what_is_wrong(fedbench, data):

@@ -120,6 +120,35 @@ def test_where_the_data_lies_is_not_written(fedbench, tmp_path, data):
     assert read_suite("out/tuned.toml").tuning.trials == 1
 
 
+def test_a_suite_may_leave_its_dataset_to_the_command_line(fedbench, tmp_path, data):
+    file = Path(suite_file(tmp_path, "", "fedprox[mu=1e-1]", "fedavg", "fedadam"))
+    file.write_text(file.read_text().replace('datasets = [""]\n', ""))
+    tune = ("tune", str(file), "-d", data, "--trials", "1", "--workers", "0")
+    assert fedbench(*tune)[0] == 0
+    assert read_suite("results/runs/tuning/mine/mine-tuned.toml").datasets == (data,)
+    assert list(trials()["label"]) == ["fedprox[mu=0.1]", "fedavg", "fedadam"]
+    assert fedbench("run", "--suite", "results/runs/tuning/mine/mine-tuned.toml", "--workers", "0")[0] == 0
+    made = ("--suite", "results/runs/tuning/mine/mine-tuned.toml", "--trials", "results/runs/tuning/mine")
+    status, _, err = fedbench("publish", "mine", *made, "--to", "published")
+    assert status == 0, err
+
+
+def test_damage_is_noticed(fedbench, tmp_path, data):
+    """A trial whose result was changed is told and made again; one whose images were changed is not begun."""
+    tune = ("tune", suite_file(tmp_path, data, "fedprox"), "--trials", "1", "--workers", "0")
+    assert fedbench(*tune)[0] == 0
+    (run,) = Path("results/runs/tuning/mine").glob("toy.*")
+    (run / "rounds.parquet").write_bytes(b"")
+    status, _, err = fedbench(*tune)
+    assert status == 0 and f"damaged: {run.name}: rounds.parquet does not match" in err
+    (prepared,) = Path("results/runs/.prepared").glob("toy-*/")
+    case = next(case for case in partition(load(prepared), DataConfig(hide_test=True), 1000).clients[0].train)
+    Path(f"{case.stem}.image.npy").chmod(0o644)
+    Path(f"{case.stem}.image.npy").write_bytes(b"garbage")
+    assert fedbench(*tune)[0] == 0
+    refused(fedbench(*tune, "--set", "training.lr=0.5"), f"{Path(case.stem).name}.image.npy does not match")
+
+
 def test_test_cases_are_out_of_reach(fedbench, tmp_path, data):
     """With garbage for the arrays of all test patients every number is the same; a run that is scored notices."""
     store = tmp_path / "store"

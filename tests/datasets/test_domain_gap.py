@@ -19,8 +19,12 @@ from fedbench.training import Training
 def test_a_model_trained_on_one_modality_alone_loses_clearly_on_the_others(tmp_path, name):
     """After 12 rounds of `local`, each client is at least 0.2 Dice worse on the other modalities than on its own."""
     suite = make_suite(
-        {"algorithms": ["local"], "datasets": [name], "seeds": [0], "training": {"rounds": 12, "lr": 3e-3}}
-    )
+        {
+            "algorithms": ["local"], "datasets": [name], "seeds": [0],
+            "model": {"name": "unet", "channels": [16, 32, 64]},
+            "training": {"rounds": 12, "validate_every": 12, "lr": 5e-3},
+        }
+    )  # fmt: skip
     (cell,) = planning.plan(suite, tmp_path)
     training = Training(planning.make_task(cell), Compute.start(suite.training, "cpu"))
     for _ in training.rounds():
