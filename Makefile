@@ -1,6 +1,6 @@
 # `make bench` sets up and runs the default suite, `make test` sets up and runs the tests; the others are for developers.
 VENV ?= .venv
-TESTERS ?= 3
+TESTERS ?= 4
 PYTHON ?= python3
 # In the order of the folders: those that wait for processes come early, and while one waits another computes.
 XDIST = -n $(TESTERS) --dist loadfile --no-loadscope-reorder
