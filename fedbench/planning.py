@@ -57,12 +57,7 @@ def plan(
         UserError: anything about the suite, its plugins or its data that would make a run fail.
     """
     training = resolve(suite.training, device)
-    algorithms = [_entry("algorithm", text) for text in suite.algorithms]
-    datasets = [_entry("dataset", text) for text in suite.datasets]
-    _refuse_shared_names(algorithms)
-    _refuse_unknown_reference(suite, [entry.cls.name for entry in algorithms])
-    for entry in algorithms:  # parameters first: cheap to check, and data may take minutes to prepare
-        make_algorithm(entry.spec, entry.cls)
+    algorithms, datasets = plugins_of(suite)
     cells: list[Cell] = []
     for entry in datasets:
         prepared, folder = prepare_entry(entry, suite.data, cache, watch)
@@ -99,6 +94,21 @@ def plan(
             both = f"'{first[cell.id].label}' and '{cell.label}'"
             raise UserError(f"two algorithms of the suite are the same run: {both}; drop one of them.")
     return cells
+
+
+def plugins_of(suite: Suite) -> tuple[list[_Entry], list[_Entry]]:
+    """Return the algorithms and datasets of ``suite``; nothing is prepared or written.
+
+    Raises:
+        UserError: one does not exist or shares its name with another, or a parameter of an algorithm is refused.
+    """
+    algorithms = [_entry("algorithm", text) for text in suite.algorithms]
+    datasets = [_entry("dataset", text) for text in suite.datasets]
+    _refuse_shared_names(algorithms)
+    _refuse_unknown_reference(suite, [entry.cls.name for entry in algorithms])
+    for entry in algorithms:
+        make_algorithm(entry.spec, entry.cls)
+    return algorithms, datasets
 
 
 def _refuse_size(training: Training) -> None:

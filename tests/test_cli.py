@@ -165,8 +165,10 @@ class TestRefused:
         refused(fedbench("summary", "--out", "nowhere"), "nowhere")
 
     def test_nothing_is_written_when_a_suite_is_refused(self, fedbench):
-        fedbench("run", "-a", "fedporx", "-d", "phantom-heart")
-        assert Store(Path("results/runs")).run_ids() == []
+        for wrong in (("-a", "fedporx"), ("-a", "fedprox[mu=-1]"), ("-a", "fedavg", "--seeds", "x"), ("--suite", "no")):
+            for command in ("run", "plan"):
+                refused(fedbench(command, "-d", "phantom-heart", *wrong))
+        assert not list(Path.cwd().iterdir())
 
 
 class TestRefusedData:

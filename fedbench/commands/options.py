@@ -141,6 +141,7 @@ class SuiteOptions:
         from fedbench.store import Store
 
         suite = self.read()
+        planning.plugins_of(suite)  # a name that is refused leaves no folder behind
         results = Store(self.out)
         device = "cpu" if self.gpus == 0 else "cuda"
         with telling_damage(results), preparing(console) as watch:
