@@ -60,6 +60,8 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
     settings = Settings.of(runs)
     datasets = sorted({part.condition.dataset for part in parts})
     labels = {label for part in parts for label in part.labels}
+    unknown = _unknown_code(runs)
+    where = _folders_of(parts, unknown)
     texts = {
         "datasets": counted(len(datasets), "data set"),
         "dataset names": names(datasets),
@@ -87,8 +89,9 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "level": f"{ALPHA:g}",
         "confidence": CONFIDENCE,
         "budget": budget(parts),
-        "modified": _modified(runs),
+        "modified": _modified(runs, unknown, where),
         "software": listed([f"{name} {_versions(settings, key)}" for key, name in LIBRARIES.items()]),
+        "limit code": _limit_code(runs["run_id"].nunique(), unknown, where),
         "limit dimensions": _limit_dimensions(settings.values("model", "spatial_dims")),
         "limit phantoms": _limit_phantoms(datasets),
         "limit patients": _limit_patients(parts),
@@ -170,21 +173,54 @@ def _tolerances(settings: Settings, parts: Iterable[Part]) -> str:
     return words([f"{listed(settings.values('evaluation', f'nsd_tolerance_{u}'))}\\,{escape(u)}" for u in units])
 
 
-def _modified(runs: pd.DataFrame) -> str:
-    """Say of which folders' runs the working tree had changes that no commit holds, and what vouches for the code."""
-    known = [json.loads(text) for text in runs["provenance"]]
-    dirty = [bool(p.get("git", {}).get("modified")) for p in known]
-    if not any(dirty):
+def _modified(runs: pd.DataFrame, unknown: set[str], where: str) -> str:
+    """Say how many runs were made where the working tree had changes that no commit holds, and what vouches for them.
+
+    Args:
+        unknown: ids of the runs for whose code nothing vouches.
+        where: which they are.
+    """
+    changed = {run for run, text in zip(runs["run_id"], runs["provenance"], strict=True) if _state(text)}
+    if not changed:
         return ""
-    code = [json.loads(text).get("harness") for text in runs["identity"]]
-    of_dirty = {digest for digest, changed in zip(code, dirty, strict=True) if changed}
-    of_clean = {digest for digest, changed in zip(code, dirty, strict=True) if not changed}
-    total = runs["run_id"].nunique()
-    some = runs.loc[dirty, "run_id"].nunique()
-    lead = f"{some} of {total} runs were made where the working tree had changes that no commit held"
-    if of_dirty <= of_clean:
-        return f"{lead}; the digest of the harness in them is that of the other runs, made at a commit without changes."
-    return f"{lead}, with a harness that no run at a commit without changes used."
+    total, left = runs["run_id"].nunique(), len(unknown)
+    lead = f"{len(changed)} of {total} runs were made where the working tree had changes that no commit held"
+    if not unknown:
+        return f"{lead}; the digest of the harness in them is that of other runs, made at a commit without changes."
+    if left == len(changed):
+        return f"{lead}, with a harness that no run at a commit without changes used{where}."
+    return (
+        f"{lead}; in {len(changed) - left} of them the digest of the harness is that of runs made at a commit without "
+        f"changes, in the other {left} it is that of no such run{where}."
+    )
+
+
+def _limit_code(total: int, unknown: set[str], where: str) -> str:
+    if not unknown:
+        return ""
+    return (
+        f"For {len(unknown)} of {total} runs{where} the published results name no commit that holds the code that made "
+        "them (see Reproduction)."
+    )
+
+
+def _unknown_code(runs: pd.DataFrame) -> set[str]:
+    """Return the ids of runs made with changes that no commit held, and with a harness that no run without has."""
+    harness = [json.loads(text).get("harness") for text in runs["identity"]]
+    known = {digest for digest, text in zip(harness, runs["provenance"], strict=True) if _state(text) is False}
+    every = zip(runs["run_id"], harness, runs["provenance"], strict=True)
+    return {str(run) for run, digest, text in every if _state(text) and digest not in known}
+
+
+def _state(provenance: str) -> bool | None:
+    """Say whether the working tree of a run had changes; None where it was not kept."""
+    return (json.loads(provenance).get("git") or {}).get("modified")
+
+
+def _folders_of(parts: Iterable[Part], chosen: set[str]) -> str:
+    """`` (study-a and study-b)``: the published folders of some runs; empty where there are none, or nobody knows."""
+    found = {part.folder for part in parts if chosen & set(_runs(part)["run_id"])} - {""}
+    return f" ({words([escape(name) for name in sorted(found)])})" if found else ""
 
 
 def _versions(settings: Settings, key: str) -> str:
