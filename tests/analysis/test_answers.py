@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.paper.answer_alignment import alignment, alignment_short, variants
+from fedbench.analysis.paper.answer_alignment import UNSETTLED, alignment, alignment_short
 from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
 from fedbench.analysis.paper.answer_cross import by_rival, family, most_for, studied, studied_in, with_common_models
 from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
 from fedbench.analysis.paper.answer_own import by_modality, own_modality, own_open
 from fedbench.analysis.paper.answer_unseen import NOTHING, seen_only, unseen_modalities
+from fedbench.analysis.paper.moved import MOVED, by_dataset, variants
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.readings import reading
@@ -45,8 +46,11 @@ def exchanging(found: Evidence) -> Evidence:
     return replace(found, runs=found.runs.assign(identity=identities))
 
 
-def measured(part: Part, distances=None, loss=None, accuracy=None, pace=None, sent=None) -> list[tuple[Part, Training]]:
-    return [(part, Training(sent or {}, {}, pace or {}, distances or {}, {}, accuracy or {}, loss or {}, {}))]
+def measured(
+    part: Part, distances=None, loss=None, accuracy=None, pace=None, sent=None, spans=None
+) -> list[tuple[Part, Training]]:
+    given = (sent, {}, pace, distances, spans, accuracy, loss, {})
+    return [(part, Training(*(each or {} for each in given)))]
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +89,10 @@ def test_a_gain_on_the_own_modality_is_told_with_its_size_and_the_open_one_named
     numbers, part = Numbers(), part_of(trained("batch", {"fedprox": 0.1, "fedda-joint": -0.03}))
     row = part.get("in").comparison("fedprox", "fedavg")
     text = plain(numbers, own_modality(numbers, [part]))
-    assert f"in the one condition (toy: fedprox, by {row['mean']:+.3f} [" in text
+    assert f"fedavg: fedprox in the one condition with it (toy, by {row['mean']:+.3f} [" in text
     assert "fedprox" not in own_open(numbers, [part])
     few = part_of(evidence((TOY,), LABELS, (0,), 14))
-    assert "no condition." in own_modality(Numbers(), [few]).replace(r"\InWon{}", "no condition")
+    assert own_modality(Numbers(), [few]).endswith("in no condition.")
     assert own_open(Numbers(), [few]).startswith("The largest gain there that is not distinguishable")
 
 
@@ -162,9 +166,66 @@ def test_guessing_discriminators_are_no_working_game_and_no_evidence(both, loss,
     numbers = Numbers()
     text = plain(numbers, alignment(numbers, pairs))
     assert ("no working game" in text) is idle and ("(on toy)" in text) is idle
-    assert f"nearer than the reference's in {'the one comparison' if idle else '1 of 2 comparisons'}" in text
+    assert f"Features were nearer than the reference's in {'the one comparison' if idle else '1 of 2 comp'}" in text
     brief = alignment_short(Numbers(), pairs)
     assert ("only guessed" in brief) is idle
+
+
+@pytest.fixture(scope="module")
+def two() -> list[Part]:
+    """Two data sets with both readings; on zoo each patient was imaged in one modality."""
+    found = evidence((TOY, Condition("zoo")), LABELS, (0, 1, 2), 14)
+    even = found.cases["patient"].str[1:].astype(int) % 2 == 0
+    apart = (found.cases["dataset"] != "zoo") | (even == (found.cases["modality"] == "CT"))
+    return study_of([("", exchanging(replace(found, cases=found.cases[apart].reset_index(drop=True))))]).parts
+
+
+def on_both(two: list[Part], toy: dict[str, float], zoo: dict[str, float]) -> list[tuple[Part, Training]]:
+    """Both conditions, with the distance of each variant above that of the reference, which is 1."""
+    return [
+        pair
+        for part, rises in zip(two, (toy, zoo), strict=True)
+        for pair in measured(
+            part, {"fedavg": 1.0, **{name: 1 + rise for name, rise in rises.items()}},
+            dict.fromkeys(rises, 0.5), dict.fromkeys(rises, 0.8), spans={"fedavg": (0.7, 1.3, 3)},
+        )
+    ]  # fmt: skip
+
+
+def test_data_sets_that_disagree_settle_nothing_about_alignment(two):
+    """On toy one is nearer and one has not moved by enough to count; on zoo both are farther."""
+    pairs = on_both(two, {"fedda-joint": -0.2, FEATURES: MOVED - 0.01}, {"fedda-joint": 0.2, FEATURES: 0.4})
+    assert [(m.farther, m.nearer, m.direction) for m in by_dataset(variants(pairs))] == [(0, 1, 0), (2, 0, 1)]
+    numbers = Numbers()
+    brief = plain(numbers, alignment_short(numbers, pairs))
+    assert "in 0 and nearer in 1 of 2 comparisons on toy (\u22120.20 to +0.04, within the span of the" in brief
+    assert "in 2 and 0 of 2 comparisons on zoo (+0.20 to +0.40; each patient was imaged in one modality" in brief
+    assert brief.endswith(f": {UNSETTLED}.")
+    text = plain(numbers := Numbers(), alignment(numbers, pairs))
+    assert f"Data sets disagree: {UNSETTLED} here." in text and "alignment that" not in text
+    assert "2 of the 2 on toy and 2 of the 2 on zoo are with the same runs of the reference" in text
+
+
+@pytest.mark.parametrize(("rise", "said"), [(0.4, "no reading of ours mostly"), (-0.4, "mostly so where")])
+def test_data_sets_that_agree_allow_a_conclusion(two, rise, said):
+    pairs = on_both(two, *[{"fedda-joint": rise, FEATURES: rise}] * 2)
+    text = plain(numbers := Numbers(), alignment(numbers, pairs))
+    assert said in text and UNSETTLED not in text and UNSETTLED not in alignment_short(Numbers(), pairs)
+    assert "within the span" not in text
+
+
+def test_what_idle_discriminators_leave_unexplained_is_said(both):
+    """The idle variant holds the largest rise: it is no rise where discriminators played."""
+    pairs = measured(
+        both, {"fedavg": 1.0, "fedda-joint": 1.6, FEATURES: 1.2}, {"fedda-joint": log(2), FEATURES: 0.5},
+        {"fedda-joint": 0.5, FEATURES: 0.8},
+    )  # fmt: skip
+    text = plain(numbers := Numbers(), alignment(numbers, pairs))
+    assert "rose above the reference's by up to +0.60, more than where discriminators played, which we cannot" in text
+    assert "adversarial term says nothing" not in text
+    assert text.count("+0.60") == 1
+    near = measured(both, {"fedavg": 1.0, "fedda-joint": 1.0, FEATURES: 1.2}, pairs[0][1].loss, pairs[0][1].accuracy)
+    assert "cannot explain" not in alignment(Numbers(), near)
 
 
 def test_without_features_nothing_is_said_of_alignment(both):
