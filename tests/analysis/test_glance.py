@@ -10,7 +10,8 @@ import pytest
 
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.paper import results_page as module
-from fedbench.analysis.paper.glance import glance, kind_of
+from fedbench.analysis.paper.glance import glance
+from fedbench.analysis.paper.kinds import kind_of
 from fedbench.analysis.paper.numbers import Numbers, named
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.readme import BEGIN, END, NOTHING, glance_problems, part_of, put_part
@@ -108,6 +109,16 @@ def test_long_tables_keep_reference_points_reference_and_what_is_studied():
     assert sum(name.startswith("fedda") for name in rows) == 9 and "3 more rows in the paper" in text
 
 
+def test_a_glance_has_an_answer_in_short_for_each_question():
+    """Own modality, alignment where features were kept, cost and luck."""
+    study = study_of([("", trained("batch", {"fedda-joint": 0.05}))])
+    bullets = [line for line in glance(study).splitlines() if line.startswith("- ")]
+    starts = ("- On its own modality", "- FedDA sent 1.00 times", "- These tests are cautious")
+    assert all(any(line.startswith(start) for line in bullets) for start in starts)
+    assert any("widest gap between two seeds" in line for line in bullets)
+    assert not any("No features were kept" in line for line in bullets)
+
+
 def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     parts = [("", trained("batch", anew=0.1)), ("toy-instance", trained("instance"))]
     study = study_of([*parts, ("zoo", evidence(patients=6))])
@@ -117,7 +128,7 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     assert "reestimated" not in text and "more row" not in text
     assert "affine instance normalisation" in text
     glanced = glance(study, "text")
-    assert "with another kind of normalisation layer" in glanced and "[text](text/)" in glanced
+    assert "- With another kind of normalisation layer" in glanced and "[text](text/)" in glanced
     assert "| algorithm | toy | toy, instance norm | toy (zoo) |" in glanced
 
 
