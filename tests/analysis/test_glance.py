@@ -53,9 +53,11 @@ def test_numbers_and_words_are_those_of_the_analysis():
         mean = cross.means.loc[label]
         shown = rows[label + "†" * (label == "fedda-joint")]
         assert shown[0] == f"{mean['mean']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
-        assert shown[1:3] == [f"{own.means.loc[label, 'mean']:.3f}", f"{hd95.means.loc[label, 'mean']:.1f}"]
-    words = [rows[name][3] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
+        assert shown[2] == f"{own.means.loc[label, 'mean']:.3f}" and shown[4] == f"{hd95.means.loc[label, 'mean']:.1f}"
+    words = [rows[name][1] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
     assert words == ["reference", "worse", "better", "not distinguishable"]
+    assert rows["fedda-joint†"][3] == module.word(own, "fedda-joint") and rows["fedavg"][3] == "reference"
+    assert "| cross-modality Dice against fedavg | in-modality Dice | in-modality Dice against fedavg | cross-" in text
     assert "15 runs of 1:01 min on average, 3 seeds, 14 test patients, batch normalisation" in text
     assert "our reconstruction" in text and "`python -m fedbench paper`" in text
 
@@ -98,6 +100,13 @@ def test_an_ablation_is_not_in_the_glance_but_on_the_page():
 )
 def test_what_was_tuned_is_no_part_of_the_kind(label, kind):
     assert kind_of(label) == kind
+
+
+def test_where_a_patient_is_a_field_of_view_it_is_said():
+    for name, said in (("nuclei", True), ("toy", False), ("phantom-heart", False)):
+        study = study_of([("", trained("batch", condition=Condition(name)))])
+        for text in (glance(study), results_page(study)):
+            assert (f"On {name} a patient is a field of view." in text) is said
 
 
 def test_long_tables_keep_reference_points_reference_and_what_is_studied():
@@ -183,7 +192,7 @@ def test_hostile_names_are_printed_as_they_are():
     assert "<b>" not in markdown(Numbers(), named(name, False))
     text = results_page(study_of([("", evidence((TOY,), ("fedavg", NASTY), patients=4))]))
     table = [line for line in text.splitlines() if line.startswith("| a")]
-    assert len(table) == 2 and all(line.replace(r"\|", "").count("|") == 6 for line in table)
+    assert len(table) == 2 and all(line.replace(r"\|", "").count("|") == 7 for line in table)
 
 
 # -- the marks -------------------------------------------------------------------------------------------------------

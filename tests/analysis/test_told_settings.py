@@ -6,13 +6,14 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fedbench import augmentation
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.building import MAIN
-from fedbench.analysis.paper.data import datasets_section
+from fedbench.analysis.paper.data import _told_of_data, datasets_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.setup import Settings, describe_setup, split_of
@@ -52,6 +53,41 @@ def test_each_data_set_has_its_own_settings():
     assert "learning rate 0.003, 30 rounds and 2 seeds" in text and "each of 5 folds tests in turn" in text
     assert "Common grid: 3 x 3 x 6.54 mm" in text.replace("$", "").replace("  ", " ")
     assert "Intensities: CT" in text and "Training samples: " in text
+
+
+def test_what_a_loader_says_of_the_data_is_told_without_what_it_says_of_files():
+    class Plugin:
+        """Cells.
+
+        The folder holds ``a``. They lie deeper. Each was cropped to
+        5 cm: it is small.
+
+        Masks were carried over.
+        """
+
+    assert _told_of_data(Plugin) == ["Each was cropped to 5 cm: it is small.", "Masks were carried over."]
+    text = plain(Numbers(), datasets_section(study_of([("", evidence((Condition("sts"),), LABELS))])))
+    assert "each cropped to 5 cm around the tumour" in text and "carried over between modalities" in text
+
+
+def test_where_pooled_training_is_weak_it_is_said_with_how_often_nothing_is_found(monkeypatch):
+    """Of 2 seeds, 2 clients, 8 patients and 2 classes on the own modality; one patient's masks are empty."""
+    monkeypatch.setattr(evidence_rows, "GAINS", {"centralised": -0.4})
+    found = evidence((TOY,), LABELS)
+    numbers = Numbers()
+    describe_setup(numbers, study_of([("", found)]))
+    mean = study_of([("", found)]).parts[0].get("cross").means["mean"]["centralised"]
+    said = f"\\textsf{{centralised}} reaches a cross-modality Dice of no more than {mean:.3f} on toy: there"
+    assert said in numbers.spelled(numbers.text("limit", "weak"))
+    empty = (found.cases["setting"] == "fedavg") & (found.cases["patient"] == "P000")
+    cases = found.cases.assign(flag=np.where(empty, "missed", ""), dice=found.cases["dice"].where(~empty, 0.0))
+    cases["nsd"] = cases["nsd"].where(~empty, 0.0)
+    describe_setup(numbers := Numbers(), study_of([("", replace(found, cases=cases))]))
+    text = numbers.spelled(numbers.text("limit", "weak"))
+    assert "leaves 8 of 64 masks of a client's own modality empty)" in text
+    monkeypatch.setattr(evidence_rows, "GAINS", {})
+    describe_setup(numbers := Numbers(), study_of([("", evidence((TOY,), LABELS))]))
+    assert numbers.text("limit", "weak") == ""
 
 
 def test_a_condition_is_described_by_the_endpoint_that_its_suite_declared():

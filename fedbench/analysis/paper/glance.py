@@ -28,7 +28,7 @@ from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import plain
-from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, whole_parts, word
+from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, told_fields, whole_parts, word
 from fedbench.analysis.paper.setup import Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import measure
@@ -57,10 +57,11 @@ def glance(study: Study, folder: str = "paper") -> str:
     references = sorted({part.primary.reference for part in study.parts})
     lines = [answer, ""]
     if shown:
+        legend = LEGEND.format(reference=escape_markdown(words_of(references)))
         lines += [
             *_table(shown),
             "",
-            LEGEND.format(reference=escape_markdown(words_of(references))),
+            f"{legend} {escape_markdown(told_fields(shown))}".strip(),
             "",
             *dagger(shown),
         ]

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from fedbench.analysis.analyses import POOLED
 from fedbench.analysis.intervals import LEVEL
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, words
-from fedbench.analysis.paper.phantoms import is_generated
+from fedbench.analysis.paper.numbers import Numbers, named, number, words
+from fedbench.analysis.paper.phantoms import is_generated, plugin_of
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import counted
@@ -31,6 +32,9 @@ NORMS = {
 }  # fmt: skip
 SCHEDULES = {"cosine": "decays over the rounds (cosine)", "constant": "is constant"}
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+WEAK = 0.5  # Dice; where pooled training reaches less, differences are between weak models
+MISSED = "missed"  # the flag of an empty prediction where there is something, see fedbench.metrics
+UNIT_IS_FIELD = "statistical unit is the field"  # how a loader says that a patient is a field of view
 LIBRARIES = {"torch": "PyTorch", "monai": "MONAI", "ray": "Ray", "python": "Python"}
 
 
@@ -92,6 +96,7 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "modified": _modified(runs, unknown, where),
         "software": listed([f"{name} {_versions(settings, key)}" for key, name in LIBRARIES.items()]),
         "limit code": _limit_code(runs["run_id"].nunique(), unknown, where),
+        "limit weak": _limit_weak(numbers, parts),
         "limit dimensions": _limit_dimensions(settings.values("model", "spatial_dims")),
         "limit phantoms": _limit_phantoms(datasets),
         "limit patients": _limit_patients(parts),
@@ -225,6 +230,41 @@ def _folders_of(parts: Iterable[Part], chosen: set[str]) -> str:
 
 def _versions(settings: Settings, key: str) -> str:
     return ", ".join(sorted({v[key] for v in settings.versions if key in v})) or "(unknown)"
+
+
+def _limit_weak(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say where even the model on pooled data is weak, and how often the reference finds nothing."""
+    told = []
+    for part in (p for p in parts if not p.condition.unseen and not p.of_phantom and "cross" in p.relations):
+        means = part.get("cross").means["mean"]
+        if POOLED in means.index and means[POOLED] < WEAK:
+            pooled = numbers.put("limit", "weak", part.key, text=number(float(means[POOLED])))
+            told.append(f"{pooled} on {escape(part.title)}{_empty(numbers, part)}")
+    if not told:
+        return ""
+    return (
+        f"Even {named(POOLED, False)} reaches a cross-modality Dice of no more than {words(told)}: there, differences "
+        "are between weak models."
+    )
+
+
+def _empty(numbers: Numbers, part: Part) -> str:
+    """How many masks of the clients' own modality the reference leaves empty that are not."""
+    reference = part.primary.reference
+    cases = part.analyses.results(part.condition).cases
+    chosen = (cases["label"] == reference) & (cases["selection"] == part.analyses.choices.selection)
+    flags = cases.loc[chosen & (cases["relation"] == "in"), "flag"]
+    missed = int((flags == MISSED).sum())
+    if not missed:
+        return ""
+    share = numbers.put("limit", "empty", part.key, text=f"{missed} of {len(flags)}")
+    return f" ({named(reference, False)} leaves {share} masks of a client's own modality empty)"
+
+
+def fields_of_view(datasets: Iterable[str]) -> list[str]:
+    """Return the data sets whose patients are fields of view, as their loaders say."""
+    documents = {name: getattr(plugin_of(name), "__doc__", "") or "" for name in datasets}
+    return [name for name, text in documents.items() if UNIT_IS_FIELD in " ".join(text.split())]
 
 
 def _limit_dimensions(dims: list[int]) -> str:
