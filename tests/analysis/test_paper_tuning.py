@@ -12,11 +12,11 @@ import pytest
 
 from fedbench.analysis import publish
 from fedbench.analysis.analyses import Analyses
-from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
+from fedbench.analysis.evidence import Condition, Evidence, read_evidence, read_manifest
 from fedbench.analysis.formats import latex
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
-from fedbench.analysis.paper.study import Study, read_study
+from fedbench.analysis.paper.study import Study, read_study, study_of
 from fedbench.analysis.paper.tuning import describe_tuning, tuning_table
 from fedbench.errors import UserError
 from fedbench.suite import make_suite
@@ -135,3 +135,38 @@ def test_a_folder_without_trials_is_refused_and_nothing_is_published(runs, tmp_p
     with pytest.raises(UserError, match=r"no table of trials \(trials\.parquet, .*OUT/tuning/SUITE"):
         publish.publish(Analyses(read_evidence(runs)), tmp_path / "published" / "ours", trials=tmp_path)
     assert not (tmp_path / "published" / "ours").exists()
+
+
+def frame(**trials: list[tuple[float, float]]) -> pd.DataFrame:
+    """Trials of each algorithm: value of its parameter, and score; the best is chosen."""
+    rows = [
+        {"stage": "own", "algorithm": name, "possible": len(own), "asked": 4, "trial": i,
+         "rule": "last-validation-dice",
+         "parameters": json.dumps({"lam": value}), "score": score, "chosen": score == max(s for _, s in own)}
+        for name, own in trials.items() for i, (value, score) in enumerate(own)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def limit_of(found: Evidence, **trials: list[tuple[float, float]]) -> str:
+    study = replace(study_of([("", found)], None, {"ours": ""}, {TOY: "ours"}), trials={"ours": frame(**trials)})
+    numbers = Numbers()
+    describe_tuning(numbers, study)
+    return plain(numbers, numbers.text("limit", "tuning"))
+
+
+def test_choices_at_an_end_of_what_was_tried_are_counted():
+    tried = {"fedprox": [(0.1, 0.5), (0.01, 0.6)], "moon": [(1, 0.5), (2, 0.6), (3, 0.5)], "fedavg": [(0, 0.5)]}
+    assert limit_of(evidence((TOY,)), **tried) == (
+        "In 1 of 2 choices the chosen value is the smallest or the largest that was tried."
+    )
+    assert limit_of(evidence((TOY,)), moon=tried["moon"], fedavg=tried["fedavg"]) == ""
+
+
+def test_a_lead_in_trials_that_runs_do_not_show_is_told():
+    """FedDA leads by 0.2 in validation; the runs give it about 0.03, or what the trials promised."""
+    tried = {"fedavg": [(0, 0.5)], "fedda-joint": [(1, 0.6), (2, 0.7), (3, 0.5)]}
+    text = limit_of(evidence((TOY,)), **tried)
+    assert "FedDA's choices led fedavg by up to +0.200 in validation Dice, and by no more than +0.0" in text
+    assert "led" not in limit_of(evidence((TOY,)), fedavg=[(0, 0.7)], **{"fedda-joint": tried["fedda-joint"]})
+    assert limit_of(evidence((TOY,), ("fedavg", "moon")), **tried) == ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedbench.analysis.paper import reliability
-from fedbench.analysis.paper.earlier_tests import EARLIER, larger_luck, otherwise, own_luck, tell_earlier
+from fedbench.analysis.paper import earlier_tests, reliability
+from fedbench.analysis.paper.earlier_tests import EARLIER, Flips, larger_luck, otherwise, own_luck, tell_earlier
 from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.reliability import (
     decidable,
     describe_reliability,
@@ -66,6 +67,22 @@ def test_luck_that_others_have_takes_a_difference_back():
     assert "of 4 declared comparisons 1 would be named besides" in numbers.spelled(numbers.text("earlier", "first"))
     low, high = run_lucks([result, primary(trained("batch", algorithms=FEW))])
     assert 0.001 <= low < 0.03 < high < 0.12
+
+
+def test_whom_another_test_concerns_and_whom_not_is_told_by_name(analysis, monkeypatch):
+    """It would take one difference of FedDA back, with fedbn, of those that are named."""
+    monkeypatch.setattr(earlier_tests, "otherwise", lambda *_: Flips([], [("fedda-joint", "fedbn")]))
+    numbers = Numbers()
+    tell_earlier(numbers, [analysis])
+    text = plain(numbers, numbers.text("earlier", "first"))
+    assert text == (
+        f"of 7 declared comparisons 0 would be named besides (none of FedDA with another aggregation algorithm), and "
+        f"of the {len(named(analysis))} differences named here 1 would not be (1, with fedbn); of FedDA with fedavg or "
+        "fedprox it is none"
+    )
+    assert numbers.text("earlier", "degrees") == "2"
+    tell_earlier(numbers := Numbers(), [analysis, primary(evidence((TOY,), FEW, (0, 1, 2, 3, 4)))])
+    assert numbers.text("earlier", "degrees") == "2 to 4"
 
 
 def test_more_scatter_made_the_second_form_more_significant_and_does_not_now():

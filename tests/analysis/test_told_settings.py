@@ -152,7 +152,7 @@ def test_patients_that_trials_saw_and_other_folds_test_are_disclosed():
     found = evidence((Condition("toy"),), LABELS)
     trials = pd.DataFrame([{
         "stage": "own", "algorithm": "fedprox", "possible": 4, "asked": 4, "trial": 0, "parameters": "{}",
-        "rule": "last-validation-dice",
+        "rule": "last-validation-dice", "score": 0.5, "chosen": True,
     }])  # fmt: skip
     for fold, said in ((-1, False), (0, True)):
         own = replace(found, runs=found.runs.assign(fold=fold), cases=found.cases.assign(fold=fold))
