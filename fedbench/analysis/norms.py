@@ -87,10 +87,10 @@ class Confounds:
 
     @property
     def brief(self) -> str:
-        """``the version of the code differs too``, without saying which groups."""
-        unlike = " and ".join(self.unlike)
+        """``the version of the code differs too``, without groups and values."""
+        unlike, unsure = (" and ".join(what.partition(" (")[0] for what in each) for each in (self.unlike, self.unsure))
         told = [f"{unlike} {'differs' if len(self.unlike) == 1 else 'differ'} too"] if unlike else []
-        return " and ".join([*told, *(f"{what} are not known to be the same" for what in self.unsure)])
+        return ", and ".join([*told, *([f"{unsure} may{'' if told else ' differ too'}"] if unsure else [])])
 
     def note(self, other: str, first: str) -> str:
         """The same as sentences that name the groups."""

@@ -155,6 +155,6 @@ def _more(numbers: Numbers, keys: tuple[str, ...], moves: Moves) -> str:
     """How far, and what must be known of it."""
     sizes = ends(numbers, (*keys, "moved"), [signed(size, 2) for size in (min(moves.sizes), max(moves.sizes))])
     within = ", within the span of the reference's own runs" if all(v.within for v in moves.variants) else ""
-    alone = "; each patient was imaged in one modality, and the distance cannot tell the two apart"
+    alone = "; each patient was imaged in one modality, so that the two cannot be told apart"
     alone = alone if moves.confounded else ""
     return f"{sizes}{within}{alone}"
