@@ -219,5 +219,15 @@ def test_the_scatter_is_that_of_the_means_of_single_seeds():
     assert "centralised" not in text
 
 
+def test_luck_is_told_in_dice_whatever_the_primary_endpoint_is():
+    found = evidence((TOY,), LABELS, (0, 1, 2), 14)
+    by_distance = replace(found, runs=found.runs.assign(declared=json.dumps({"relation": "cross", "metric": "hd95"})))
+    parts = [part_of(each) for each in (found, by_distance)]
+    assert parts[1].primary.matrix.endpoint.metric == "hd95"
+    numbers = [Numbers(), Numbers()]
+    one, other = (plain(n, luck(n, [part], [])) for n, part in zip(numbers, parts, strict=True))
+    assert "the mean Dice of an algorithm" in one and one == other
+
+
 def test_one_seed_tells_nothing_of_luck():
     assert luck(Numbers(), [part_of(evidence((TOY,), LABELS, (0,), 14))], []) == ONE_SEED

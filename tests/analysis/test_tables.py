@@ -22,7 +22,7 @@ from fedbench.analysis.tables import all_tables, write_tables
 from fedbench.errors import UserError
 from fedbench.store import FAILURE, PROGRESS
 from tests.analysis.evidence_rows import ALGORITHMS, evidence, of_cases
-from tests.analysis.score_rows import both_empty, false_alarm, random_table, table
+from tests.analysis.score_rows import both_empty, false_alarm, random_table, table, unfinished_grid
 from tests.analysis.test_formats import NASTY, compile_latex
 
 TOY = Condition("toy")
@@ -61,6 +61,13 @@ def test_the_star_needs_the_test_over_runs():
     lucky = pd.concat([table({"fedavg": STEADY, "fedprox": STEADY + 0.25}, [0]),
                        table({"fedavg": STEADY, "fedprox": STEADY - 0.05}, [1])])  # fmt: skip
     assert best.marks(Analyses(of_cases(lucky)).get(TOY)) == {"fedprox": (BEST, "")}
+
+
+def test_the_star_is_not_given_where_patients_tested_with_every_seed_contradict():
+    made = Analyses(of_cases(unfinished_grid())).get(TOY)
+    pair = made.comparison("fedavg", "moon")
+    assert pair["runs_p_holm_all"] < 0.001 and pair["runs_p_mean"] < 0 < pair["mean"]
+    assert best.marks(made) == {"fedavg": (BEST, "")}
 
 
 def test_all_that_cannot_be_told_from_the_best_are_marked():
@@ -337,6 +344,15 @@ def test_empty_masks_and_missing_scores_are_counted():
     assert counts["scores"] == {"fedavg": 9, "moon": 8} and counts["missing"] == {"fedavg": 0, "moon": 1}
     assert counts["false-alarm"] == {"fedavg": 1, "moon": 0} and counts["both-empty"] == {"fedavg": 0, "moon": 1}
     assert "set to the worst value" in found.caption
+
+
+def test_runs_are_expected_of_every_seed_with_every_fold():
+    """Three seeds and two folds of two algorithms are 12 runs, of which fold 1 has only seed 0."""
+    found = about_runs.runs(Analyses(of_cases(unfinished_grid())))
+    assert column(found, "runs") == {"toy": 8} and column(found, "expected") == {"toy": 12}
+    assert column(found, "missing") == {
+        "toy": "fedavg seed 1 fold 1; fedavg seed 2 fold 1; moon seed 1 fold 1; moon seed 2 fold 1"
+    }
 
 
 def test_missing_and_unfinished_runs_are_named(tmp_path):
