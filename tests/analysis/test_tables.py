@@ -17,6 +17,7 @@ from fedbench.analysis import tables_tests as statistics
 from fedbench.analysis.analyses import RECONSTRUCTED, Analyses, Choices, in_order
 from fedbench.analysis.cells import AGREES, BEST, TIED, Table
 from fedbench.analysis.evidence import Condition, merge
+from fedbench.analysis.report.verdict import across
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.tables import all_tables, write_tables
 from fedbench.errors import UserError
@@ -184,6 +185,21 @@ def test_modalities_left_out_weigh_as_one_dataset():
     found = scores.pooled_result(Analyses(of_cases(frame)))
     assert found is not None
     assert column(found, "unseen modality", "Dice") == pytest.approx({"fedavg": 0.6, "moon": 0.65})
+
+
+def test_datasets_without_common_algorithms_are_not_pooled_and_stop_no_table():
+    rows = [random_table(["fedavg", other], 6, dataset=d, partition=d, run_id=f"{d}{other}")
+            for d, other in (("one", "moon"), ("two", "fedprox"))]  # fmt: skip
+    frame = pd.concat(rows, ignore_index=True)
+    frame["run_id"] += frame["setting"]
+    alone = Analyses(of_cases(frame))
+    assert scores.pooled_result(alone) is None and across(alone) is None
+    assert "main.one" in {made.name for made in all_tables(alone)}
+    own = random_table(["fedavg", "moon"], 6, random=1, relation="unseen", unseen="PET")
+    both = [own.assign(dataset=d, partition=d, run_id=f"{d} without PET " + own["setting"]) for d in ("one", "two")]
+    some = scores.pooled_result(Analyses(of_cases(pd.concat([frame.assign(unseen=""), *both]))))
+    assert some is not None and {c.groups for c in some.columns} == {(), ("unseen modality",)}
+    assert some.notes[0] == "cross-modality: not pooled, fewer than two algorithms have scores in all of one, two."
 
 
 def test_nothing_is_pooled_over_one_dataset():

@@ -17,7 +17,7 @@ from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference
 from fedbench.analysis.best import standing
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.protocol import ALPHA, Analysis
-from fedbench.analysis.ranking import Consensus, consensus
+from fedbench.analysis.ranking import Consensus, consensus, shared
 from fedbench.analysis.rows import counted
 
 INDISTINCT = "not distinguishable"
@@ -94,9 +94,10 @@ def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> V
 
 
 def across(analyses: Analyses) -> Consensus | None:
-    """Return the ranking across datasets with nothing left out; None for a single dataset."""
+    """Return the ranking across datasets with nothing left out; None for one dataset, or one algorithm in all."""
     whole = [c for c in analyses.conditions if c.whole and analyses.primary(c) == analyses.declared]
-    return consensus([analyses.get(c).matrix for c in whole]) if len(whole) > 1 else None
+    matrices = [analyses.get(c).matrix for c in whole]
+    return consensus(matrices) if len(matrices) > 1 and len(shared(matrices)) > 1 else None
 
 
 def named(algorithm: str) -> str:
