@@ -12,8 +12,8 @@ from functools import cached_property
 
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
-from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse, candidates
-from fedbench.analysis.rows import METRICS, Endpoint, counted, labels, listed
+from fedbench.analysis.protocol import PRIMARY, REFERENCE, Analysis, analyse, candidates, is_variant
+from fedbench.analysis.rows import METRICS, Endpoint, base_name, counted, labels, listed
 from fedbench.analysis.scores import Missing
 from fedbench.errors import UserError
 
@@ -162,11 +162,6 @@ class Analyses:
         return str(self.results(condition).cases["unit"].iloc[0])
 
 
-def base_name(label: str) -> str:
-    """``fedprox[mu=0.1] (personal)`` -> ``fedprox``."""
-    return label.partition(" (")[0].partition("[")[0]
-
-
 def is_reference_point(label: str) -> bool:
     """Say whether it is local or centralised training, which are no federated algorithms."""
     return base_name(label) in REFERENCE_POINTS
@@ -179,7 +174,7 @@ def is_personal(label: str) -> bool:
 
 def is_reconstruction(label: str) -> bool:
     """Say whether it is our reconstruction of a published method; captions and legends must say so."""
-    return base_name(label).startswith(FOCUS)
+    return is_variant(label)
 
 
 def in_order(algorithms: Iterable[str]) -> list[str]:

@@ -164,7 +164,7 @@ def _differences(scores: Scores) -> np.ndarray:
 def declared(scores: Scores) -> list[tuple[int, int]]:
     """Return the pairs that the protocol would declare if the last two algorithms were those under study."""
     k = scores.by_seed.shape[1]
-    names = [f"focus {i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
+    names = [f"focus-{i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
     return [(names.index(a), names.index(b)) for a, b in declared_pairs(names, names[0], "focus")]
 
 

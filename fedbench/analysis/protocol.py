@@ -16,7 +16,7 @@ import pandas as pd
 
 from fedbench.analysis.intervals import DIGITS, FEWEST_PATIENTS, LEVEL, bootstrap_means, bootstrap_patients_and_seeds
 from fedbench.analysis.ranking import RankStability, rank_stability
-from fedbench.analysis.rows import Endpoint, counted
+from fedbench.analysis.rows import Endpoint, base_name, counted
 from fedbench.analysis.scores import Missing, ScoreMatrix, score_matrix
 from fedbench.analysis.statistics import Friedman, fold_test, friedman, holm, median_interval, wilcoxon
 from fedbench.analysis.variance import common_luck, over_runs, variance_split
@@ -25,7 +25,7 @@ from fedbench.store import Results
 
 PRIMARY = Endpoint("cross", "dice")
 REFERENCE = "fedavg"
-FOCUS = "fedda"  # how the names begin of the algorithms that are compared with all others
+FOCUS = "fedda"  # the algorithm under study, and its variants fedda-...: they are compared with all others
 ALPHA = 0.05
 ENOUGH_PATIENTS = 50  # for bootstrap intervals that cover what they promise, as calibration shows
 TEXT = (
@@ -154,12 +154,18 @@ def candidates(name: str, algorithms: list[str]) -> list[str]:
     return [label for label in algorithms if label.startswith((f"{name}[", f"{name} ("))]
 
 
+def is_variant(label: str, of: str = FOCUS) -> bool:
+    """Say whether ``label`` is ``of`` or one of its variants: ``fedda`` and ``fedda-joint[lam=1]``, not ``feddar``."""
+    name = base_name(label)
+    return name == of or name.startswith(f"{of}-")
+
+
 def declared_pairs(algorithms: list[str], reference: str, focus: str = FOCUS) -> list[tuple[str, str]]:
     """Return the family of comparisons (algorithm, against), each pair once.
 
-    All against the reference; then every other against each algorithm whose name begins with ``focus``.
+    All against the reference; then every other against each algorithm that is ``focus`` or a variant of it.
     """
-    against = [reference, *(a for a in algorithms if a.startswith(focus) and a != reference)]
+    against = [reference, *(a for a in algorithms if is_variant(a, focus) and a != reference)]
     pairs: dict[frozenset[str], tuple[str, str]] = {}
     for other in against:
         for algorithm in algorithms:

@@ -79,9 +79,9 @@ def test_both_tests_together_say_what_the_paper_says():
     found = set()
     for number in range(12):
         scores, rows = score(design, 1, str(number)), to_rows(simulate(design, 1, stream("calibration", str(number))))
-        names = {f"a{i:03}": f"{'other' if i < 3 else 'fedda'} {i}" for i in range(5)}
+        names = {f"a{i:03}": f"{'other' if i < 3 else 'fedda'}-{i}" for i in range(5)}
         cases = rows.assign(setting=rows["setting"].map(names), algorithm=rows["setting"].map(names))
-        analysis = analyse(of_cases(cases), "simulated", reference="other 0")
+        analysis = analyse(of_cases(cases), "simulated", reference="other-0")
         labels = list(names.values())
         words = [judge(analysis, labels[a], labels[b]).verdict for a, b in declared(scores)]
         assert [said[word] for word in words] == named(scores)[0].tolist()

@@ -38,7 +38,7 @@ IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script><script>alert(1)</script>"
 HOSTILE = {
     "dataset": f"set {IMAGE}", "patient": f"P {SCRIPT}", "modality": f"CT {SCRIPT}", "algorithm": f"alg {IMAGE}",
-    "class": f"liver & {IMAGE} \" ' {{{{ 7 * 7 }}}}", "focus": f"fedda {SCRIPT}",
+    "class": f"liver & {IMAGE} \" ' {{{{ 7 * 7 }}}}", "focus": f"fedda-{SCRIPT}",
 }  # fmt: skip
 
 
