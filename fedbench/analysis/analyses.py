@@ -99,7 +99,9 @@ class Analyses:
         return len(labels) > 1 and bool(candidates(self.choices.reference, labels))
 
     def results(self, condition: Condition) -> store.Results:
-        """Return the frames of a condition; ``cases`` are those of the chosen selection, with a column ``label``.
+        """Return the frames of a condition; ``cases`` are those of the chosen selection.
+
+        Their column ``label`` names the algorithm; the class number that the store calls so is in ``number``.
 
         Raises:
             UserError: there are no scores of this selection.
@@ -112,7 +114,8 @@ class Analyses:
                 raise UserError(
                     f"{condition.title}: no scores of selection '{self.choices.selection}'; there are: {there}."
                 )
-            self._results[condition] = found._replace(cases=kept.assign(label=labels(kept)))
+            numbered = kept.rename(columns={"label": "number"})
+            self._results[condition] = found._replace(cases=numbered.assign(label=labels(kept)))
         return self._results[condition]
 
     def relations(self, condition: Condition) -> list[str]:

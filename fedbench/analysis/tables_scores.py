@@ -125,9 +125,9 @@ def by_modality(analyses: Analyses, condition: Condition) -> Table:
 
 
 def by_class(analyses: Analyses, condition: Condition) -> Table:
-    """Return mean Dice by class and relation; a column per algorithm."""
+    """Return mean Dice by class (in the order of their numbers) and relation; a column per algorithm."""
     cases = analyses.results(condition).cases
-    by_number = cases.sort_values([c for c in ("label", "class") if c in cases])["class"].drop_duplicates().tolist()
+    by_number = cases.sort_values([c for c in ("number", "class") if c in cases])["class"].drop_duplicates().tolist()
     there = set(zip(cases["class"], cases["relation"], strict=True))
     parts = [(c, r) for r in analyses.relations(condition) for c in by_number if (c, r) in there]
     heads = [Column("class", left=True, heads=True), Column("relation", left=True)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.answer_alignment import alignment, alignment_short, variants
 from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
@@ -99,6 +100,17 @@ def test_the_modality_where_pooled_training_is_furthest_ahead():
     gaps = by_modality(part_of(replace(found, cases=cases)))
     assert gaps["gap"].idxmax() == "MR" and gaps["reference"]["MR"] == pytest.approx(0.1)
     assert gaps["patients"]["CT"] == 14
+
+
+def test_a_reference_that_is_one_of_two_deployments_is_found_in_every_modality():
+    found = evidence((TOY,), LABELS, (0, 1), 14)
+    ditto = found.cases["setting"] == "fedprox"
+    both = [found.cases[ditto].assign(deployment=d, setting="ditto", algorithm="ditto") for d in ("global", "personal")]
+    runs = found.runs.replace({"setting": {"fedprox": "ditto"}, "algorithm": {"fedprox": "ditto"}})
+    cases = pd.concat([found.cases[~ditto], *both], ignore_index=True)
+    cases["dice"] = np.where(cases["deployment"].eq("personal") & cases["setting"].eq("ditto"), 0.3, cases["dice"])
+    part = study_of([("", replace(found, runs=runs, cases=cases))], Choices(reference="ditto (personal)")).parts[0]
+    assert by_modality(part)["reference"].to_dict() == pytest.approx({"CT": 0.3, "MR": 0.3})
 
 
 # -- (iii) -----------------------------------------------------------------------------------------------------------

@@ -229,6 +229,14 @@ def test_scores_by_modality_and_class():
     assert by_class.rows[1][-1].values[0] == pytest.approx(expected)
 
 
+def test_classes_stand_in_the_order_of_their_numbers():
+    numbers = {"left-ventricle": 1, "right-ventricle": 2, "left-atrium": 3, "myocardium": 4}
+    found = evidence(classes=tuple(sorted(numbers)))
+    cases = found.cases.assign(label=found.cases["class"].map(numbers))
+    shown = scores.by_class(Analyses(replace(found, cases=cases)), TOY)
+    assert [row[0].text for row in shown.rows] == list(numbers) * 2
+
+
 def test_a_class_that_hardly_any_patient_has_is_noted():
     rare = [*(both_empty(f"P{i:03}", a, **{"class": "rare"}) for i in range(7) for a in ("fedavg", "moon")),
             *(false_alarm("P007", a, **{"class": "rare"}) for a in ("fedavg", "moon"))]  # fmt: skip
