@@ -24,6 +24,7 @@ from fedbench.analysis.rows import Endpoint, labels, listed
 
 ENDPOINT = Endpoint("cross", "dice")
 KNOWN = ("batch", "instance", "instance-plain", "group")  # the order of columns
+INSTRUCTIONS, UNKNOWN = "the CPU's vector instructions", "unknown"
 NORMS = "norms"  # the parameter by which an algorithm says which norm layers it means: follows the network's norm
 
 
@@ -69,17 +70,52 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Confounds:
+    """What two groups do not share besides the norm.
+
+    Attributes:
+        unlike: settings that differ.
+        unsure: those of which it is not known, with what is.
+    """
+
+    unlike: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.unlike or self.unsure)
+
+    @property
+    def brief(self) -> str:
+        """``the version of the code differs too``, without saying which groups."""
+        unlike = " and ".join(self.unlike)
+        told = [f"{unlike} {'differs' if len(self.unlike) == 1 else 'differ'} too"] if unlike else []
+        return " and ".join([*told, *(f"{what} are not known to be the same" for what in self.unsure)])
+
+    def note(self, other: str, first: str) -> str:
+        """The same as sentences that name the groups."""
+        told = [f"{other} and {first} differ in {', '.join(self.unlike)} too"] if self.unlike else []
+        told += [f"{what} of {other} and {first} are not known to be the same" for what in self.unsure]
+        return f"Not the norm alone: {'; '.join(told)}."
+
+
+@dataclass(frozen=True)
 class SideBySide:
     """One federation with several kinds of norm.
 
     Attributes:
         columns: two or more; the first is what others are compared with.
-        notes: what differs between the groups besides the norm; sentences.
+        confounds: what a group's runs do not share with those of the first column's besides the norm, by its name.
     """
 
     condition: Condition
     columns: tuple[Column, ...]
-    notes: tuple[str, ...]
+    confounds: Mapping[str, Confounds]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What differs between the groups besides the norm; sentences."""
+        return tuple(each.note(name, self.columns[0].group) for name, each in self.confounds.items())
 
     @property
     def names(self) -> list[str]:
@@ -227,8 +263,8 @@ def _put_together(cluster: Sequence[Group], condition: Condition) -> SideBySide:
         for column in _columns(cluster[i], norms[i], condition, kinds[kinds["group"] == i])
     ]  # fmt: skip
     first = cluster[order[0]]
-    notes = [note for i in order[1:] if (note := _confounded(first, cluster[i], condition))]
-    return SideBySide(condition, tuple(columns), tuple(notes))
+    confounds = {cluster[i].name: _confounded(first, cluster[i], condition) for i in order[1:]}
+    return SideBySide(condition, tuple(columns), {name: each for name, each in confounds.items() if each})
 
 
 def _kinds(group: Group, condition: Condition) -> pd.DataFrame:
@@ -266,7 +302,7 @@ def _columns(group: Group, norm: str, condition: Condition, kinds: pd.DataFrame)
     return columns
 
 
-def _confounded(first: Group, other: Group, condition: Condition) -> str:
+def _confounded(first: Group, other: Group, condition: Condition) -> Confounds:
     """Say what besides the norm the runs of two groups do not share."""
     sections = ("model", "training", "harness", "device")
     unlike = _unlike(_identities(first, condition), _identities(other, condition), sections)
@@ -275,6 +311,15 @@ def _confounded(first: Group, other: Group, condition: Condition) -> str:
     unlike += [
         f"the parameters of {name}" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]
     ]
-    if not unlike:
-        return ""
-    return f"Not the norm alone: {other.name} and {first.name} differ in {', '.join(unlike)} too."
+    machines = _instructions(first, condition), _instructions(other, condition)
+    if machines[0] == machines[1]:
+        return Confounds(tuple(unlike))
+    said = f"{INSTRUCTIONS} ({listed(sorted(machines[1]))}; {listed(sorted(machines[0]))})"
+    unknown = UNKNOWN in machines[0] | machines[1]
+    return Confounds((*unlike, *(() if unknown else (said,))), (said,) if unknown else ())
+
+
+def _instructions(group: Group, condition: Condition) -> set[str]:
+    """Return the vector instructions of the CPUs of a group's runs: they decide in which order sums are added."""
+    texts = group.analyses.results(condition).runs["provenance"].unique()
+    return {str((json.loads(text).get("hardware") or {}).get("instructions", UNKNOWN)) for text in texts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from math import log
 
@@ -12,12 +13,23 @@ import pytest
 
 from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.paper.answer_alignment import alignment, alignment_short, variants
+from fedbench.analysis.paper.answer_alignment import UNSETTLED, alignment, alignment_short
 from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
-from fedbench.analysis.paper.answer_cross import by_rival, family, most_for, studied, studied_in, with_common_models
+from fedbench.analysis.paper.answer_cross import (
+    by_rival,
+    family,
+    most_for,
+    short,
+    studied,
+    studied_in,
+    with_common_models,
+)
 from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
-from fedbench.analysis.paper.answer_own import by_modality, own_modality, own_open
+from fedbench.analysis.paper.answer_own import by_modality, own_modality, own_open, own_short
 from fedbench.analysis.paper.answer_unseen import NOTHING, seen_only, unseen_modalities
+from fedbench.analysis.paper.answers import undecided
+from fedbench.analysis.paper.kinds import has_one_of_each_kind
+from fedbench.analysis.paper.moved import MOVED, by_dataset, variants
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.readings import reading
@@ -25,7 +37,7 @@ from fedbench.analysis.paper.scatter import scatters
 from fedbench.analysis.paper.study import Part, study_of
 from fedbench.analysis.paper.training import Pace, Training, paces
 from tests.analysis.evidence_rows import evidence
-from tests.analysis.test_norms import trained
+from tests.analysis.test_norms import FEW, trained
 
 TOY = Condition("toy")
 FEATURES = "fedda-joint[exchange=features]"
@@ -34,6 +46,12 @@ LABELS = ("local", "centralised", "fedavg", "fedprox", "fedda-joint", FEATURES)
 
 def part_of(found: Evidence) -> Part:
     return study_of([("", found)]).parts[0]
+
+
+def told(make: Callable[..., str], *of: object) -> str:
+    """An answer as it is read."""
+    numbers = Numbers()
+    return plain(numbers, make(numbers, *of))
 
 
 def exchanging(found: Evidence) -> Evidence:
@@ -46,8 +64,11 @@ def exchanging(found: Evidence) -> Evidence:
     return replace(found, runs=found.runs.assign(identity=identities))
 
 
-def measured(part: Part, distances=None, loss=None, accuracy=None, pace=None, sent=None) -> list[tuple[Part, Training]]:
-    return [(part, Training(sent or {}, {}, pace or {}, distances or {}, {}, accuracy or {}, loss or {}, {}))]
+def measured(
+    part: Part, distances=None, loss=None, accuracy=None, pace=None, sent=None, spans=None
+) -> list[tuple[Part, Training]]:
+    given = (sent, {}, pace, distances, spans, accuracy, loss, {})
+    return [(part, Training(*(each or {} for each in given)))]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +91,39 @@ def test_the_largest_gain_is_told_with_its_interval_and_both_p():
     assert most_for(numbers, []) == ""
 
 
+def ablated(**gains: float) -> list[Part]:
+    """A study of FedDA's default, and an ablation of it that holds the default's runs again."""
+    labels = ("fedavg", "fedda-joint", "fedda-joint[lam=0.5]", "fedda-joint[lam=0.1]")
+    found = trained("batch", gains, algorithms=labels)
+    default = found.runs["setting"].isin(["fedavg", "fedda-joint"])
+    cases = found.cases["setting"].isin(["fedavg", "fedda-joint"])
+    main = replace(found, runs=found.runs[default], cases=found.cases[cases])
+    return study_of([("", main), ("ablation", found)]).parts
+
+
+def test_values_that_an_ablation_tries_are_no_part_of_the_main_span():
+    gains = {"fedda-joint": -0.07, "fedda-joint[lam=0.5]": -0.2, "fedda-joint[lam=0.1]": 0.01}
+    parts = ablated(**gains)
+    assert [has_one_of_each_kind(part) for part in parts] == [True, False]
+    found = [(p, c) for p, c in studied_in(parts, "cross") if c.other == "fedavg"]
+    means = {c.algorithm: f"{c.row['mean']:+.3f}".replace("-", "\u2212") for _, c in found}
+    text = told(short, found)
+    assert f"(mean differences of {means['fedda-joint']} Dice in 1, and of {means['fedda-joint[lam=0.5]']} to " in text
+    assert f"{means['fedda-joint[lam=0.1]']} in 2 with other values, an ablation)" in text
+    best = told(most_for, found)
+    assert (
+        "most in favour of FedDA is that of fedda-joint[lam=0.1]\u2020 on toy (ablation), in an ablation: +0.0" in best
+    )
+    alone = told(short, found[:1])
+    assert f"(mean differences of {means['fedda-joint']} Dice)" in alone
+
+
+def test_where_nothing_is_in_favour_the_least_bad_is_told():
+    part = part_of(trained("batch", {"fedda-joint": -0.3}))
+    found = [(p, c) for p, c in studied_in([part], "cross") if c.other == "fedavg"]
+    assert "least against FedDA is that of fedda-joint" in told(most_for, found)
+
+
 def test_rivals_are_told_by_name_whatever_their_parameters():
     assert [family(x) for x in ("fedprox[mu=0.1]", "fedbn[norms=all] (personal)", "moon", "fedbn (averaged)")] == [
         "fedprox", "fedbn (personal)", "moon", "fedbn (averaged)",
@@ -86,11 +140,35 @@ def test_a_gain_on_the_own_modality_is_told_with_its_size_and_the_open_one_named
     numbers, part = Numbers(), part_of(trained("batch", {"fedprox": 0.1, "fedda-joint": -0.03}))
     row = part.get("in").comparison("fedprox", "fedavg")
     text = plain(numbers, own_modality(numbers, [part]))
-    assert f"in the one condition (toy: fedprox, by {row['mean']:+.3f} [" in text
+    assert f"fedavg: fedprox in the one condition with it (toy, by {row['mean']:+.3f} [" in text
     assert "fedprox" not in own_open(numbers, [part])
     few = part_of(evidence((TOY,), LABELS, (0,), 14))
-    assert "no condition." in own_modality(Numbers(), [few]).replace(r"\InWon{}", "no condition")
+    assert own_modality(Numbers(), [few]).endswith("in no condition.")
     assert own_open(Numbers(), [few]).startswith("The largest gain there that is not distinguishable")
+
+
+def test_who_wins_on_the_own_modality_is_counted_over_the_conditions_that_have_it():
+    """Two conditions; fedprox was run in one of them."""
+    without = tuple(label for label in FEW if label != "fedprox")
+    parts = study_of([
+        ("", trained("batch", {"fedprox": 0.1, "local": 0.3, "fedda-joint": -0.03})),
+        ("other", trained("batch", {"local": 0.3, "fedda-joint": -0.03}, algorithms=without, patients=12)),
+    ]).parts  # fmt: skip
+    text = told(own_modality, parts)
+    assert "this aggregation algorithm was better than fedavg: fedprox in the one condition with it (toy, by" in text
+    brief = told(own_short, parts)
+    assert brief.startswith("On its own modality, a client that trains alone was better than fedavg in both conditions")
+    assert brief.endswith("only fedprox (in the one condition with it) was better there than fedavg.")
+    plainly = [part_of(trained("batch", {"local": 0.3, "fedda-joint": -0.03}))]
+    assert "algorithms none was better there" in told(own_short, plainly)
+    assert own_short(Numbers(), [part_of(trained("batch", algorithms=("fedavg", "fedprox")))]) == ""
+
+
+def test_the_largest_difference_left_open_is_told_with_its_condition_and_norm():
+    rows = {name: part_of(trained("instance", {"fedprox": gain})) for name, gain in (("few", 0.01), ("none", 0.0))}
+    text = told(undecided, rows.values())
+    assert text.startswith("These tests are cautious: on toy, affine instance normalisation, a difference of 0.0")
+    assert "the largest left open where no modality was left out of training, is not" in text
 
 
 def test_the_modality_where_pooled_training_is_furthest_ahead():
@@ -174,9 +252,66 @@ def test_guessing_discriminators_are_no_working_game_and_no_evidence(both, loss,
     numbers = Numbers()
     text = plain(numbers, alignment(numbers, pairs))
     assert ("no working game" in text) is idle and ("(on toy)" in text) is idle
-    assert f"nearer than the reference's in {'the one comparison' if idle else '1 of 2 comparisons'}" in text
+    assert f"Features were nearer than the reference's in {'the one comparison' if idle else '1 of 2 comp'}" in text
     brief = alignment_short(Numbers(), pairs)
     assert ("only guessed" in brief) is idle
+
+
+@pytest.fixture(scope="module")
+def two() -> list[Part]:
+    """Two data sets with both readings; on zoo each patient was imaged in one modality."""
+    found = evidence((TOY, Condition("zoo")), LABELS, (0, 1, 2), 14)
+    even = found.cases["patient"].str[1:].astype(int) % 2 == 0
+    apart = (found.cases["dataset"] != "zoo") | (even == (found.cases["modality"] == "CT"))
+    return study_of([("", exchanging(replace(found, cases=found.cases[apart].reset_index(drop=True))))]).parts
+
+
+def on_both(two: list[Part], toy: dict[str, float], zoo: dict[str, float]) -> list[tuple[Part, Training]]:
+    """Both conditions, with the distance of each variant above that of the reference, which is 1."""
+    return [
+        pair
+        for part, rises in zip(two, (toy, zoo), strict=True)
+        for pair in measured(
+            part, {"fedavg": 1.0, **{name: 1 + rise for name, rise in rises.items()}},
+            dict.fromkeys(rises, 0.5), dict.fromkeys(rises, 0.8), spans={"fedavg": (0.7, 1.3, 3)},
+        )
+    ]  # fmt: skip
+
+
+def test_data_sets_that_disagree_settle_nothing_about_alignment(two):
+    """On toy one is nearer and one has not moved by enough to count; on zoo both are farther."""
+    pairs = on_both(two, {"fedda-joint": -0.2, FEATURES: MOVED - 0.01}, {"fedda-joint": 0.2, FEATURES: 0.4})
+    assert [(m.farther, m.nearer, m.direction) for m in by_dataset(variants(pairs))] == [(0, 1, 0), (2, 0, 1)]
+    numbers = Numbers()
+    brief = plain(numbers, alignment_short(numbers, pairs))
+    assert "in 0 and nearer in 1 of 2 comparisons on toy (\u22120.20 to +0.04, within the span of the" in brief
+    assert "in 2 and 0 of 2 comparisons on zoo (+0.20 to +0.40; each patient was imaged in one modality" in brief
+    assert brief.endswith(f": {UNSETTLED}.")
+    text = told(alignment, pairs)
+    assert f"Data sets disagree: {UNSETTLED} here." in text and "alignment that" not in text
+    assert "2 of the 2 on toy and 2 of the 2 on zoo are with the same runs of the reference" in text
+
+
+@pytest.mark.parametrize(("rise", "said"), [(0.4, "no reading of ours mostly"), (-0.4, "mostly so where")])
+def test_data_sets_that_agree_allow_a_conclusion(two, rise, said):
+    pairs = on_both(two, *[{"fedda-joint": rise, FEATURES: rise}] * 2)
+    text = told(alignment, pairs)
+    assert said in text and UNSETTLED not in text and UNSETTLED not in alignment_short(Numbers(), pairs)
+    assert "within the span" not in text
+
+
+def test_what_idle_discriminators_leave_unexplained_is_said(both):
+    """The idle variant holds the largest rise: it is no rise where discriminators played."""
+    pairs = measured(
+        both, {"fedavg": 1.0, "fedda-joint": 1.6, FEATURES: 1.2}, {"fedda-joint": log(2), FEATURES: 0.5},
+        {"fedda-joint": 0.5, FEATURES: 0.8},
+    )  # fmt: skip
+    text = told(alignment, pairs)
+    assert "rose above the reference's by up to +0.60, more than where discriminators played, which we cannot" in text
+    assert "adversarial term says nothing" not in text
+    assert text.count("+0.60") == 1
+    near = measured(both, {"fedavg": 1.0, "fedda-joint": 1.0, FEATURES: 1.2}, pairs[0][1].loss, pairs[0][1].accuracy)
+    assert "cannot explain" not in alignment(Numbers(), near)
 
 
 def test_without_features_nothing_is_said_of_alignment(both):
@@ -227,7 +362,13 @@ def test_the_scatter_is_that_of_the_means_of_single_seeds():
     numbers = Numbers()
     text = plain(numbers, luck(numbers, [part], [c for c in studied([part], "cross") if c.other == "fedavg"]))
     assert f"to {means.std():.3f} (fedprox on toy, seeds {means.min():.3f} to {means.max():.3f})" in text
-    assert "is larger than the largest mean difference" in text and "by luck alone" in text
+    most = max((float(c.row["mean"]) for c in studied([part], "cross") if c.other == "fedavg"), key=abs)
+    signed = f"{most:+.3f}".replace("-", "\u2212")
+    assert (
+        f"is larger than the largest mean difference between FedDA and the reference, whatever its sign ({signed})"
+        in text
+    )
+    assert "by luck alone" in text
     assert "centralised" not in text
 
 

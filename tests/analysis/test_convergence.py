@@ -72,8 +72,27 @@ def test_the_abstract_counts_the_conditions_in_which_it_was():
     parts = study_of([("", evidence()), ("again", evidence(patients=5))]).parts
     said = numbers.spelled(rising_short(numbers, [(parts[0], rising), (parts[0], rising)]))
     assert said.startswith("In the one condition the reference was still improving")
+    assert said.endswith("at this budget.")
     assert rising_short(numbers, [(parts[0], resting)]) == ""
     assert "budget" not in rising_short(numbers, [])
+
+
+def test_that_others_had_converged_is_not_implied():
+    """Rising, unclear, resting: of the two others one shows no end."""
+    rising, unclear, resting = (
+        endings(curves(fedavg=[[0, 0, 0.2, e] for e in ends]))
+        for ends in ((0.31, 0.32, 0.33), (0.1, 0.3, 0.2), (0.201, 0.2, 0.199))
+    )
+    parts = study_of([(str(n), evidence(seeds=(n, n + 1))) for n in (0, 2, 4)]).parts
+    for found, end in (
+        ((rising, unclear, resting), "; in 1 of the others nothing shows that training had come to rest."),
+        ((rising, unclear, unclear), "; in the other 2 nothing shows that training had come to rest."),
+        ((rising, unclear), "; in the other nothing shows that training had come to rest."),
+        ((rising, resting), "there the comparison is one at this budget."),
+    ):
+        numbers = Numbers()
+        text = numbers.spelled(rising_short(numbers, list(zip(parts, found, strict=False))))
+        assert text.endswith(end)
 
 
 def test_nothing_is_said_where_nothing_is_known():

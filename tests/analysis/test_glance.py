@@ -10,7 +10,8 @@ import pytest
 
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.paper import results_page as module
-from fedbench.analysis.paper.glance import glance, kind_of
+from fedbench.analysis.paper.glance import glance
+from fedbench.analysis.paper.kinds import kind_of
 from fedbench.analysis.paper.numbers import Numbers, named
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.readme import BEGIN, END, NOTHING, glance_problems, part_of, put_part
@@ -52,9 +53,11 @@ def test_numbers_and_words_are_those_of_the_analysis():
         mean = cross.means.loc[label]
         shown = rows[label + "†" * (label == "fedda-joint")]
         assert shown[0] == f"{mean['mean']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
-        assert shown[1:3] == [f"{own.means.loc[label, 'mean']:.3f}", f"{hd95.means.loc[label, 'mean']:.1f}"]
-    words = [rows[name][3] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
+        assert shown[2] == f"{own.means.loc[label, 'mean']:.3f}" and shown[4] == f"{hd95.means.loc[label, 'mean']:.1f}"
+    words = [rows[name][1] for name in ("fedavg", "local", "fedda-joint†", "fedprox")]
     assert words == ["reference", "worse", "better", "not distinguishable"]
+    assert rows["fedda-joint†"][3] == module.word(own, "fedda-joint") and rows["fedavg"][3] == "reference"
+    assert "| cross-modality Dice against fedavg | in-modality Dice | in-modality Dice against fedavg | cross-" in text
     assert "15 runs of 1:01 min on average, 3 seeds, 14 test patients, batch normalisation" in text
     assert "our reconstruction" in text and "`python -m fedbench paper`" in text
 
@@ -99,6 +102,13 @@ def test_what_was_tuned_is_no_part_of_the_kind(label, kind):
     assert kind_of(label) == kind
 
 
+def test_where_a_patient_is_a_field_of_view_it_is_said():
+    for name, said in (("nuclei", True), ("toy", False), ("phantom-heart", False)):
+        study = study_of([("", trained("batch", condition=Condition(name)))])
+        for text in (glance(study), results_page(study)):
+            assert (f"On {name} a patient is a field of view." in text) is said
+
+
 def test_long_tables_keep_reference_points_reference_and_what_is_studied():
     many = ("local", "centralised", "fedavg", "fedbn", "fedprox", "moon", "fedda-joint", "fedda-cyclic")
     many += tuple(f"fedda-joint[lam={lam}]" for lam in (0.1, 0.2, 0.5, 1, 2, 5, 10))
@@ -106,6 +116,16 @@ def test_long_tables_keep_reference_points_reference_and_what_is_studied():
     rows = rows_of(text, "toy")
     assert list(rows)[:3] == ["local", "centralised", "fedavg"] and len(rows) == module.ROWS
     assert sum(name.startswith("fedda") for name in rows) == 9 and "3 more rows in the paper" in text
+
+
+def test_a_glance_has_an_answer_in_short_for_each_question():
+    """Own modality, alignment where features were kept, cost and luck."""
+    study = study_of([("", trained("batch", {"fedda-joint": 0.05}))])
+    bullets = [line for line in glance(study).splitlines() if line.startswith("- ")]
+    starts = ("- On its own modality", "- FedDA sent 1.00 times", "- These tests are cautious")
+    assert all(any(line.startswith(start) for line in bullets) for start in starts)
+    assert any("widest gap between two seeds" in line for line in bullets)
+    assert not any("No features were kept" in line for line in bullets)
 
 
 def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
@@ -117,7 +137,7 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     assert "reestimated" not in text and "more row" not in text
     assert "affine instance normalisation" in text
     glanced = glance(study, "text")
-    assert "with another kind of normalisation layer" in glanced and "[text](text/)" in glanced
+    assert "- With another kind of normalisation layer" in glanced and "[text](text/)" in glanced
     assert "| algorithm | toy | toy, instance norm | toy (zoo) |" in glanced
 
 
@@ -172,7 +192,7 @@ def test_hostile_names_are_printed_as_they_are():
     assert "<b>" not in markdown(Numbers(), named(name, False))
     text = results_page(study_of([("", evidence((TOY,), ("fedavg", NASTY), patients=4))]))
     table = [line for line in text.splitlines() if line.startswith("| a")]
-    assert len(table) == 2 and all(line.replace(r"\|", "").count("|") == 6 for line in table)
+    assert len(table) == 2 and all(line.replace(r"\|", "").count("|") == 7 for line in table)
 
 
 # -- the marks -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.norms import Group, SideBySide, norms_of, side_by_side, step
+from fedbench.analysis.paper.answer_norms import answer_norms_short
 from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.norm_section import norms_section
 from fedbench.analysis.paper.norm_tables import effects_table, scores_table
@@ -170,6 +171,38 @@ def test_other_differences_are_noted():
     assert shown.notes == (note,) and note in scores_table(shown, "toy", "toy", "").notes
 
 
+def on_a_cpu_with(found: Evidence, *instructions: str) -> Evidence:
+    """Evidence whose runs say which vector instructions the CPU had, seed by seed; those without a word do not."""
+    kept = [{"instructions": each} if each else {} for each in instructions]
+    provenance = [
+        json.dumps(json.loads(text) | {"hardware": {"cores": 2, **kept[seed % len(kept)]}})
+        for text, seed in zip(found.runs["provenance"], found.runs["seed"], strict=True)
+    ]
+    return replace(found, runs=found.runs.assign(provenance=provenance))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        ([""], [""], None),
+        (["AVX2"], ["AVX2"], None),
+        (["AVX512"], ["AVX2"], "other and study differ in the CPU's vector instructions (AVX2; AVX512) too."),
+        ([""], ["AVX2"], "the CPU's vector instructions (AVX2; unknown) of other and study are not known"),
+        (
+            ["AVX2", ""],
+            ["AVX2"],
+            "the CPU's vector instructions (AVX2; AVX2, unknown) of other and study are not known",
+        ),
+    ],
+)
+def test_the_cpu_of_the_runs_is_a_difference_too(ours, theirs, said):
+    first, second = on_a_cpu_with(trained("batch"), *ours), on_a_cpu_with(trained("instance"), *theirs)
+    (shown,), _ = side_by_side([group("study", first), group("other", second)], TOY)
+    assert [note.removesuffix(" to be the same.") for note in shown.notes] == (
+        [] if said is None else [f"Not the norm alone: {said}"]
+    )
+
+
 # -- in words --------------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +239,47 @@ def test_models_that_clients_keep_are_no_step_between_algorithms():
     assert "fedbn (personal) is worse" in text
     assert "the largest step between norms was larger than" in text
     without = told(a=every[0], b=every[1])[1]
-    assert "with the norm held" in said and said.split(". Of ")[0] == without.split(". Of ")[0]
+    assert "With the norm held" in said and said.split(". Of ")[0] == without.split(". Of ")[0]
+
+
+def shortly(**parts: Evidence) -> str:
+    """The sizes of the steps, as read."""
+    numbers = Numbers()
+    made, _ = compare_norms(study_of([(name if i else "", e) for i, (name, e) in enumerate(parts.items())]))
+    return plain(numbers, answer_norms_short(numbers, made))
+
+
+def test_a_step_is_told_with_its_interval_and_where_none_shows():
+    """fedavg is 0.2 better with the other norm, or the same; a third norm differs in the code too."""
+    text = shortly(a=trained("batch", {"": -0.2}), b=trained("instance"))
+    assert text.startswith("With another kind of normalisation layer the cross-modality Dice of fedavg moved by +0.2")
+    assert "] on toy (instance) (intervals over patients and seeds)." in text and "no step" not in text
+    text = shortly(a=trained("batch", {"": -0.2}), b=trained("instance"), c=trained("group", {"": -0.2}, harness="b"))
+    assert "on toy (instance); no step shows on toy (group: " in text
+    assert "]; there the version of the code differs too) (intervals" in text
+    alone = shortly(a=trained("batch"), b=trained("instance", {"": -0.06}))
+    assert "fedavg did not move clearly: no step shows on toy (instance: " in alone and "moved by" not in alone
+
+
+def test_what_the_groups_do_not_share_is_said_in_the_section():
+    text, _ = told(a=trained("batch"), b=on_a_cpu_with(trained("instance", harness="b"), "AVX2"))
+    assert (
+        "Not the norm alone: b and the main study differ in the version of the code too; the CPU's vector instructions "
+        "(AVX2; unknown) of b and the main study are not known to be the same." in text
+    )
+
+
+def test_pooled_training_is_compared_like_with_like():
+    """What both reach with statistics taken anew, beside pooled training as trained."""
+    found = trained("batch", anew=0.1, algorithms=("centralised", *FEW))
+    _, said = told(a=found)
+    analyses = Analyses(found)
+    anew = analyses.get(replace(TOY, reestimated=True)).means["mean"]
+    means = analyses.get(TOY).means["mean"]
+    assert (
+        f"fedavg went from {means['fedavg']:.3f} to {anew['fedavg']:.3f}, where centralised as trained reached "
+        f"{means['centralised']:.3f}, and with statistics taken anew too {anew['centralised']:.3f} (toy)." in said
+    )
 
 
 def test_with_one_norm_one_sentence_says_so():

@@ -29,7 +29,8 @@ def answered(study) -> dict[str, str]:
     numbers = Numbers()
     trainings = {part.key: measure(Scene(part.analyses, part.condition, ())) for part in study.parts}
     answers.answer(numbers, study, trainings)
-    return {name: plain(numbers, f"\\Answer{name}{{}}") for name in ("Short", "Phantoms", "In", "Cross", "Federation")}
+    names = ("Short", "Phantoms", "In", "Cross", "Federation", "Scope")
+    return {name: plain(numbers, f"\\Answer{name}{{}}") for name in names}
 
 
 def test_a_gain_on_phantoms_alone_is_no_gain_on_patients():
@@ -39,6 +40,7 @@ def test_a_gain_on_phantoms_alone_is_no_gain_on_patients():
     assert "better than fedavg in 1, worse in 0 and not distinguishable in 0 of 1 comparison" in texts["Phantoms"]
     assert "another aggregation algorithm was better than fedavg in no condition" in texts["In"]
     assert "2 conditions" not in texts["Federation"]
+    assert texts["Scope"] == "; the answers below rest on 15 of them, in 1 condition of toy"
 
 
 def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them():
@@ -55,7 +57,7 @@ def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them():
 def test_phantoms_alone_are_answered_from():
     texts = answered(study_of([("", PHANTOMS)]))
     assert texts["Short"].startswith("yes, it was better than fedavg in every condition and variant (mean difference")
-    assert texts["Phantoms"] == ""
+    assert texts["Phantoms"] == "" == texts["Scope"]
 
 
 def test_without_phantoms_nothing_is_said_of_them():

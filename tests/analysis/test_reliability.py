@@ -11,9 +11,16 @@ import pytest
 from fedbench.analysis.paper import reliability
 from fedbench.analysis.paper.earlier_tests import EARLIER, larger_luck, otherwise, own_luck, tell_earlier
 from fedbench.analysis.paper.numbers import Numbers
-from fedbench.analysis.paper.reliability import decidable, describe_reliability, in_one_family, run_lucks
+from fedbench.analysis.paper.reliability import (
+    decidable,
+    describe_reliability,
+    families,
+    in_one_family,
+    run_lucks,
+    simulated_family,
+)
 from fedbench.analysis.paper.study import study_of
-from tests.analysis.evidence_rows import evidence
+from tests.analysis.evidence_rows import ALGORITHMS, evidence
 from tests.analysis.test_norms import FEW, TOY, trained
 
 
@@ -109,3 +116,28 @@ def test_few_patients_can_decide_nothing_and_the_paper_says_so():
     describe_reliability(numbers, study_of([("", many)]))
     assert numbers.text("answer", "power") == ""
     assert numbers.text("one", "family") == "no declared comparison would be called otherwise"
+
+
+def calibrated(monkeypatch, *sources) -> str:
+    """What the paper says of calibration, after few simulations."""
+    monkeypatch.setattr(reliability, "SIMULATIONS", 4)
+    monkeypatch.setattr(reliability, "RESAMPLES", 20)
+    numbers = Numbers()
+    describe_reliability(numbers, study_of([(str(i or ""), found) for i, found in enumerate(sources)]))
+    return numbers.spelled(numbers.text("calibration"))
+
+
+def test_the_words_are_calibrated_for_the_largest_family_of_the_fewest_patients(monkeypatch):
+    """Both have twelve patients; the larger family is what the words of the paper are corrected for."""
+    small = evidence((TOY,), ("fedavg", "fedprox", "moon", "fedda-joint"), (0, 1, 2), 12)
+    large, many = evidence((TOY,), ALGORITHMS, (0, 1, 2), 12), evidence((TOY,), ALGORITHMS, (0, 1), 13)
+    said = "(12 patients, 8 algorithms and 3 seeds, 18 declared comparisons; clustered"
+    assert said in calibrated(monkeypatch, small, large, many)
+    assert said in calibrated(monkeypatch, many, large, small)
+
+
+def test_a_family_that_calibration_cannot_match_is_told():
+    """Eight algorithms, three of which are FedDA: 7 + 6 + 5 + 4 comparisons, where two under study give 7 + 6 + 5."""
+    assert (simulated_family(4), simulated_family(8)) == (6, 18)
+    own = primary(evidence((TOY,), (*ALGORITHMS[1:], "fedda-joint[lam=0.1]"), (0, 1), 8))
+    assert families(18, own) == "18 declared comparisons where the condition has 22"

@@ -6,13 +6,14 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fedbench import augmentation
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.building import MAIN
-from fedbench.analysis.paper.data import datasets_section
+from fedbench.analysis.paper.data import _told_of_data, datasets_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.setup import Settings, describe_setup, split_of
@@ -24,6 +25,7 @@ from tests.analysis import evidence_rows
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.test_paper import PAPER
 
+TOY = Condition("toy")
 HEART, LABELS = Condition("phantom-heart"), ("local", "centralised", "fedavg", "fedprox", "fedda-joint", "fedda-cyclic")
 
 
@@ -53,6 +55,41 @@ def test_each_data_set_has_its_own_settings():
     assert "Intensities: CT" in text and "Training samples: " in text
 
 
+def test_what_a_loader_says_of_the_data_is_told_without_what_it_says_of_files():
+    class Plugin:
+        """Cells.
+
+        The folder holds ``a``. They lie deeper. Each was cropped to
+        5 cm: it is small.
+
+        Masks were carried over.
+        """
+
+    assert _told_of_data(Plugin) == ["Each was cropped to 5 cm: it is small.", "Masks were carried over."]
+    text = plain(Numbers(), datasets_section(study_of([("", evidence((Condition("sts"),), LABELS))])))
+    assert "each cropped to 5 cm around the tumour" in text and "carried over between modalities" in text
+
+
+def test_where_pooled_training_is_weak_it_is_said_with_how_often_nothing_is_found(monkeypatch):
+    """Of 2 seeds, 2 clients, 8 patients and 2 classes on the own modality; one patient's masks are empty."""
+    monkeypatch.setattr(evidence_rows, "GAINS", {"centralised": -0.4})
+    found = evidence((TOY,), LABELS)
+    numbers = Numbers()
+    describe_setup(numbers, study_of([("", found)]))
+    mean = study_of([("", found)]).parts[0].get("cross").means["mean"]["centralised"]
+    said = f"\\textsf{{centralised}} reaches a cross-modality Dice of no more than {mean:.3f} on toy: there"
+    assert said in numbers.spelled(numbers.text("limit", "weak"))
+    empty = (found.cases["setting"] == "fedavg") & (found.cases["patient"] == "P000")
+    cases = found.cases.assign(flag=np.where(empty, "missed", ""), dice=found.cases["dice"].where(~empty, 0.0))
+    cases["nsd"] = cases["nsd"].where(~empty, 0.0)
+    describe_setup(numbers := Numbers(), study_of([("", replace(found, cases=cases))]))
+    text = numbers.spelled(numbers.text("limit", "weak"))
+    assert "leaves 8 of 64 masks of a client's own modality empty)" in text
+    monkeypatch.setattr(evidence_rows, "GAINS", {})
+    describe_setup(numbers := Numbers(), study_of([("", evidence((TOY,), LABELS))]))
+    assert numbers.text("limit", "weak") == ""
+
+
 def test_a_condition_is_described_by_the_endpoint_that_its_suite_declared():
     """Of the modality left out there are four patients, of CT and PET eight."""
     found = evidence((Condition("toy", "MR"),), LABELS, modalities=("CT", "MR", "PET"))
@@ -67,26 +104,48 @@ def test_a_condition_is_described_by_the_endpoint_that_its_suite_declared():
     assert "By unseen modality Dice" in certain
 
 
-@pytest.mark.parametrize(
-    ("clean", "said"), [(True, "is that of the other runs"), (False, "with a harness that no run")]
-)
-def test_runs_at_a_commit_with_changes_are_told(clean, said):
-    found = evidence((Condition("toy"),), LABELS)
-    dirty = found.runs["seed"] == 0
+def provenance_of(found: Evidence, modified: dict[int, bool], harness: dict[int, str]) -> Evidence:
+    """Evidence whose runs say, by seed, whether the working tree had changes and which harness they had."""
+    seeds = found.runs["seed"]
     provenance = [
-        json.dumps(json.loads(text) | {"git": {"commit": "c", "modified": bool(changed)}})
-        for text, changed in zip(found.runs["provenance"], dirty, strict=True)
+        json.dumps(json.loads(text) | {"git": {"commit": "c", "modified": modified[seed]} if seed in modified else {}})
+        for text, seed in zip(found.runs["provenance"], seeds, strict=True)
     ]
     identity = [
-        json.dumps(json.loads(text) | {"harness": "a" if clean or not changed else "b"})
-        for text, changed in zip(found.runs["identity"], dirty, strict=True)
+        json.dumps(json.loads(text) | {"harness": harness[seed]})
+        for text, seed in zip(found.runs["identity"], seeds, strict=True)
     ]
+    return replace(found, runs=found.runs.assign(provenance=provenance, identity=identity))
+
+
+@pytest.mark.parametrize(
+    ("harness", "said", "limit"),
+    [
+        ("aaa", "; the digest of the harness in them is that of other runs", ""),
+        ("bca", "with a harness that no run at a commit without changes used (ours).", "For 12 of 18 runs (ours)"),
+        ("aba", "in 6 of them the digest of the harness is that of runs made at a commit without changes, in the other "
+                "6 it is that of no such run (ours).", "For 6 of 18 runs (ours)"),
+    ],
+)  # fmt: skip
+def test_runs_at_a_commit_with_changes_are_told_digest_by_digest(harness, said, limit):
+    """Seeds 0 and 1 with changes, seed 2 without."""
+    found = provenance_of(
+        evidence((TOY,), LABELS, (0, 1, 2)), {0: True, 1: True, 2: False}, dict(enumerate(harness))
+    )  # fmt: skip
     numbers = Numbers()
-    describe_setup(numbers, study_of([("", replace(found, runs=found.runs.assign(
-        provenance=provenance, identity=identity)))]))  # fmt: skip
-    assert said in numbers.text("modified") and numbers.text("modified").startswith("6 of 12 runs")
-    describe_setup(numbers := Numbers(), study_of([("", found)]))
-    assert numbers.text("modified") == ""
+    describe_setup(numbers, study_of([("", found)], folders={TOY: "ours"}))
+    text = numbers.text("modified")
+    assert text.startswith("12 of 18 runs were made where") and said in text
+    assert numbers.text("limit", "code").startswith(limit) and bool(numbers.text("limit", "code")) is bool(limit)
+
+
+def test_runs_that_say_nothing_of_a_commit_vouch_for_none():
+    found = provenance_of(evidence((TOY,), LABELS), {0: True}, {0: "a", 1: "a"})
+    numbers = Numbers()
+    describe_setup(numbers, study_of([("", found)]))
+    assert "no run at a commit without changes used." in numbers.text("modified")
+    describe_setup(numbers := Numbers(), study_of([("", evidence((TOY,), LABELS))]))
+    assert numbers.text("modified") == "" == numbers.text("limit", "code")
 
 
 def test_patients_that_trials_saw_and_other_folds_test_are_disclosed():

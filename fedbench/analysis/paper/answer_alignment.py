@@ -3,70 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import log
 
 from fedbench.analysis.analyses import POOLED
 from fedbench.analysis.paper.answer_cross import studied_in
 from fedbench.analysis.paper.effects import ends, spread
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, words
+from fedbench.analysis.paper.moved import (
+    ACCURACY_NEAR,
+    LOSS_NEAR,
+    MOVED,
+    Moves,
+    Variant,
+    by_dataset,
+    disagree,
+    tell_moves,
+    variants,
+)
+from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
 from fedbench.analysis.paper.readings import READINGS, reading
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.paper.verdicts import Comparison, focus, tally
+from fedbench.analysis.paper.verdicts import Comparison, tally
 from fedbench.analysis.rows import counted
 
-LOSS_NEAR, ACCURACY_NEAR = 0.01, 0.02  # of ln 2 and of one half: a discriminator that tells nothing
 WON = 0.95  # accuracy on patches: nothing fools it
 UNMEASURED = "No features were kept, so nothing can be said about alignment."
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One variant of FedDA in one condition, beside the reference of that condition.
-
-    Attributes:
-        kind: its reading, see :mod:`fedbench.analysis.paper.readings`.
-        own: proxy A-distance between modalities; None where no features were kept.
-        reference: that of the reference.
-        loss: of its discriminators late in training; None where none was logged.
-        accuracy: likewise, on patches.
-    """
-
-    part: Part
-    label: str
-    kind: str
-    own: float | None
-    reference: float | None
-    loss: float | None
-    accuracy: float | None
-
-    @property
-    def moved(self) -> float | None:
-        """How far the distance rose above the reference's; below zero: fell."""
-        return None if self.own is None or self.reference is None else self.own - self.reference
-
-    @property
-    def undecided(self) -> bool:
-        """Whether its discriminators told nothing late in training: no working game."""
-        if self.loss is None or self.accuracy is None:
-            return False
-        return abs(self.loss - log(2)) < LOSS_NEAR and abs(self.accuracy - 0.5) < ACCURACY_NEAR
-
-
-def variants(measured: Iterable[tuple[Part, Training]]) -> list[Variant]:
-    """Return every variant of FedDA that was measured; the same runs in two studies once, in the first."""
-    found: dict[tuple[Models, Models], Variant] = {}
-    for part, training in measured:
-        reference = part.primary.reference
-        for label in focus(part.labels):
-            if label != reference:
-                distances = training.distances.get(label), training.distances.get(reference)
-                game = training.loss.get(label), training.accuracy.get(label)
-                each = Variant(part, label, reading(part, label), *distances, *game)
-                found.setdefault((part.models(label), part.models(reference)), each)
-    return list(found.values())
+UNSETTLED = "whether FedDA aligns features is not settled"
 
 
 def alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
@@ -79,31 +41,34 @@ def alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> st
     crossed = studied_in([part for part, _ in measured if "cross" in part.relations], "cross")
     to_reference = [(part, c) for part, c in crossed if c.other == c.reference]
     told = [_reading(numbers, kind, every, to_reference) for kind in READINGS if any(v.kind == kind for v in every)]
-    return " ".join(filter(None, [*told, _game(numbers, judged), _follows(numbers, known), _pooled(numbers, measured)]))
+    told += [_game(numbers, judged), _follows(numbers, by_dataset(known)), _pooled(numbers, measured)]
+    return " ".join(filter(None, told))
 
 
 def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
     """The same in one sentence."""
     every = variants(measured)
-    playing = [v.moved for v in every if v.moved is not None and not v.undecided]
+    found = by_dataset(every)
     idle = sum(v.undecided for v in every)
-    if not playing:
+    if not found:
         return "" if idle else UNMEASURED
-    rose = numbers.put("distance", "rose", text=out_of(sum(m > 0 for m in playing), len(playing), "comparison"))
     text = (
-        "Where FedDA's discriminators played, the modalities' features lay farther apart than the reference's, not "
-        f"nearer, in {rose}"
+        "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two, "
+        f"{tell_moves(numbers, found, 'short')}"
     )
+    if disagree(found):
+        text += f": {UNSETTLED}"
     if not idle:
         return f"{text}."
     share = numbers.put("idle", text=f"{idle} of {counted(len(every), 'comparison')}")
-    return f"{text}; in {share} the discriminators only guessed late in training."
+    return f"{text}. In {share} the discriminators only guessed late in training."
 
 
 def _reading(numbers: Numbers, kind: str, every: Sequence[Variant], found: Sequence[tuple[Part, Comparison]]) -> str:
     """What one reading did against the reference: to scores, and to the distance."""
     own = [c for part, c in found if reading(part, c.algorithm) == kind]
-    moves = [v.moved for v in every if v.kind == kind and v.moved is not None]
+    mine = [v for v in every if v.kind == kind]
+    moves = [v.moved for v in mine if v.moved is not None and not v.undecided]
     told = []
     if own:
         counts = tally(own)
@@ -120,12 +85,13 @@ def _reading(numbers: Numbers, kind: str, every: Sequence[Variant], found: Seque
             f"(mean differences of {sizes})"
         )
     if moves:
-        rose = numbers.put("reading", kind, "rose", text=str(sum(m > 0 for m in moves)))
-        fell = numbers.put("reading", kind, "fell", text=str(sum(m < 0 for m in moves)))
-        by = ends(numbers, ("reading", kind, "moved"), [f"${m:+.2f}$" for m in (min(moves), max(moves))])
+        rose = numbers.put("reading", kind, "rose", text=str(sum(m > MOVED for m in moves)))
+        fell = numbers.put("reading", kind, "fell", text=str(sum(m < -MOVED for m in moves)))
+        by = ends(numbers, ("reading", kind, "moved"), [signed(m, 2) for m in (min(moves), max(moves))])
         told.append(
-            f"the proxy $\\mathcal{{A}}$-distance between modalities rose above the reference's in {rose} and fell "
-            f"below it in {fell} of {len(moves)} (by {by})"
+            f"{'where discriminators played, ' if any(v.undecided for v in mine) else ''}the proxy "
+            f"$\\mathcal{{A}}$-distance between modalities rose above the reference's in {rose} and fell below it in "
+            f"{fell} of {len(moves)} (by {by}; less than {MOVED:g} counts as neither)"
         )
     lead = {"weights": "Where weights alone travel, ", "features": "Where feature maps travel, ", "": ""}[kind]
     text = f"{lead}{'; '.join(told)}."
@@ -151,8 +117,8 @@ def _game(numbers: Numbers, judged: Sequence[Variant]) -> str:
     names = numbers.put("no game", "where", text=where)
     text += (
         f" In {share} (on {names}) their loss was that of guessing, $\\ln 2$ (within {LOSS_NEAR:g}), and their "
-        f"accuracy one half (within {ACCURACY_NEAR:g}): no working game. There the adversarial term says nothing about "
-        "the modality, and the scores are no evidence about alignment, for or against."
+        f"accuracy one half (within {ACCURACY_NEAR:g}): late in training there was no working game, and the scores are "
+        f"no evidence about alignment, for or against.{_unexplained(numbers, judged)}"
     )
     apart = [v.own for v in idle if v.own is not None]
     if apart:
@@ -164,21 +130,38 @@ def _game(numbers: Numbers, judged: Sequence[Variant]) -> str:
     return text
 
 
+def _unexplained(numbers: Numbers, judged: Iterable[Variant]) -> str:
+    """What discriminators that only guessed do not explain: that the distance rose all the same."""
+    moves = {idle: [v.moved for v in judged if v.undecided is idle and v.moved is not None] for idle in (True, False)}
+    most = max(moves[True], default=0.0)
+    if most <= MOVED:
+        return ""
+    size = numbers.put("no game", "moved", text=signed(most, 2))
+    more = ", more than where discriminators played" if moves[False] and most > max(moves[False]) else ""
+    return f" Yet the distance there rose above the reference's by up to {size}{more}, which we cannot explain."
+
+
 def _known(judged: Iterable[Variant]) -> list[float]:
     return [v.accuracy for v in judged if v.accuracy is not None]
 
 
-def _follows(numbers: Numbers, known: Sequence[Variant]) -> str:
+def _follows(numbers: Numbers, found: Sequence[Moves]) -> str:
     """What follows for the mechanism, from the variants whose discriminators played."""
-    moves = [(v.kind, v.moved < 0) for v in known if not v.undecided and v.moved is not None]
-    if not moves:
+    if not found:
         return ""
-    nearer = [near for _, near in moves]
-    share = numbers.put("playing", "nearer", text=out_of(sum(nearer), len(moves), "comparison"))
     lead = (
-        f"Of the variants whose discriminators played, features were nearer than the reference's in {share} (no test)"
+        "By data set, where discriminators played (no test), the modalities' features lay "
+        f"{tell_moves(numbers, found, 'playing')}.{_shared(numbers, found)}"
     )
-    kinds = [kind for kind in READINGS if (own := [near for k, near in moves if k == kind]) and sum(own) > len(own) / 2]
+    if disagree(found):
+        return f"{lead} Data sets disagree: {UNSETTLED} here."
+    playing = [(v.kind, v.moved < -MOVED) for moves in found for v in moves.variants if v.moved is not None]
+    nearer = [near for _, near in playing]
+    share = numbers.put("playing", "nearer", text=out_of(sum(nearer), len(nearer), "comparison"))
+    lead += f" Features were nearer than the reference's in {share}"
+    kinds = [
+        kind for kind in READINGS if (own := [near for k, near in playing if k == kind]) and sum(own) > len(own) / 2
+    ]
     if kinds:
         where = [READINGS[kind].strip() for kind in kinds if kind]
         mostly = " ".join(["mostly so", *([words(where)] if where else [])])
@@ -188,6 +171,17 @@ def _follows(numbers: Numbers, known: Sequence[Variant]) -> str:
         "another. The scores are those of an objective that was not met; what it would give if it were, they do not "
         "tell."
     )
+
+
+def _shared(numbers: Numbers, found: Iterable[Moves]) -> str:
+    """How many comparisons are with the same runs of the reference: they are no independent evidence."""
+    told = [
+        f"{numbers.put('distance', 'shared', m.dataset, text=f'{m.sharing} of the {len(m.sizes)}')} on "
+        f"{escape(m.dataset)}"
+        for m in found
+        if m.sharing > 1
+    ]
+    return f" Of these comparisons {words(told)} are with the same runs of the reference." if told else ""
 
 
 def _pooled(numbers: Numbers, measured: Iterable[tuple[Part, Training]]) -> str:
@@ -208,7 +202,7 @@ def _pooled(numbers: Numbers, measured: Iterable[tuple[Part, Training]]) -> str:
         farther |= own > other and means[POOLED] > means[reference]
     if not found:
         return ""
-    lead = "Nor do good scores ask for near features: the" if farther else "The"
+    lead = "Good scores do not ask for near features: the" if farther else "The"
     return (
         f"{lead} distance of {named(POOLED, False)}, which has seen every modality, against the reference's was on "
         f"{'; '.join(found.values())}."

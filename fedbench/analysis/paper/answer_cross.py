@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fedbench.analysis.analyses import is_personal
 from fedbench.analysis.paper.effects import effect, spread
+from fedbench.analysis.paper.kinds import has_one_of_each_kind
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
@@ -63,8 +64,9 @@ def _others(labels: Iterable[str]) -> str:
     return f" (than {words(names)})" if 0 < len(names) <= NAMED else ""
 
 
-def short(numbers: Numbers, comparisons: list[Comparison]) -> str:
+def short(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?"""
+    comparisons = [c for _, c in found]
     counts = tally(comparisons)
     if counts.total == 0:
         return "we cannot say, for nothing published compares it with the reference"
@@ -72,7 +74,7 @@ def short(numbers: Numbers, comparisons: list[Comparison]) -> str:
     total = numbers.put("short", "total", text=counted(counts.total, "comparison"))
     better = numbers.put("short", "better", text=str(counts.better))
     worse = numbers.put("short", "worse", text=str(counts.worse))
-    sizes = f"mean differences of {spread(numbers, ('short', 'difference'), comparisons)} Dice"
+    sizes = _sizes(numbers, found)
     if counts.better == counts.total:
         return f"yes, it was better than {reference} in every condition and variant ({sizes})"
     if counts.worse == counts.total:
@@ -86,15 +88,31 @@ def short(numbers: Numbers, comparisons: list[Comparison]) -> str:
     return f"we found no evidence that it does; it was distinguishable from {reference} in none of {total} ({sizes})"
 
 
+def _sizes(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
+    """The span of the mean differences: of the main runs, and of the other values that ablations try."""
+    main = [c for part, c in found if has_one_of_each_kind(part)]
+    others = [c for part, c in found if not has_one_of_each_kind(part)]
+    if not main or not others:
+        return f"mean differences of {spread(numbers, ('short', 'difference'), main or others)} Dice"
+    spans = spread(numbers, ("short", "main"), main), spread(numbers, ("short", "ablation"), others)
+    many = (
+        numbers.put("short", name, "total", text=str(len(own))) for name, own in (("main", main), ("ablation", others))
+    )
+    return "mean differences of {2} Dice in {0}, and of {3} in {1} with other values, an ablation".format(*many, *spans)
+
+
 def most_for(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     """Tell the comparison with the reference that speaks most for FedDA: its size, interval and corrected p."""
     if not found:
         return ""
     part, best = max(found, key=lambda each: float(each[1].row["mean"]))
-    who = numbers.put("most for", "variant", text=f"{named(best.algorithm, True)} on {escape(part.title)}")
+    of = "" if has_one_of_each_kind(part) else ", in an ablation"
+    who = numbers.put("most for", "variant", text=f"{named(best.algorithm, True)} on {escape(part.title)}{of}")
+    reference = named(best.other, False)
+    lead = "most in favour of FedDA" if best.row["mean"] > 0 else "least against FedDA"
     return (
-        f"Of the mean differences to {named(best.other, False)}, that of {who} was the largest: "
-        f"{effect(numbers, ('most for',), best)}; it was {best.verdict.value} {named(best.other, False)}."
+        f"The mean difference to {reference} that is {lead} is that of {who}: {effect(numbers, ('most for',), best)}; "
+        f"it was {best.verdict.value} {reference}."
     )
 
 

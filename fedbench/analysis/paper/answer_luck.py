@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fedbench.analysis.analyses import is_personal, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, number
+from fedbench.analysis.paper.numbers import Numbers, named, number, signed
 from fedbench.analysis.paper.scatter import Scatter, scatters
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.verdicts import Comparison
@@ -47,18 +47,19 @@ def scattered(parts: Iterable[Part]) -> dict[Models, tuple[Part, Scatter]]:
 
 def luck_short(numbers: Numbers, parts: Iterable[Part], to_reference: Iterable[Comparison]) -> str:
     """Compare the widest gap between two seeds of one algorithm with the largest difference to the reference."""
-    sizes = [abs(float(c.row["mean"])) for c in to_reference]
+    sizes = [float(c.row["mean"]) for c in to_reference]
     ordered = list(scattered(parts).values())
     if not sizes or not ordered:
         return ""
-    largest = numbers.put("luck", "largest difference", text=number(max(sizes)))
+    most = max(sizes, key=abs)
+    largest = numbers.put("luck", "largest difference", text=signed(most))
     gap = max(each.high - each.low for _, each in ordered)
-    word = numbers.put("luck", "compared", text="larger" if gap > max(sizes) else "no larger")
+    word = numbers.put("luck", "compared", text="larger" if gap > abs(most) else "no larger")
     widest = numbers.put("luck", "widest", text=number(gap))
     return (
-        f"The widest gap between two seeds of one algorithm, {widest}, is {word} than the largest mean "
-        f"difference between FedDA and the reference, {largest}"
-        + (": with one seed each, such a difference could be had by luck alone." if gap > max(sizes) else ".")
+        f"The widest gap between two seeds of one algorithm, {widest}, is {word} than the largest mean difference "
+        f"between FedDA and the reference, whatever its sign ({largest})"
+        + (": with one seed each, such a difference could be had by luck alone." if gap > abs(most) else ".")
     )
 
 

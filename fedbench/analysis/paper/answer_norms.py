@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedbench.analysis.analyses import POOLED, is_reconstruction
-from fedbench.analysis.norms import Column, step
+from fedbench.analysis.norms import Column, Step, step
 from fedbench.analysis.paper.effects import ends
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_compared import Compared, of_one_model
-from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
+from fedbench.analysis.paper.numbers import Numbers, interval, named, number, out_of, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.verdicts import focus, tally
 from fedbench.analysis.rows import counted
@@ -32,34 +32,78 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
     common = [of_one_model(against) for each in made for _, against in each.algorithms]
     algorithms = [float(compared.row["mean"]) for against in common for compared in against.values()]
     of = numbers.put("norms", "federations", text=counted(len(made), "federation"))
-    moves = words(_moves(numbers, made))
-    if pooled := [gain for each in made if (gain := _anew(each, POOLED)) is not None]:
-        moves += f" (which moved that of {_name(POOLED)} by {_span(numbers, 'pooled statistics step', pooled)})"
-    closed = _closed(numbers, made)
-    text = f"On the same partitions of {of}, the cross-modality Dice of {reference} moved by {moves}"
+    told = [f"On the same partitions of {of}, {moved}."] if (moved := _by_norm(numbers, made)) else []
+    pooled = [gain for each in made if (gain := _anew(each, POOLED)) is not None]
+    more = f", that of {_name(POOLED)} by {_span(numbers, 'pooled statistics step', pooled)}" if pooled else ""
+    told += [f"{moved}{more}."] if (moved := _by_statistics(numbers, made)) else []
     if algorithms:
         span = _span(numbers, "algorithm step", algorithms)
-        text += f"; with the norm held, another algorithm with one common model in its place moved it by {span}"
-    return " ".join(filter(None, [f"{text}.", closed, _studied(numbers, made, reference)]))
+        told.append(f"With the norm held, another algorithm with one common model in its place moved it by {span}.")
+    return " ".join(filter(None, [*told, _closed(numbers, made), _studied(numbers, made, reference)]))
 
 
 def answer_norms_short(numbers: Numbers, made: Sequence[Compared]) -> str:
     """The sizes of the steps alone; empty where nothing can be put side by side."""
     made = of_patients(made, lambda each: each.found.condition.dataset)
-    told = _moves(numbers, made)
-    return f"The cross-modality Dice of {_name(made[0].found.reference)} moved by {words(told)}." if told else ""
+    told = [_by_norm(numbers, made), _by_statistics(numbers, made)] if made else []
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in told if text)
 
 
-def _moves(numbers: Numbers, made: Sequence[Compared]) -> list[str]:
-    """How far the reference's score moved with another norm, and with statistics taken anew."""
-    norms = [gain.mean for each in made for column, gain in each.steps if not column.reestimated]
+def _by_norm(numbers: Numbers, made: Sequence[Compared]) -> str:
+    """How far the reference's score moved with another norm, where a step shows, and where none does."""
+    steps = [(each, column, gain) for each in made for column, gain in each.steps if not column.reestimated]
+    if not steps:
+        return ""
+    shown = [_norm_step(numbers, *step) for step in steps if _shows(step[2])]
+    rest = [_no_step(numbers, *step) for step in steps if not _shows(step[2])]
+    told = [f"moved by {words(shown)}"] if shown else []
+    told += [f"{'' if shown else 'did not move clearly: '}no step shows {words(rest)}"] if rest else []
+    return (
+        f"with another kind of normalisation layer the cross-modality Dice of {_name(made[0].found.reference)} "
+        f"{'; '.join(told)} (intervals over patients and seeds)"
+    )
+
+
+def _shows(gain: Step) -> bool:
+    """Whether the interval of a step leaves zero out."""
+    low, high = _bounds(gain)
+    return not low <= 0 <= high
+
+
+def _bounds(gain: Step) -> tuple[float, float]:
+    """The interval over patients and seeds; over patients with one seed."""
+    return (gain.runs_low, gain.runs_high) if np.isfinite(gain.runs_low) else (gain.low, gain.high)
+
+
+def _norm_step(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:
+    """``+0.102 [+0.043, +0.168] on nuclei (instance)``."""
+    confounds = each.found.confounds.get(column.group)
+    more = f"; there {escape(confounds.brief)}" if confounds else ""
+    return f"{_size(numbers, each, column, gain)} on {escape(each.title)} ({escape(column.norm)}{more})"
+
+
+def _no_step(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:
+    """``on sts (instance: +0.026 [-0.022, +0.072])``."""
+    confounds = each.found.confounds.get(column.group)
+    more = f"; there {escape(confounds.brief)}" if confounds else ""
+    return f"on {escape(each.title)} ({escape(column.norm)}: {_size(numbers, each, column, gain)}{more})"
+
+
+def _size(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:
+    text = f"{signed(gain.mean)} {interval(*_bounds(gain), sign=True)}"
+    return numbers.put("norm step", each.key, column.heading, text=text)
+
+
+def _by_statistics(numbers: Numbers, made: Sequence[Compared]) -> str:
+    """How far the reference's score moved with statistics taken anew."""
     anew = [gain for each in made if (gain := _anew(each, each.found.reference)) is not None]
-    told = []
-    if norms:
-        told.append(f"{_span(numbers, 'norm step', norms)} with another kind of normalisation layer")
-    if anew:
-        told.append(f"{_span(numbers, 'statistics step', anew)} with BatchNorm statistics taken anew from {IMAGES}")
-    return told
+    if not anew:
+        return ""
+    span = _span(numbers, "statistics step", anew)
+    return (
+        f"BatchNorm statistics taken anew from {IMAGES} moved the cross-modality Dice of "
+        f"{_name(made[0].found.reference)} by {span}"
+    )
 
 
 def _closed(numbers: Numbers, made: Sequence[Compared]) -> str:
@@ -74,11 +118,17 @@ def _closed(numbers: Numbers, made: Sequence[Compared]) -> str:
         keys = ("closed", each.key)
         sizes = numbers.put(*keys, text=f"{number(before)} to {number(after)}")
         to = numbers.put(*keys, "pooled", text=number(pooled))
-        told.append(f"from {sizes}, where {_name(POOLED)} as trained reached {to} ({escape(each.title)})")
+        end = f"where {_name(POOLED)} as trained reached {to}"
+        if POOLED in found[1].labels:
+            alike = found[1].analysis.means["mean"][found[1].labels[POOLED]]
+            end += f", and with statistics taken anew too {numbers.put(*keys, 'alike', text=number(alike))}"
+        told.append(f"from {sizes}, {end} ({escape(each.title)})")
     if not told:
         return ""
     reference = _name(made[0].found.reference)
-    return f"How far such images, without a label, close the gap to pooled training: {reference} went {words(told)}."
+    return (
+        f"How far such images, without a label, close the gap to pooled training: {reference} went {'; '.join(told)}."
+    )
 
 
 def _anew(each: Compared, name: str) -> float | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from fedbench.analysis.analyses import ALONE, POOLED, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.effects import effect, spread
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, number, out_of
+from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, words
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
 from fedbench.analysis.protocol import Analysis
@@ -19,19 +19,57 @@ from fedbench.errors import UserError
 
 
 def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:
-    """Say where some algorithm was better than the reference on the clients' own modality, and by how much."""
+    """Say who was better than the reference on the clients' own modality, in how many of its conditions, and by how
+    much.
+    """
     if not parts:
         return "No published condition has scores on the clients' own modality."
-    winners = {part: won for part in parts if (won := _winners(part))}
-    share = numbers.put("in", "won", text=out_of(len(winners), len(parts), "condition"))
     reference = named(parts[0].primary.reference, False)
-    lead = f"On a client's own modality, another aggregation algorithm was better than {reference} in {share}"
-    told = [
-        f"{escape(part.title)}: {_name(c)}, by {effect(numbers, ('in won', part.key, c.algorithm), c)}"
-        for part, won in winners.items()
-        for c in won
-    ]
-    return f"{lead} ({'; '.join(told)})." if told else f"{lead}."
+    told = []
+    for found in _by_winner(parts).values():
+        won = [(part, c) for part, c in found if c.verdict is Verdict.BETTER]
+        each = [
+            f"{escape(part.title)}, by {effect(numbers, ('in won', part.key, c.algorithm), c)}" for part, c in won
+        ]  # fmt: skip
+        told.append(f"{_share(numbers, found)} ({'; '.join(each)})")
+    if not told:
+        return f"On a client's own modality, another aggregation algorithm was better than {reference} in no condition."
+    which = "this aggregation algorithm was" if len(told) == 1 else "these aggregation algorithms were"
+    return f"On a client's own modality, {which} better than {reference}: {'; '.join(told)}."
+
+
+def own_short(numbers: Numbers, parts: Sequence[Part]) -> str:
+    """What one model for all costs on a client's own modality, in one sentence; empty where nobody trained alone."""
+    parts = [part for part in parts if "in" in part.relations]
+    found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
+    if not found:
+        return ""
+    better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
+    sizes = spread(numbers, ("alone", "difference"), found)
+    winners = [_share(numbers, each, "{0} ({1})") for each in _by_winner(parts).values()]
+    return (
+        f"On its own modality, a client that trains alone was better than {named(found[0].other, False)} in {better} "
+        f"(mean differences of {sizes} Dice); of the other aggregation algorithms {'only ' if winners else ''}"
+        f"{words(winners)} {'were' if len(winners) > 1 else 'was'} better there than {named(found[0].other, False)}."
+    )
+
+
+def _by_winner(parts: Iterable[Part]) -> dict[str, list[tuple[Part, Comparison]]]:
+    """Return all comparisons with the reference of every algorithm that was better somewhere; shared runs once."""
+    found: dict[str, dict[tuple[Models, Models], tuple[Part, Comparison]]] = {}
+    for part in parts:
+        for c in _against_reference(part):
+            key = part.models(c.algorithm), part.models(c.other)
+            found.setdefault(c.algorithm, {}).setdefault(key, (part, c))
+    every = {name: list(own.values()) for name, own in found.items()}
+    return {name: own for name, own in every.items() if any(c.verdict is Verdict.BETTER for _, c in own)}
+
+
+def _share(numbers: Numbers, found: Sequence[tuple[Part, Comparison]], form: str = "{0} {1}") -> str:
+    """``fedbn (personal) in 2 of 3 conditions with it``."""
+    better = sum(c.verdict is Verdict.BETTER for _, c in found)
+    share = numbers.put("in", "won", found[0][1].algorithm, text=out_of(better, len(found), "condition"))
+    return form.format(_name(found[0][1]), f"in {share} with it")
 
 
 def own_open(numbers: Numbers, parts: Sequence[Part]) -> str:
@@ -134,10 +172,6 @@ def _with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:
     """The analyses that have clients that train alone beside another reference."""
     made = [part.get(relation) for part in parts]
     return [analysis for analysis in made if ALONE in analysis.matrix.algorithms and analysis.reference != ALONE]
-
-
-def _winners(part: Part) -> list[Comparison]:
-    return [c for c in _against_reference(part) if c.verdict is Verdict.BETTER]
 
 
 def _against_reference(part: Part) -> list[Comparison]:

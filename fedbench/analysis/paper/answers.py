@@ -19,13 +19,14 @@ from fedbench.analysis.paper.answer_cross import (
     with_common_models,
 )
 from fedbench.analysis.paper.answer_luck import luck, luck_short
-from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open
+from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open, own_short
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.ground import Ground, dataset_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
+from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
@@ -46,13 +47,15 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     measured = [(part, trainings[part.key]) for part in ground.whole]
     ended = [(part, trainings[part.key].endings) for part in ground.whole]
     texts = {
-        "short": short(numbers, to_reference),
+        "scope": _scope(numbers, ground, len(_runs(study))),
+        "short": short(numbers, ground.to_reference),
         "most": most_for(numbers, ground.to_reference),
         "cross": in_words(numbers, "cross", every, CROSS),
         "common": with_common_models(numbers, every),
         "rivals": by_rival(numbers, every),
         "in": own_modality(numbers, own),
         "in open": own_open(numbers, own),
+        "own short": own_short(numbers, own),
         "alone": alone(numbers, own),
         "federation": federation(numbers, ground.crossed),
         "gap": behind_pooled(numbers, ground.crossed),
@@ -73,6 +76,21 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     }
     for name, text in texts.items():
         numbers.put("answer", *name.split(), text=text)
+
+
+def _runs(study: Study) -> set[str]:
+    return {str(run) for _, analyses in study.groups for run in analyses.evidence.runs["run_id"]}
+
+
+def _scope(numbers: Numbers, ground: Ground, total: int) -> str:
+    """The end of a sentence on all runs: on how many of them the answers rest; empty where on all, or none."""
+    runs = {run for part in ground.whole for run in part.analyses.results(part.condition).runs["run_id"]}
+    if len(runs) in (0, total):
+        return ""
+    names = words([f"\\textsf{{{escape(name)}}}" for name in sorted({dataset_of(part) for part in ground.whole})])
+    many = numbers.put("scope", text=str(len(runs)))
+    where = numbers.put("scope", "conditions", text=counted(len(ground.whole), "condition"))
+    return f"; the answers below rest on {many} of them, in {where} of {names}"
 
 
 def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
@@ -114,20 +132,24 @@ def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
 def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say how large a mean difference of the declared family stayed undecided: what the words cannot tell apart."""
     found = [
-        judge(part.primary, pair["algorithm"], pair["reference"])
+        (part, judge(part.primary, pair["algorithm"], pair["reference"]))
         for part in parts
         for pair in part.primary.pairwise[part.primary.pairwise["declared"]].to_dict("records")
     ]
-    open_ones = [c for c in found if c.verdict is Verdict.SAME]
+    open_ones = [(part, c) for part, c in found if c.verdict is Verdict.SAME]
     if not open_ones:
         return ""
-    widest = max(open_ones, key=lambda c: abs(float(c.row["mean"])))
+    part, widest = max(open_ones, key=lambda each: abs(float(each[1].row["mean"])))
     size = numbers.put("undecided", "size", text=number(abs(float(widest.row["mean"]))))
     pair = words([named(a, is_reconstruction(a)) for a in (widest.algorithm, widest.other)])
+    norms = Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
+    told = [escape(part.title), *(NORMS.get(norm, escape(norm)) for norm in norms)]
+    where = numbers.put("undecided", "where", text=", ".join(told))
     return (
-        f"These tests are cautious: a difference of {size} between {numbers.put('undecided', 'pair', text=pair)}, the "
-        "largest that was left open, is not distinguishable to them: over so few training runs, and corrected for so "
-        "many comparisons, it could be luck."
+        f"These tests are cautious: on {where}, a difference of {size} between "
+        f"{numbers.put('undecided', 'pair', text=pair)}, the largest left open where no modality was left out of "
+        "training, is not distinguishable to them: over so few training runs, and corrected for so many comparisons, "
+        "it could be luck."
     )
 
 

@@ -108,9 +108,14 @@ def rising_short(numbers: Numbers, found: Found) -> str:
     if not rising:
         return ""
     share = numbers.put("ending", "rising", text=out_of(rising, len(known), "condition"))
-    return (
-        f"In {share} the reference was still improving at the end, so that there the comparison is one at this budget."
-    )
+    text = f"In {share} the reference was still improving at the end: there the comparison is one at this budget"
+    unclear = sum(not ending.improving and not ending.ended for _, ending in known)
+    if not unclear:
+        return f"{text}."
+    others = len(known) - rising
+    which = "the other" if others == 1 else f"the other {others}" if unclear == others else f"{unclear} of the others"
+    which = numbers.put("ending", "unclear", text=which)
+    return f"{text}; in {which} nothing shows that training had come to rest."
 
 
 def tell_endings(numbers: Numbers, found: Found) -> str:

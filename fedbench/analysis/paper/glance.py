@@ -10,22 +10,28 @@ from collections.abc import Sequence
 
 from fedbench.analysis import cells
 from fedbench.analysis.analyses import in_order
+from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.formats import escape_markdown
+from fedbench.analysis.paper.answer_alignment import UNMEASURED, alignment_short
+from fedbench.analysis.paper.answer_cost import cost_short
 from fedbench.analysis.paper.answer_cross import CROSS, in_words, most_for, short, with_common_models
-from fedbench.analysis.paper.answer_norms import answer_norms
+from fedbench.analysis.paper.answer_luck import luck_short
+from fedbench.analysis.paper.answer_norms import answer_norms_short
+from fedbench.analysis.paper.answer_own import own_short
 from fedbench.analysis.paper.answer_unseen import unseen_modalities
 from fedbench.analysis.paper.answers import on_phantoms, undecided
 from fedbench.analysis.paper.convergence import endings, tell_endings
 from fedbench.analysis.paper.ground import Ground
-from fedbench.analysis.paper.making import RESULTS
+from fedbench.analysis.paper.kinds import has_one_of_each_kind, kind_of
+from fedbench.analysis.paper.making import RESULTS, known_in
 from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import plain
-from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, whole_parts, word
+from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, told_fields, whole_parts, word
 from fedbench.analysis.paper.setup import Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.registry import Spec, parse_spec
+from fedbench.analysis.paper.training import measure
 
 MARKS = {"better": " ▲", "worse": " ▼"}
 LEGEND = (
@@ -46,15 +52,16 @@ def glance(study: Study, folder: str = "paper") -> str:
     Args:
         folder: of the paper, as the README links to it.
     """
-    shown = [part for part in whole_parts(study) if "cross" in part.relations and _has_one_of_each_kind(part)]
+    shown = [part for part in whole_parts(study) if "cross" in part.relations and has_one_of_each_kind(part)]
     answer, *more = _answers(Numbers(), study)
     references = sorted({part.primary.reference for part in study.parts})
     lines = [answer, ""]
     if shown:
+        legend = LEGEND.format(reference=escape_markdown(words_of(references)))
         lines += [
             *_table(shown),
             "",
-            LEGEND.format(reference=escape_markdown(words_of(references))),
+            f"{legend} {escape_markdown(told_fields(shown))}".strip(),
             "",
             *dagger(shown),
         ]
@@ -63,38 +70,29 @@ def glance(study: Study, folder: str = "paper") -> str:
 
 
 def _answers(numbers: Numbers, study: Study) -> list[str]:
-    """The answers over all conditions: the question of the paper, unseen modalities, norms, and how far they hold."""
-    ground = Ground.of(study)
+    """The answers over all conditions: the questions of the paper in short, norms, and how far they hold."""
+    ground, known = Ground.of(study), known_in(study)
     every = [comparison for _, comparison in ground.compared]
+    to_reference = [comparison for _, comparison in ground.to_reference]
     asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
     made, _ = compare_norms(study)
-    ended, on_them = (
-        [(part, endings(part.analyses.results(part.condition).rounds)) for part in parts]
-        for parts in (ground.whole, ground.phantoms)
-    )
+    measured = [(part, measure(Scene(part.analyses, part.condition, known))) for part in ground.whole]
+    ended = [(part, training.endings) for part, training in measured]
+    on_them = [(part, endings(part.analyses.results(part.condition).rounds)) for part in ground.phantoms]
+    aligned = alignment_short(numbers, measured)
     texts = [
-        f"{asked} {short(numbers, [c for _, c in ground.to_reference])}. {most_for(numbers, ground.to_reference)}",
+        f"{asked} {short(numbers, ground.to_reference)}. {most_for(numbers, ground.to_reference)}",
         f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if every else "",
+        own_short(numbers, ground.whole),
         unseen_modalities(numbers, ground.held_out) if ground.held_out else "",
-        answer_norms(numbers, made) if made else "",
+        aligned if aligned != UNMEASURED else "",
+        f"{cost_short(numbers, measured)} {luck_short(numbers, ground.crossed, to_reference)}",
+        answer_norms_short(numbers, made),
         f"{undecided(numbers, ground.whole)} {tell_endings(numbers, ended)}",
         on_phantoms(numbers, on_them),
         limit_unfinished(study),
     ]
     return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]
-
-
-def kind_of(label: str) -> str:
-    """Return a label without the numbers among its parameters, which were tuned: ``fedprox[mu=0.1]`` is ``fedprox``."""
-    setting, space, deployment = label.partition(" (")
-    spec = parse_spec(setting)
-    words = tuple((name, value) for name, value in spec.params if isinstance(value, str))
-    return f"{Spec(spec.name, words).text}{space}{deployment}"
-
-
-def _has_one_of_each_kind(part: Part) -> bool:
-    """Whether no two labels differ by numbers alone, as they do in an ablation."""
-    return len({kind_of(label) for label in part.labels}) == len(part.labels)
 
 
 def _table(parts: Sequence[Part]) -> list[str]:

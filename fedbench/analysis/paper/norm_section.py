@@ -55,10 +55,11 @@ def _norm_step(numbers: Numbers, each: Compared) -> str:
         bounds = f"{patients} over patients, {runs} over patients and seeds"
         told.append(f"{score} with {_called(column)} (a step of {mean}; {bounds})")
     start = numbers.put("norm", each.key, first.heading, "reference", text=number(_mean(first)))
-    return (
+    text = (
         f"{_name(reference)} reached a cross-modality Dice of {start} with {_called(first)}, and on the same "
         f"partitions and patients {words(told)}."
     )
+    return " ".join([text, *map(escape, each.found.notes)])
 
 
 def _sizes(numbers: Numbers, each: Compared) -> str:

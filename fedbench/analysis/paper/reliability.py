@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.calibration import BETTER, BETTER_LUCK, GIVEN, LUCK, UNEQUAL, calibrate, power
+from fedbench.analysis.calibration import BETTER, BETTER_LUCK, FOCUS, GIVEN, LUCK, UNEQUAL, calibrate, power
 from fedbench.analysis.paper.earlier_tests import declared_of, is_asked, pairs_of, tell_earlier
 from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import CONFIDENCE, span
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.protocol import ALPHA, Analysis
+from fedbench.analysis.protocol import ALPHA, Analysis, declared_pairs
+from fedbench.analysis.rows import counted
 from fedbench.analysis.statistics import holm
 
 SIMULATIONS, RESAMPLES = 1000, 1000
@@ -32,12 +33,18 @@ def describe_reliability(numbers: Numbers, study: Study) -> None:
     main = [part.dice for part in parts if not part.condition.unseen] or [part.dice for part in parts]
     hopeless = [analysis for analysis in every if not decidable(analysis)]
     numbers.put("answer", "power", text=_power(numbers, len(hopeless), len(every)))
-    sizes = {(len(a.matrix.values), len(a.matrix.algorithms), len(a.matrix.seeds)) for a in main}
-    fit = sorted(size for size in sizes if size[1] >= FEWEST_ALGORITHMS and size[2] >= 2)
     which = " with all modalities in training" if len(main) < len(every) else ""
-    numbers.put("calibration", text=_calibration(numbers, fit[0], run_lucks(main), which) if fit else _TOO_SMALL)
+    fit = [a for a in main if len(a.matrix.algorithms) >= FEWEST_ALGORITHMS and len(a.matrix.seeds) >= 2]
+    text = _calibration(numbers, min(fit, key=_smallness), run_lucks(main), which) if fit else _TOO_SMALL
+    numbers.put("calibration", text=text)
     tell_earlier(numbers, every)
     numbers.put("one", "family", text=_one_family(study))
+
+
+def _smallness(analysis: Analysis) -> tuple[int, int, int, int]:
+    """The fewest patients first and, of such, the largest family: the least power that our words have."""
+    matrix = analysis.matrix
+    return len(matrix.values), -len(matrix.algorithms), -len(declared_of(analysis)), len(matrix.seeds)
 
 
 def decidable(analysis: Analysis) -> bool:
@@ -99,9 +106,10 @@ def _power(numbers: Numbers, hopeless: int, total: int) -> str:
 _TOO_SMALL = "The published conditions are too small to simulate: calibration needs two seeds and four algorithms."
 
 
-def _calibration(numbers: Numbers, smallest: tuple[int, int, int], lucks: Sequence[float], which: str) -> str:
-    patients, algorithms, seeds = smallest
-    tables = [_tables(smallest, luck) for luck in lucks]
+def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], which: str) -> str:
+    matrix = smallest.matrix
+    patients, algorithms, seeds = len(matrix.values), len(matrix.algorithms), len(matrix.seeds)
+    tables = [_tables((patients, algorithms, seeds), luck) for luck in lucks]
     put = numbers.put
 
     def rate(name: str, situation: str, check: str) -> str:
@@ -121,8 +129,8 @@ def _calibration(numbers: Numbers, smallest: tuple[int, int, int], lucks: Sequen
     unequal = rates("bothUnequal", UNEQUAL, "both tests with Holm, any of the family")
     found_both = rates("powerBoth", BETTER_LUCK, f"both tests with Holm, +{DIFFERENCE:g} Dice")
     found_large = rates("powerLarge", BETTER_LUCK, f"both tests with Holm, +{LARGE:g} Dice")
-    study = words([span([patients], "patient"), f"{algorithms} algorithms", span([seeds], "seed")])
-    size = put("calibration", "size", text=study)
+    size = words([span([patients], "patient"), f"{algorithms} algorithms", span([seeds], "seed")])
+    size = put("calibration", "size", text=f"{size}, {families(simulated_family(algorithms), smallest)}")
     number = put("calibration", "simulations", text=str(SIMULATIONS))
     gain = put("calibration", "difference", text=f"{DIFFERENCE:g}")
     large = put("calibration", "large", text=f"{LARGE:g}")
@@ -143,6 +151,19 @@ def _calibration(numbers: Numbers, smallest: tuple[int, int, int], lucks: Sequen
         f"models are given, and by both tests in {found_both} where runs have luck; one of {large} by both in "
         f"{found_large}. ``Not distinguishable'' does not mean alike."
     )
+
+
+def simulated_family(algorithms: int) -> int:
+    """Return how many comparisons calibration declares for so many algorithms, two of which are under study."""
+    names = [*(f"other {i}" for i in range(algorithms - FOCUS)), *(f"focus-{i}" for i in range(FOCUS))]
+    return len(declared_pairs(names, names[0], "focus"))
+
+
+def families(simulated: int, analysis: Analysis) -> str:
+    """``27 declared comparisons where the condition has 40``; one number if they are alike."""
+    own = len(declared_of(analysis))
+    more = "" if own == simulated else f" where the condition has {own}"
+    return f"{counted(simulated, 'declared comparison')}{more}"
 
 
 def _tables(size: tuple[int, int, int], luck: float) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.reliability import decidable
-from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
+from fedbench.analysis.paper.setup import NORMS, Settings, fields_of_view, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
@@ -49,7 +49,8 @@ def results_page(study: Study) -> str:
     """Return the page, in Markdown; the same published results give the same text."""
     whole = whole_parts(study)
     lines = ["# Results, condition by condition", "", MADE, ""]
-    for text in filter(None, (shared_runs(study.parts), plain(Numbers(), limit_unfinished(study)))):
+    fields = told_fields(study.parts)
+    for text in filter(None, (shared_runs(study.parts), fields, plain(Numbers(), limit_unfinished(study)))):
         lines += [escape_markdown(text), ""]
     for part in whole:
         lines += _condition(part)
@@ -79,6 +80,12 @@ def shared_runs(parts: Sequence[Part]) -> str:
     if trained == shown:
         return ""
     return f"The parts below sum to {shown} runs, of {counted(trained, 'training')}: an ablation shows some runs again."
+
+
+def told_fields(parts: Iterable[Part]) -> str:
+    """Say on which data sets a patient is a field of view; empty where on none."""
+    found = fields_of_view(sorted({part.condition.dataset for part in parts}))
+    return f"On {words_of(found)} a patient is a field of view." if found else ""
 
 
 def _condition(part: Part) -> list[str]:
@@ -157,10 +164,11 @@ def _table(part: Part, labels: Sequence[str]) -> list[str]:
     dice, distance = part.get(relation), part.get(relation, "hd95")
     own = part.get("in") if "in" in part.relations else None
     heads = [
-        "algorithm", f"{RELATIONS[relation]} Dice", "in-modality Dice",
-        f"{RELATIONS[relation]} HD95 ({distance.matrix.unit})", f"against {dice.reference}",
+        "algorithm", f"{RELATIONS[relation]} Dice", f"{RELATIONS[relation]} Dice against {dice.reference}",
+        "in-modality Dice", f"in-modality Dice against {dice.reference}",
+        f"{RELATIONS[relation]} HD95 ({distance.matrix.unit})",
     ]  # fmt: skip
-    lines = [pipes(map(escape_markdown, heads)), pipes(["---", "--:", "--:", "--:", "---"])]
+    lines = [pipes(map(escape_markdown, heads)), pipes(["---", "--:", "---", "--:", "---", "--:"])]
     for label in labels:
         name = marked(label)
         lines.append(pipes([name, *map(escape_markdown, _row(label, dice, own, distance))]))
@@ -173,7 +181,10 @@ def marked(label: str) -> str:
 
 
 def _row(label: str, dice: Analysis, own: Analysis | None, distance: Analysis) -> list[str]:
-    return [_estimate(dice, label), mean_of(own, label, 3), mean_of(distance, label, 1), word(dice, label)]
+    return [
+        _estimate(dice, label), word(dice, label),
+        mean_of(own, label, 3), cells.NONE if own is None else word(own, label), mean_of(distance, label, 1),
+    ]  # fmt: skip
 
 
 def word(analysis: Analysis, label: str) -> str:

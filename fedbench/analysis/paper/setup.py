@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from fedbench.analysis.analyses import POOLED
 from fedbench.analysis.intervals import LEVEL
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, words
-from fedbench.analysis.paper.phantoms import is_generated
+from fedbench.analysis.paper.numbers import Numbers, named, number, words
+from fedbench.analysis.paper.phantoms import is_generated, plugin_of
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import counted
@@ -31,6 +32,9 @@ NORMS = {
 }  # fmt: skip
 SCHEDULES = {"cosine": "decays over the rounds (cosine)", "constant": "is constant"}
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+WEAK = 0.5  # Dice; where pooled training reaches less, differences are between weak models
+MISSED = "missed"  # the flag of an empty prediction where there is something, see fedbench.metrics
+UNIT_IS_FIELD = "statistical unit is the field"  # how a loader says that a patient is a field of view
 LIBRARIES = {"torch": "PyTorch", "monai": "MONAI", "ray": "Ray", "python": "Python"}
 
 
@@ -60,6 +64,8 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
     settings = Settings.of(runs)
     datasets = sorted({part.condition.dataset for part in parts})
     labels = {label for part in parts for label in part.labels}
+    unknown = _unknown_code(runs)
+    where = _folders_of(parts, unknown)
     texts = {
         "datasets": counted(len(datasets), "data set"),
         "dataset names": names(datasets),
@@ -87,8 +93,10 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "level": f"{ALPHA:g}",
         "confidence": CONFIDENCE,
         "budget": budget(parts),
-        "modified": _modified(runs),
+        "modified": _modified(runs, unknown, where),
         "software": listed([f"{name} {_versions(settings, key)}" for key, name in LIBRARIES.items()]),
+        "limit code": _limit_code(runs["run_id"].nunique(), unknown, where),
+        "limit weak": _limit_weak(numbers, parts),
         "limit dimensions": _limit_dimensions(settings.values("model", "spatial_dims")),
         "limit phantoms": _limit_phantoms(datasets),
         "limit patients": _limit_patients(parts),
@@ -170,25 +178,93 @@ def _tolerances(settings: Settings, parts: Iterable[Part]) -> str:
     return words([f"{listed(settings.values('evaluation', f'nsd_tolerance_{u}'))}\\,{escape(u)}" for u in units])
 
 
-def _modified(runs: pd.DataFrame) -> str:
-    """Say of which folders' runs the working tree had changes that no commit holds, and what vouches for the code."""
-    known = [json.loads(text) for text in runs["provenance"]]
-    dirty = [bool(p.get("git", {}).get("modified")) for p in known]
-    if not any(dirty):
+def _modified(runs: pd.DataFrame, unknown: set[str], where: str) -> str:
+    """Say how many runs were made where the working tree had changes that no commit holds, and what vouches for them.
+
+    Args:
+        unknown: ids of the runs for whose code nothing vouches.
+        where: which they are.
+    """
+    changed = {run for run, text in zip(runs["run_id"], runs["provenance"], strict=True) if _state(text)}
+    if not changed:
         return ""
-    code = [json.loads(text).get("harness") for text in runs["identity"]]
-    of_dirty = {digest for digest, changed in zip(code, dirty, strict=True) if changed}
-    of_clean = {digest for digest, changed in zip(code, dirty, strict=True) if not changed}
-    total = runs["run_id"].nunique()
-    some = runs.loc[dirty, "run_id"].nunique()
-    lead = f"{some} of {total} runs were made where the working tree had changes that no commit held"
-    if of_dirty <= of_clean:
-        return f"{lead}; the digest of the harness in them is that of the other runs, made at a commit without changes."
-    return f"{lead}, with a harness that no run at a commit without changes used."
+    total, left = runs["run_id"].nunique(), len(unknown)
+    lead = f"{len(changed)} of {total} runs were made where the working tree had changes that no commit held"
+    if not unknown:
+        return f"{lead}; the digest of the harness in them is that of other runs, made at a commit without changes."
+    if left == len(changed):
+        return f"{lead}, with a harness that no run at a commit without changes used{where}."
+    return (
+        f"{lead}; in {len(changed) - left} of them the digest of the harness is that of runs made at a commit without "
+        f"changes, in the other {left} it is that of no such run{where}."
+    )
+
+
+def _limit_code(total: int, unknown: set[str], where: str) -> str:
+    if not unknown:
+        return ""
+    return (
+        f"For {len(unknown)} of {total} runs{where} the published results name no commit that holds the code that made "
+        "them (see Reproduction)."
+    )
+
+
+def _unknown_code(runs: pd.DataFrame) -> set[str]:
+    """Return the ids of runs made with changes that no commit held, and with a harness that no run without has."""
+    harness = [json.loads(text).get("harness") for text in runs["identity"]]
+    known = {digest for digest, text in zip(harness, runs["provenance"], strict=True) if _state(text) is False}
+    every = zip(runs["run_id"], harness, runs["provenance"], strict=True)
+    return {str(run) for run, digest, text in every if _state(text) and digest not in known}
+
+
+def _state(provenance: str) -> bool | None:
+    """Say whether the working tree of a run had changes; None where it was not kept."""
+    return (json.loads(provenance).get("git") or {}).get("modified")
+
+
+def _folders_of(parts: Iterable[Part], chosen: set[str]) -> str:
+    """`` (study-a and study-b)``: the published folders of some runs; empty where there are none, or nobody knows."""
+    found = {part.folder for part in parts if chosen & set(_runs(part)["run_id"])} - {""}
+    return f" ({words([escape(name) for name in sorted(found)])})" if found else ""
 
 
 def _versions(settings: Settings, key: str) -> str:
     return ", ".join(sorted({v[key] for v in settings.versions if key in v})) or "(unknown)"
+
+
+def _limit_weak(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say where even the model on pooled data is weak, and how often the reference finds nothing."""
+    told = []
+    for part in (p for p in parts if not p.condition.unseen and not p.of_phantom and "cross" in p.relations):
+        means = part.get("cross").means["mean"]
+        if POOLED in means.index and means[POOLED] < WEAK:
+            pooled = numbers.put("limit", "weak", part.key, text=number(float(means[POOLED])))
+            told.append(f"{pooled} on {escape(part.title)}{_empty(numbers, part)}")
+    if not told:
+        return ""
+    return (
+        f"Even {named(POOLED, False)} reaches a cross-modality Dice of no more than {words(told)}: there, differences "
+        "are between weak models."
+    )
+
+
+def _empty(numbers: Numbers, part: Part) -> str:
+    """How many masks of the clients' own modality the reference leaves empty that are not."""
+    reference = part.primary.reference
+    cases = part.analyses.results(part.condition).cases
+    chosen = (cases["label"] == reference) & (cases["selection"] == part.analyses.choices.selection)
+    flags = cases.loc[chosen & (cases["relation"] == "in"), "flag"]
+    missed = int((flags == MISSED).sum())
+    if not missed:
+        return ""
+    share = numbers.put("limit", "empty", part.key, text=f"{missed} of {len(flags)}")
+    return f" ({named(reference, False)} leaves {share} masks of a client's own modality empty)"
+
+
+def fields_of_view(datasets: Iterable[str]) -> list[str]:
+    """Return the data sets whose patients are fields of view, as their loaders say."""
+    documents = {name: getattr(plugin_of(name), "__doc__", "") or "" for name in datasets}
+    return [name for name, text in documents.items() if UNIT_IS_FIELD in " ".join(text.split())]
 
 
 def _limit_dimensions(dims: list[int]) -> str:
