@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench.analysis.intervals import DIGITS
+from fedbench.analysis.paper.answer_cross import family
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.verdicts import focus, rivals
 from fedbench.analysis.protocol import ALPHA, Analysis
@@ -79,10 +80,13 @@ def tell_earlier(numbers: Numbers, analyses: Sequence[Analysis]) -> None:
     """Define a macro for each form: what it would have said otherwise, and of which of the paper's own comparisons."""
     for which, form in EARLIER.items():
         numbers.put("earlier", which, text=_flips(numbers, which, [otherwise(a, form) for a in analyses], analyses))
+    degrees = sorted({len(analysis.matrix.seeds) - 1 for analysis in analyses if len(analysis.matrix.seeds) > 1})
+    ends = words([str(n) for n in dict.fromkeys((degrees[0], degrees[-1]))], last="to") if degrees else "no"
+    numbers.put("earlier", "degrees", text=ends)
 
 
 def _flips(numbers: Numbers, which: str, flips: Sequence[Flips], analyses: Sequence[Analysis]) -> str:
-    total = sum(len(declared_of(analysis)) for analysis in analyses)
+    declared = [declared_of(analysis) for analysis in analyses]
     every = [[pair for each in flips for pair in each[side]] for side in (0, 1)]
     if not any(every):
         return "no declared comparison would be called otherwise"
@@ -90,10 +94,15 @@ def _flips(numbers: Numbers, which: str, flips: Sequence[Flips], analyses: Seque
         numbers.put("earlier", which, side, text=str(len(p))) for side, p in zip(("then", "now"), every, strict=True)
     ]
     asked = [_named([pair for pair in pairs if is_asked(pair)]) for pairs in every]
-    share = numbers.put("earlier", which, "total", text=counted(total, "declared comparison"))
+    share = numbers.put("earlier", which, "total", text=counted(sum(map(len, declared)), "declared comparison"))
+    named_now = sum(int(((rows["p_holm"] < ALPHA) & (rows["runs_p_holm"] < ALPHA)).sum()) for rows in declared)
+    here = numbers.put("earlier", which, "here", text=counted(named_now, "difference"))
+    known = {family(other) for rows in declared for pair in pairs_of(rows) if is_asked(pair) for other in rivals(pair)}
+    spared = sorted(known - {family(other) for pairs in every for p in pairs if is_asked(p) for other in rivals(p)})
+    none = f"; of FedDA with {words([named(name, False) for name in spared], last='or')} it is none" if spared else ""
     return (
-        f"of {share} {counts[0]} would be named besides ({asked[0]} of FedDA with another aggregation algorithm) and "
-        f"{counts[1]} would not be ({asked[1]})"
+        f"of {share} {counts[0]} would be named besides ({asked[0]} of FedDA with another aggregation algorithm), and "
+        f"of the {here} named here {counts[1]} would not be ({asked[1]}){none}"
     )
 
 
@@ -104,5 +113,5 @@ def is_asked(pair: tuple[str, str]) -> bool:
 
 def _named(pairs: Sequence[tuple[str, str]]) -> str:
     """``none``, or ``2, with fedbn (personal) and moon``."""
-    others = sorted({other for pair in pairs for other in rivals(pair)})
+    others = sorted({family(other) for pair in pairs for other in rivals(pair)})
     return f"{len(pairs)}, with {words([named(other, False) for other in others])}" if pairs else "none"

@@ -10,9 +10,12 @@ import pandas as pd
 from fedbench.analysis.analyses import in_order
 from fedbench.analysis.captions import MARKS, name_of
 from fedbench.analysis.cells import Cell, Column, Table, count, number, text
-from fedbench.analysis.paper.numbers import Numbers, words
+from fedbench.analysis.paper.ground import Ground
+from fedbench.analysis.paper.kinds import has_one_of_each_kind
+from fedbench.analysis.paper.numbers import Numbers, named, out_of, signed, words
 from fedbench.analysis.paper.setup import names, span
 from fedbench.analysis.paper.study import Study
+from fedbench.analysis.paper.verdicts import focus
 from fedbench.analysis.rows import listed
 
 NAME = "tuning"
@@ -29,7 +32,8 @@ CAPTION = (
 
 
 def describe_tuning(numbers: Numbers, study: Study) -> None:
-    """Define the macro that says how hyper-parameters were chosen."""
+    """Define the macros that say how hyper-parameters were chosen, and what that leaves open."""
+    numbers.put("limit", "tuning", text=_limit(numbers, study))
     if not study.trials:
         numbers.put("tuning", text=UNTUNED)
         return
@@ -40,6 +44,45 @@ def describe_tuning(numbers: Numbers, study: Study) -> None:
     if others := sorted(study.manifests.keys() - study.trials.keys()):
         sentences.append(f"Nothing was tuned anew for {names(others)}.")
     numbers.put("tuning", text=" ".join(sentences))
+
+
+def _limit(numbers: Numbers, study: Study) -> str:
+    """How many choices are an end of what was tried, and whether a lead in the trials was seen again in the runs."""
+    ground = Ground.of(study)
+    folders = {part.folder for part in ground.parts}
+    frames = [frame for name, frame in study.trials.items() if name in folders]
+    choices = [each for frame in frames for _, each in frame[frame["possible"] > 1].groupby(["stage", "algorithm"])]
+    ends = sum(map(at_an_end, choices))
+    told = []
+    if ends:
+        share = numbers.put("tuning", "ends", text=out_of(ends, len(choices), "choice"))
+        told.append(f"In {share} the chosen value is the smallest or the largest that was tried.")
+    leads = [lead for frame in frames for lead in leads_over(frame, study.choices.reference)]
+    seen = [float(c.row["mean"]) for part, c in ground.to_reference if has_one_of_each_kind(part)]
+    if leads and seen and max(leads) > max(0.0, *seen):
+        lead, most = (numbers.put("tuning", n, text=signed(max(v))) for n, v in (("lead", leads), ("seen", seen)))
+        told.append(
+            f"A lead in trials of one seed may be luck: FedDA's choices led {named(study.choices.reference, False)} by "
+            f"up to {lead} in validation Dice, and by no more than {most} in the cross-modality Dice of the runs."
+        )
+    return " ".join(told)
+
+
+def at_an_end(trials: pd.DataFrame) -> bool:
+    """Say whether a chosen number is the smallest or the largest of those that were tried."""
+    tried = [json.loads(text) for text in trials["parameters"]]
+    (chosen,) = (json.loads(text) for text in trials.loc[trials["chosen"], "parameters"])
+    for name, value in chosen.items():
+        values = {point[name] for point in tried if isinstance(point.get(name), int | float)}
+        if len(values) > 1 and value in (min(values), max(values)):
+            return True
+    return False
+
+
+def leads_over(trials: pd.DataFrame, reference: str) -> list[float]:
+    """Return by how much the chosen trials of the algorithms under study led that of the reference."""
+    own = trials[(trials["stage"] == "own") & trials["chosen"]].set_index("algorithm")["score"]
+    return [float(own[name] - own[reference]) for name in focus(own.index)] if reference in own.index else []
 
 
 def _also_tested(study: Study) -> str:
