@@ -12,8 +12,8 @@ from functools import cached_property
 
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
-from fedbench.analysis.protocol import FOCUS, PRIMARY, REFERENCE, Analysis, analyse, candidates
-from fedbench.analysis.rows import METRICS, Endpoint, counted, labels, listed
+from fedbench.analysis.protocol import PRIMARY, REFERENCE, Analysis, analyse, candidates, is_variant
+from fedbench.analysis.rows import METRICS, Endpoint, base_name, counted, labels, listed
 from fedbench.analysis.scores import Missing
 from fedbench.errors import UserError
 
@@ -99,7 +99,9 @@ class Analyses:
         return len(labels) > 1 and bool(candidates(self.choices.reference, labels))
 
     def results(self, condition: Condition) -> store.Results:
-        """Return the frames of a condition; ``cases`` are those of the chosen selection, with a column ``label``.
+        """Return the frames of a condition; ``cases`` are those of the chosen selection.
+
+        Their column ``label`` names the algorithm; the class number that the store calls so is in ``number``.
 
         Raises:
             UserError: there are no scores of this selection.
@@ -112,7 +114,8 @@ class Analyses:
                 raise UserError(
                     f"{condition.title}: no scores of selection '{self.choices.selection}'; there are: {there}."
                 )
-            self._results[condition] = found._replace(cases=kept.assign(label=labels(kept)))
+            numbered = kept.rename(columns={"label": "number"})
+            self._results[condition] = found._replace(cases=numbered.assign(label=labels(kept)))
         return self._results[condition]
 
     def relations(self, condition: Condition) -> list[str]:
@@ -162,11 +165,6 @@ class Analyses:
         return str(self.results(condition).cases["unit"].iloc[0])
 
 
-def base_name(label: str) -> str:
-    """``fedprox[mu=0.1] (personal)`` -> ``fedprox``."""
-    return label.partition(" (")[0].partition("[")[0]
-
-
 def is_reference_point(label: str) -> bool:
     """Say whether it is local or centralised training, which are no federated algorithms."""
     return base_name(label) in REFERENCE_POINTS
@@ -179,7 +177,7 @@ def is_personal(label: str) -> bool:
 
 def is_reconstruction(label: str) -> bool:
     """Say whether it is our reconstruction of a published method; captions and legends must say so."""
-    return base_name(label).startswith(FOCUS)
+    return is_variant(label)
 
 
 def in_order(algorithms: Iterable[str]) -> list[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedbench.analysis.analyses import is_reference_point
 from fedbench.analysis.cells import AGREES, BEST, TIED
 from fedbench.analysis.protocol import ALPHA, Analysis
@@ -27,7 +29,7 @@ class Standing:
     Attributes:
         best: the label with the best mean; None without federated algorithms.
         significant: whether it is better than its runner-up, by the test over patients.
-        agrees: whether the test over patients and runs says so too; False with one seed.
+        agrees: whether the test over patients and runs says so too, of a mean of the same sign; False with one seed.
         tied: those that are not significantly worse than the best, itself included; empty if ``significant``.
     """
 
@@ -44,8 +46,9 @@ def standing(analysis: Analysis) -> Standing:
         return Standing(order[0] if order else None, False, False, ())
     best, runner_up = order[:2]
     if _beats(analysis, best, runner_up):
-        agrees = bool(analysis.comparison(best, runner_up)["runs_p_holm_all"] < ALPHA)
-        return Standing(best, True, agrees, ())
+        pair = analysis.comparison(best, runner_up)
+        agrees = pair["runs_p_holm_all"] < ALPHA and np.sign(pair["runs_p_mean"]) == np.sign(pair["mean"])
+        return Standing(best, True, bool(agrees), ())
     tied = [label for label in order[1:] if not _beats(analysis, best, label)]
     return Standing(best, False, False, (best, *tied))
 

@@ -164,7 +164,7 @@ def _differences(scores: Scores) -> np.ndarray:
 def declared(scores: Scores) -> list[tuple[int, int]]:
     """Return the pairs that the protocol would declare if the last two algorithms were those under study."""
     k = scores.by_seed.shape[1]
-    names = [f"focus {i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
+    names = [f"focus-{i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
     return [(names.index(a), names.index(b)) for a, b in declared_pairs(names, names[0], "focus")]
 
 
@@ -176,13 +176,15 @@ def _holm(scores: Scores) -> np.ndarray:
 def named(scores: Scores) -> np.ndarray:
     """Return what both tests together say of the declared pairs, ``(simulations, pairs)``: 1 better, -1 worse, 0.
 
-    A difference is named if both corrected tests find it, and mean and ranks point the same way.
+    A difference is named if both corrected tests find it, and mean, ranks and the mean that is tested over runs point
+    the same way.
     """
-    differences = _differences(scores)
+    differences, over_both = _differences(scores), [scores.over_runs(*pair) for pair in declared(scores)]
     means = np.sign(differences.mean(axis=1))
     ranks = np.stack([np.sign(wilcoxon(pair.T).rank_biserial) for pair in np.moveaxis(differences, -1, 0)], axis=-1)
-    runs = holm(np.stack([scores.over_runs(*pair).p for pair in declared(scores)], axis=-1))
-    return np.where((_holm(scores) < ALPHA) & (runs < ALPHA) & (means == ranks), means, 0)
+    runs = holm(np.stack([found.p for found in over_both], axis=-1))
+    tested = np.sign(np.stack([found.mean for found in over_both], axis=-1))
+    return np.where((_holm(scores) < ALPHA) & (runs < ALPHA) & (means == ranks) & (means == tested), means, 0)
 
 
 def _tests(situation: str, scores: Scores) -> list[dict[str, Any]]:

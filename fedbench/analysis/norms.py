@@ -85,15 +85,8 @@ class Confounds:
         """Whether there is anything."""
         return bool(self.unlike or self.unsure)
 
-    @property
-    def brief(self) -> str:
-        """``the version of the code differs too``, without groups and values."""
-        unlike, unsure = (" and ".join(what.partition(" (")[0] for what in each) for each in (self.unlike, self.unsure))
-        told = [f"{unlike} {'differs' if len(self.unlike) == 1 else 'differ'} too"] if unlike else []
-        return ", and ".join([*told, *([f"{unsure} may{'' if told else ' differ too'}"] if unsure else [])])
-
     def note(self, other: str, first: str) -> str:
-        """The same as sentences that name the groups."""
+        """Return all of it as a sentence that names the groups."""
         told = [f"{other} and {first} differ in {', '.join(self.unlike)} too"] if self.unlike else []
         told += [f"{what} of {other} and {first} are not known to be the same" for what in self.unsure]
         return f"Not the norm alone: {'; '.join(told)}."

@@ -7,6 +7,7 @@ comparing the best with the runner-up needs because both are chosen by the data,
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from fedbench.analysis.intervals import DIGITS, FEWEST_PATIENTS, LEVEL, bootstrap_means, bootstrap_patients_and_seeds
 from fedbench.analysis.ranking import RankStability, rank_stability
-from fedbench.analysis.rows import Endpoint, counted
+from fedbench.analysis.rows import Endpoint, base_name, counted
 from fedbench.analysis.scores import Missing, ScoreMatrix, score_matrix
 from fedbench.analysis.statistics import Friedman, fold_test, friedman, holm, median_interval, wilcoxon
 from fedbench.analysis.variance import common_luck, over_runs, variance_split
@@ -24,7 +25,7 @@ from fedbench.store import Results
 
 PRIMARY = Endpoint("cross", "dice")
 REFERENCE = "fedavg"
-FOCUS = "fedda"  # how the names begin of the algorithms that are compared with all others
+FOCUS = "fedda"  # the algorithm under study, and its variants fedda-...: they are compared with all others
 ALPHA = 0.05
 ENOUGH_PATIENTS = 50  # for bootstrap intervals that cover what they promise, as calibration shows
 TEXT = (
@@ -84,10 +85,11 @@ class Analysis:
             raise KeyError(f"no pair of {algorithm} and {reference}")
         row = self.pairwise.iloc[pairs.index((reference, algorithm))]
         turned = row.copy()
-        for name in ("mean", "median", "runs"):
+        for name in ("mean", "median", "runs", "runs_p"):
             for end, other in MIRRORED.items():
                 turned[f"{name}_{end}"] = -row[f"{name}_{other}"]
-        turned[["mean", "median", "rank_biserial"]] = -row[["mean", "median", "rank_biserial"]]
+        signed = ["mean", "median", "rank_biserial", "runs_p_mean"]
+        turned[signed] = -row[signed]
         turned[["algorithm", "reference"]] = algorithm, reference
         return turned
 
@@ -108,7 +110,8 @@ def analyse(
     """
     matrix = score_matrix(results.cases, dataset, endpoint, selection, missing)
     label = find(reference, matrix.algorithms)
-    pairwise = compare(matrix, declared_pairs(matrix.algorithms, label, focus))
+    planned = _planned_folds(results.runs, dataset)
+    pairwise = compare(matrix, declared_pairs(matrix.algorithms, label, focus), planned)
     omnibus = friedman(matrix.values.to_numpy())
     return Analysis(
         matrix=matrix,
@@ -118,8 +121,16 @@ def analyse(
         pairwise=pairwise,
         ranks=rank_stability(matrix.values, matrix.endpoint.higher_is_better),
         variance=variance_split(matrix, label),
-        notes=(*matrix.notes, *_notes(matrix, pairwise)),
+        notes=(*matrix.notes, *_notes(matrix, pairwise, planned)),
     )
+
+
+def _planned_folds(runs: pd.DataFrame, dataset: str) -> int | None:
+    """Return the number of folds that the runs of ``dataset`` were planned with; None if they do not say."""
+    if "identity" not in runs:
+        return None
+    identities = map(json.loads, runs.loc[runs["dataset"] == dataset, "identity"])
+    return max((identity["data"].get("folds") or 0 for identity in identities), default=0) or None
 
 
 def find(name: str, algorithms: list[str]) -> str:
@@ -143,12 +154,18 @@ def candidates(name: str, algorithms: list[str]) -> list[str]:
     return [label for label in algorithms if label.startswith((f"{name}[", f"{name} ("))]
 
 
+def is_variant(label: str, of: str = FOCUS) -> bool:
+    """Say whether ``label`` is ``of`` or one of its variants: ``fedda`` and ``fedda-joint[lam=1]``, not ``feddar``."""
+    name = base_name(label)
+    return name == of or name.startswith(f"{of}-")
+
+
 def declared_pairs(algorithms: list[str], reference: str, focus: str = FOCUS) -> list[tuple[str, str]]:
     """Return the family of comparisons (algorithm, against), each pair once.
 
-    All against the reference; then every other against each algorithm whose name begins with ``focus``.
+    All against the reference; then every other against each algorithm that is ``focus`` or a variant of it.
     """
-    against = [reference, *(a for a in algorithms if a.startswith(focus) and a != reference)]
+    against = [reference, *(a for a in algorithms if is_variant(a, focus) and a != reference)]
     pairs: dict[frozenset[str], tuple[str, str]] = {}
     for other in against:
         for algorithm in algorithms:
@@ -157,8 +174,11 @@ def declared_pairs(algorithms: list[str], reference: str, focus: str = FOCUS) ->
     return list(pairs.values())
 
 
-def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFrame:
+def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]], planned_folds: int | None = None) -> pd.DataFrame:
     """Compare all pairs of algorithms; differences are ``algorithm`` minus ``reference``, in the unit of the scores.
+
+    Args:
+        planned_folds: how many there will be; None takes those that there are.
 
     Returns:
         one row per pair, the declared first. ``algorithm``, ``reference``, ``declared``, ``patients``, ``ties``
@@ -166,10 +186,10 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFram
         ``mean_method``; ``median`` with ``median_low``, ``median_high``; ``rank_biserial``; ``favours`` (the algorithm
         that is better by the signed ranks, ``""`` for neither); ``p`` (Wilcoxon), ``p_holm`` (over the declared family,
         NaN outside), ``p_holm_all`` (over all pairs); ``runs_low``, ``runs_high`` (95% bootstrap over patients and
-        seeds); ``runs_p`` (over patients and runs, see :func:`fedbench.analysis.variance.over_runs`; NaN with one
-        seed) with its 95% interval of the mean ``runs_p_low``, ``runs_p_high``; ``runs_p_holm`` and
-        ``runs_p_holm_all`` as for ``p``; ``folds_p`` (corrected t over folds, NaN without
-        folds; not corrected for the number of comparisons).
+        seeds); ``runs_p`` (over patients and runs, see :func:`fedbench.analysis.variance.over_runs`; NaN with one seed,
+        or fewer than two patients tested with every seed) with the mean that it tests ``runs_p_mean``, its 95% interval
+        ``runs_p_low``, ``runs_p_high`` and its ``runs_p_patients``; ``runs_p_holm`` and ``runs_p_holm_all`` as for
+        ``p``; ``folds_p`` (corrected t over folds, NaN without folds; not corrected for the number of comparisons).
     """
     known = {frozenset(pair) for pair in declared}
     pairs = [*declared, *(p for p in combinations(matrix.algorithms, 2) if frozenset(p) not in known)]
@@ -203,11 +223,13 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]]) -> pd.DataFram
         runs_low=runs.low,
         runs_high=runs.high,
         runs_p=runs_p,
+        runs_p_mean=tested.mean,
+        runs_p_patients=tested.patients,
         runs_p_low=tested.low,
         runs_p_high=tested.high,
         runs_p_holm=np.r_[holm(runs_p[: len(declared)]), outside],
         runs_p_holm_all=holm(runs_p),
-        folds_p=fold_test(differences, matrix.folds.to_numpy()),
+        folds_p=fold_test(differences, matrix.folds.to_numpy(), planned_folds),
     )
 
 
@@ -222,7 +244,7 @@ def _means(matrix: ScoreMatrix) -> pd.DataFrame:
     return table.join(matrix.counts)
 
 
-def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame) -> list[str]:
+def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame, planned_folds: int | None) -> list[str]:
     notes = []
     patients, family = len(matrix.values), int(pairwise["declared"].sum())
     if (smallest := 2.0 ** (1 - patients)) * family > ALPHA:
@@ -238,6 +260,12 @@ def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame) -> list[str]:
         notes.append(f"No {LEVEL:.0%} interval of a median with {patients} patients; it needs six.")
     if len(matrix.seeds) < 2:
         notes.append("One seed: nothing here tells an algorithm from the luck of its training run.")
+    elif (tested := int(pairwise["runs_p_patients"].iloc[0])) < patients:
+        few = "" if tested > 1 else "; none with fewer than two"
+        notes.append(f"Test over runs: {tested} of {counted(patients, 'patient')}, those tested with every seed{few}.")
+    folds = matrix.folds[matrix.folds >= 0].nunique()
+    if folds and planned_folds and folds < planned_folds:
+        notes.append(f"{folds} of {planned_folds} folds have scores; the test over folds takes account of the others.")
     if (tied := pairwise["ties"] == patients).any():
         notes.append(f"{counted(tied.sum(), 'pair')} with the same scores in every patient: p = 1.")
     return notes

@@ -108,7 +108,7 @@ class Consensus:
     """The ranking across datasets.
 
     Attributes:
-        ranks: rank of each algorithm's mean score in each dataset; index dataset, columns algorithm.
+        ranks: rank of each algorithm's mean score in each dataset; index dataset (each once), columns algorithm.
         order: index algorithm, best first: ``mean_rank`` (over datasets) and ``rank``, the consensus.
         p: of the Iman-Davenport test with datasets as blocks; None with fewer than ten.
         text: what the numbers say and do not say, for the reader.
@@ -120,16 +120,31 @@ class Consensus:
     text: str
 
 
+def shared(matrices: Sequence[ScoreMatrix]) -> list[str]:
+    """Return the algorithms that have scores in all of ``matrices``, by name."""
+    return sorted(set.intersection(*(set(m.algorithms) for m in matrices)))
+
+
+def dataset_means(matrices: Sequence[ScoreMatrix]) -> pd.DataFrame:
+    """Return the mean score of the shared algorithms in each dataset, with its conditions (modalities left out) alike.
+
+    Index dataset, columns algorithm.
+    """
+    means = pd.DataFrame([m.values[shared(matrices)].mean() for m in matrices])
+    return means.groupby(pd.Index([m.dataset for m in matrices], name="dataset")).mean()
+
+
 def consensus(matrices: Sequence[ScoreMatrix]) -> Consensus:
     """Rank the algorithms across datasets by their mean rank (Borda's rule); every dataset weighs the same.
 
+    Conditions of one dataset, such as several modalities left out in turn, are averaged before algorithms are ranked.
     Demsar, JMLR 7:1-30 (2006): a test over datasets takes the dataset as its unit, and needs more than ten of them.
 
     Args:
-        matrices: one per dataset, of the same endpoint; only algorithms in all of them are ranked.
+        matrices: one per condition, of the same endpoint; only algorithms in all of them are ranked.
 
     Raises:
-        UserError: no dataset, a dataset twice, different endpoints, fewer than two algorithms in common.
+        UserError: no dataset, a condition twice, different endpoints, fewer than two algorithms in common.
     """
     if not matrices:
         raise UserError("no dataset to rank algorithms across.")
@@ -139,18 +154,17 @@ def consensus(matrices: Sequence[ScoreMatrix]) -> Consensus:
     names = [m.dataset + (f" without {m.endpoint.unseen}" if m.endpoint.unseen else "") for m in matrices]
     if len(set(names)) < len(names):
         raise UserError(f"a dataset is given twice: {listed(sorted(names))}.")
-    shared = sorted(set.intersection(*(set(m.algorithms) for m in matrices)))
+    ranked = shared(matrices)
     everybody = sorted(set().union(*(m.algorithms for m in matrices)))
-    if len(shared) < 2:
+    if len(ranked) < 2:
         raise UserError(f"fewer than two algorithms have scores in all of {listed(names)}.")
-    better = matrices[0].endpoint.higher_is_better
-    means = np.stack([m.values[shared].mean().to_numpy() for m in matrices])
-    cost = _lower_is_better(means, better)
-    ranks = pd.DataFrame(_rank(cost), pd.Index(names, name="dataset"), pd.Index(shared, name="algorithm"))
+    means = dataset_means(matrices)
+    cost = _lower_is_better(means.to_numpy(), matrices[0].endpoint.higher_is_better)
+    ranks = pd.DataFrame(_rank(cost), means.index, pd.Index(ranked, name="algorithm"))
     order = pd.DataFrame({"mean_rank": ranks.mean(), "rank": _rank(ranks.mean().to_numpy())})
     order = order.sort_values("rank", kind="stable")
-    p = float(friedman(cost).p) if len(names) >= FEWEST_DATASETS else None
-    return Consensus(ranks, order, p, _text(order, len(names), p, sorted(set(everybody) - set(shared))))
+    p = float(friedman(cost).p) if len(means) >= FEWEST_DATASETS else None
+    return Consensus(ranks, order, p, _text(order, len(means), p, sorted(set(everybody) - set(ranked))))
 
 
 def _text(order: pd.DataFrame, datasets: int, p: float | None, left_out: list[str]) -> str:

@@ -65,6 +65,11 @@ def labels(cases: pd.DataFrame) -> pd.Series:
     return named["label"].set_axis(cases.index)
 
 
+def base_name(label: str) -> str:
+    """``fedprox[mu=0.1] (personal)`` -> ``fedprox``."""
+    return label.partition(" (")[0].partition("[")[0]
+
+
 def of_dataset(cases: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """Return the rows of ``dataset`` with a column ``label`` and those of ``DEFAULTS``.
 

@@ -8,10 +8,14 @@ Empty masks (policy of :mod:`fedbench.metrics`). Whether the truth of a cell is 
 A cell with truth has a score for everybody (a missed structure scores 0). A cell without truth has none where the
 prediction is empty too, and Dice 0, NSD 0, HD95 = image diagonal where it is not (a false alarm). The rule: an
 algorithm's patient score is the mean over the cells in which *it* has a score. So the cells with truth are shared, and
-the others enter only as that algorithm's own false alarms: a false alarm can only worsen a score, silence never
-changes one, and no score depends on which algorithms it is compared with. (Leaving such a cell out for all as soon as
-one algorithm is silent would make false alarms free; counting silence as 1 would contradict the policy.) Patients
+the others enter only as that algorithm's own false alarms: a false alarm can only worsen Dice and NSD, silence never
+changes a score, and no score depends on which algorithms it is compared with. (Leaving such a cell out for all as soon
+as one algorithm is silent would make false alarms free; counting silence as 1 would contradict the policy.) Patients
 without truth in any cell have no score that all algorithms share: they are left out for all alike, and noted.
+
+One exception, for HD95 where a patient's images differ in size: the diagonal of a small image can be less than the mean
+of that algorithm's other distances. A structure missed in an image of 500 mm and a false alarm in one of 90 mm give
+(500 + 90) / 2 = 295 mm, silence in the second 500 mm. Distances are taken as they were measured all the same.
 
 Without false alarms it is the same to average each cell over seeds first. With them it is not: a false alarm in one
 seed of five would then weigh like five, and scores would fall as seeds are added. Averaging seeds last keeps the

@@ -57,7 +57,8 @@ def friedman(values: np.ndarray) -> Friedman:
     Iman & Davenport, "Approximations of the critical region of the Friedman statistic", Communications in Statistics
     9:571-595 (1980); Demsar, JMLR 7:1-30 (2006), section 3.2.2. With ties, chi2 is Friedman's divided by the usual
     correction and F the analysis of variance of the ranks, which is the same formula. If all patients rank the
-    algorithms alike, F is infinite and p is the permutation probability (1 / k!)^(n - 1).
+    algorithms alike, F is infinite and p is the permutation probability (1 / m)^(n - 1), where m is the number of
+    distinct arrangements of their ranks: k! divided by the factorial of the size of each group of ties.
 
     Args:
         values: ``(..., patients, algorithms)`` without NaN, at least two of both.
@@ -71,8 +72,14 @@ def friedman(values: np.ndarray) -> Friedman:
     unanimous = n * (k - 1) - chi2 < 1e-9
     f = np.where(unanimous, np.inf, (n - 1) * chi2 / np.where(unanimous, 1.0, n * (k - 1) - chi2))
     df = (k - 1, (k - 1) * (n - 1))
-    p = np.where(unanimous, np.exp(-(n - 1) * special.gammaln(k + 1)), stats.f.sf(f, *df))
+    p = np.where(unanimous, np.exp(-(n - 1) * _log_arrangements(ranks[..., 0, :])), stats.f.sf(f, *df))
     return Friedman(chi2[()], f[()], df, p[()])
+
+
+def _log_arrangements(ranks: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the number of distinct orders of ``ranks`` (..., algorithms): of k! less the ties."""
+    tied = (ranks[..., :, None] == ranks[..., None, :]).sum(axis=-1)  # each group is met once for each of its members
+    return special.gammaln(ranks.shape[-1] + 1) - np.sum(special.gammaln(tied + 1) / tied, axis=-1)
 
 
 def wilcoxon(differences: np.ndarray) -> Wilcoxon:
@@ -169,17 +176,20 @@ def corrected_t(differences: np.ndarray, test_per_train: float) -> np.ndarray:
     return np.where(mean.round(DIGITS) == 0, 1.0, 2 * stats.t.sf(np.abs(t), folds - 1))
 
 
-def fold_test(differences: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def fold_test(differences: np.ndarray, folds: np.ndarray, planned: int | None = None) -> np.ndarray:
     """Return :func:`corrected_t` of per-patient differences; NaN unless there are two folds or more.
 
-    n_train is the number of patients outside the fold: an upper bound where some of them only validate.
+    n_train is the number of patients outside the fold: an upper bound where some of them only validate. Patients in
+    folds that have not finished are trained on too; such a fold is taken to be as large as the others.
 
     Args:
         differences: ``(patients, columns)``.
         folds: the fold in whose test set each patient is, ``(patients,)``; -1 without folds.
+        planned: number of folds; None takes those that there are.
     """
     names, sizes = np.unique(folds, return_counts=True)
     if len(names) < 2:
         return np.full(differences.shape[1], np.nan)
     means = np.stack([differences[folds == name].mean(axis=0) for name in names])
-    return corrected_t(means, float(np.mean(sizes / (len(folds) - sizes))))
+    patients = len(folds) * max(planned or 0, len(names)) / len(names)
+    return corrected_t(means, float(np.mean(sizes / (patients - sizes))))

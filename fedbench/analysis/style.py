@@ -19,7 +19,8 @@ import matplotlib
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, base_name, is_personal, is_reconstruction
+from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, is_personal, is_reconstruction
+from fedbench.analysis.rows import base_name
 from fedbench.files import write_atomic
 from fedbench.suite import builtin_suites
 
@@ -205,8 +206,13 @@ def footnote(labels: Iterable[str]) -> str:
 
 
 def look_of_group(name: str, names: Iterable[str]) -> Look:
-    """Return the look of a modality or a client among all ``names`` of a condition; colours repeat after six."""
-    return GROUPS[sorted(set(names)).index(name) % len(GROUPS)]
+    """Return the look of a modality or a client among all ``names`` of a condition.
+
+    Colours repeat after six, each time with other markers and lines.
+    """
+    turn, at = divmod(sorted(set(names)).index(name), len(GROUPS))
+    look, marker = GROUPS[at], GROUPS[(at + turn) % len(GROUPS)].marker
+    return look if turn == 0 else Look(look.colour, marker, DASHES[(turn - 1) % len(DASHES)])
 
 
 @contextmanager

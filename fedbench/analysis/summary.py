@@ -1,7 +1,8 @@
 """The table at the end of ``run``: one row per algorithm and kind of deployed model, means with confidence intervals.
 
 The unit is the patient: scores are averaged within the patient and over the seeds; the interval is a bootstrap over
-patients (BCa, Efron, JASA 1987). Empty-versus-empty scores are left out of the means and counted instead.
+patients (BCa, Efron, JASA 1987). Empty-versus-empty scores are left out of the means and counted instead; patients
+without truth in any score of a relation are left out for all algorithms alike, as in :mod:`fedbench.analysis.scores`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
+from fedbench.analysis.rows import NO_TRUTH, counted, listed
 from fedbench.errors import UserError
 from fedbench.store import Results
 
@@ -47,8 +49,8 @@ def summarise(
     Returns:
         setting (the algorithm as written, with its parameters) and deployment; per relation and metric the mean
         (``in-modality Dice``) and its 95% interval (the same name with `` low`` and `` high``); counts of flagged
-        scores and of all ``scores``; patients, seeds, bytes per round, seconds per run. ``attrs`` holds dataset,
-        selection and ``notes``: what a reader of the numbers must know.
+        scores and of all ``scores``; patients that enter a mean, seeds, bytes per round, seconds per run. ``attrs``
+        holds dataset, selection and ``notes``: what a reader of the numbers must know.
 
     Raises:
         UserError: nothing to summarise, or runs that cannot be compared.
@@ -66,6 +68,8 @@ def summarise(
     unit = _one_unit(cases, dataset)
     _check_comparable(runs, dataset)
     relations = [r for r in RELATIONS if r in set(cases["relation"])]
+    truth = ~cases["flag"].isin(NO_TRUTH)
+    cases = cases.assign(enters=truth.groupby([cases["relation"], cases["patient"]], observed=True).transform("any"))
     rows: list[dict[str, Any]] = []
     for setting in dict.fromkeys([*(order or ()), *runs["setting"]]):
         own_runs, own_rounds = runs[runs["setting"] == setting], rounds[rounds["setting"] == setting]
@@ -77,6 +81,7 @@ def summarise(
             rows.append({"setting": setting, "deployment": deployment} | own_row | cost)
     frame = pd.DataFrame(rows)
     frame.attrs = {"dataset": dataset, "selection": selection, "unit": unit, "notes": _notes(runs, frame)}
+    frame.attrs["notes"] += _without_truth(cases[~cases["enters"]], relations)
     return frame
 
 
@@ -126,9 +131,11 @@ def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
 
 
 def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str], unit: str) -> dict[str, Any]:
+    """Return means of what ``enters``, the scores of patients with truth; counts are of all scores."""
+    entering = scores[scores["enters"]]
     row: dict[str, Any] = {}
     for relation in relations:
-        related = scores[scores["relation"] == relation]
+        related = entering[entering["relation"] == relation]
         for metric in METRICS:
             name = _column(relation, metric, unit)
             values = patient_means(related, metric)
@@ -136,7 +143,7 @@ def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str], unit
             row[f"{name} low"], row[f"{name} high"] = interval(values)
     distinct = _distinct(scores, deployment)
     row |= {column: int((distinct["flag"] == flag).sum()) for flag, column in COUNTS.items()}
-    return row | {"scores": len(distinct), "patients": scores["patient"].nunique()}
+    return row | {"scores": len(distinct), "patients": entering["patient"].nunique()}
 
 
 def _column(relation: str, metric: str, unit: str) -> str:
@@ -218,6 +225,19 @@ def _notes(runs: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     if len(few):
         notes.append(f"No interval with fewer than {FEWEST_PATIENTS} patients.")
     return notes
+
+
+def _without_truth(cases: pd.DataFrame, relations: Iterable[str]) -> list[str]:
+    """Name the patients of ``cases``, who are left out, once for the relations in which they are the same."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for relation in relations:
+        patients = tuple(sorted(cases.loc[cases["relation"] == relation, "patient"].unique()))
+        found.setdefault(patients, []).append(RELATIONS[relation])
+    return [
+        f"{_list(of)}: {counted(len(names), 'patient')} not in the means, no structure in the truth ({listed(names)})."
+        for names, of in found.items()
+        if names
+    ]
 
 
 def _list(values: Iterable[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -132,9 +133,14 @@ def runs(analyses: Analyses) -> Table:
     return Table("runs", "Runs", caption, columns, rows, (), MARKS, tuple(notes), facts)
 
 
+def trials_of(runs: pd.DataFrame) -> list[tuple[int, int]]:
+    """Return every seed of ``runs`` with every fold of them, whether or not some algorithm has it."""
+    return list(product(sorted(set(runs["seed"])), sorted(set(runs["fold"]))))
+
+
 def _runs(evidence: Evidence, condition: Condition) -> list[Cell]:
     runs = evidence.of(condition).runs
-    trials = sorted(set(zip(runs["seed"], runs["fold"], strict=True)))
+    trials = trials_of(runs)
     there = set(zip(runs["setting"], runs["seed"], runs["fold"], strict=True))
     lost = [(s, *trial) for s in evidence.settings for trial in trials if (s, *trial) not in there]
     named = [f"{s} seed {seed}" + ("" if fold < 0 else f" fold {fold}") for s, seed, fold in lost]

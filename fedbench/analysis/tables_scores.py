@@ -14,9 +14,9 @@ from fedbench.analysis.captions import MARKS, NAME, about, column_of, facts_of, 
 from fedbench.analysis.cells import ESTIMATE, Column, Table, Value, estimate, number, text
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.ranking import consensus
+from fedbench.analysis.ranking import consensus, dataset_means, shared
 from fedbench.analysis.rows import METRICS, Endpoint, counted, listed
-from fedbench.analysis.scores import ScoreMatrix, score_matrix
+from fedbench.analysis.scores import score_matrix
 from fedbench.errors import UserError
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 1}
@@ -54,6 +54,8 @@ def main_result(analyses: Analyses, condition: Condition) -> Table:
 def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = None) -> Table | None:
     """Return means over datasets and mean ranks; None where no relation occurs in two datasets.
 
+    Relations of which fewer than two algorithms have scores in all datasets are left out and noted; None if all are.
+
     Datasets weigh the same; within a dataset, so do the modalities left out. In- and cross-modality scores are those
     with nothing left out of training.
 
@@ -70,8 +72,12 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
         here = [c for c in pooled if bool(c.unseen) == left_out and relation in analyses.relations(c)]
         if len({c.dataset for c in here}) < 2:
             continue
-        datasets = max(datasets, len({c.dataset for c in here}))
         of_metric = {m: [analyses.get(c, Endpoint(relation, m)).matrix for c in here] for m in METRICS}
+        if len(shared(of_metric["dice"])) < 2:
+            where = listed(c.title for c in here)
+            notes[f"{RELATIONS[relation]}: not pooled, fewer than two algorithms have scores in all of {where}."] = None
+            continue
+        datasets = max(datasets, len({c.dataset for c in here}))
         ranks = consensus(of_metric["dice"])
         for metric, matrices in of_metric.items():
             units = {m.unit for m in matrices}
@@ -80,7 +86,7 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
                 continue
             unit = f" ({units.pop()})" if metric == "hd95" else ""
             columns.append(Column(METRICS[metric] + unit, (RELATIONS[relation],)))
-            values.append(_over_datasets(matrices).reindex(ranks.order.index))
+            values.append(dataset_means(matrices).mean().reindex(ranks.order.index))
         columns.append(Column("mean rank, Dice", (RELATIONS[relation],)))
         values.append(ranks.order["mean_rank"])
         first, end, rest = ranks.text.partition("). ")
@@ -106,12 +112,6 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
     )  # fmt: skip
 
 
-def _over_datasets(matrices: Sequence[ScoreMatrix]) -> pd.Series:
-    shared = sorted(set.intersection(*(set(m.algorithms) for m in matrices)))
-    means = pd.DataFrame({i: m.values[shared].mean() for i, m in enumerate(matrices)})
-    return means.T.groupby([m.dataset for m in matrices]).mean().mean()
-
-
 def by_modality(analyses: Analyses, condition: Condition) -> Table:
     """Return mean Dice by the modality of the client whose model it is, and the scored one; a column per algorithm."""
     cases = analyses.results(condition).cases
@@ -125,9 +125,9 @@ def by_modality(analyses: Analyses, condition: Condition) -> Table:
 
 
 def by_class(analyses: Analyses, condition: Condition) -> Table:
-    """Return mean Dice by class and relation; a column per algorithm."""
+    """Return mean Dice by class (in the order of their numbers) and relation; a column per algorithm."""
     cases = analyses.results(condition).cases
-    by_number = cases.sort_values([c for c in ("label", "class") if c in cases])["class"].drop_duplicates().tolist()
+    by_number = cases.sort_values([c for c in ("number", "class") if c in cases])["class"].drop_duplicates().tolist()
     there = set(zip(cases["class"], cases["relation"], strict=True))
     parts = [(c, r) for r in analyses.relations(condition) for c in by_number if (c, r) in there]
     heads = [Column("class", left=True, heads=True), Column("relation", left=True)]

@@ -32,11 +32,19 @@ class MeanSquares(NamedTuple):
 
 
 class OverRuns(NamedTuple):
-    """Results of :func:`over_runs`, one per column; ``low`` and ``high`` bound the mean, in the unit of the scores."""
+    """Results of :func:`over_runs`, one per column.
+
+    Attributes:
+        low, high: bound the mean, in the unit of the scores.
+        mean: that was tested: of the patients who were tested with every seed.
+        patients: how many these are.
+    """
 
     p: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    mean: np.ndarray
+    patients: int
 
 
 def mean_squares(cube: np.ndarray) -> MeanSquares:
@@ -133,16 +141,18 @@ def over_runs(cube: np.ndarray, luck: Luck | None = None, level: float = LEVEL) 
     of freedom, which add up. So p grows with the pair's own scatter, and one pair's seeds decide little alone.
 
     Args:
-        cube: differences, ``(patients, seeds, columns)``; a patient with a NaN in any column is left out.
+        cube: differences, ``(patients, seeds, columns)``; a patient with a NaN in any column is left out, so that the
+            tested mean may differ from that of all patients, in its sign too.
         luck: of all algorithms, for every column or one for each.
 
     Returns:
-        NaN with one seed or fewer than two patients.
+        NaN with one seed or fewer than two such patients.
     """
     cube = _complete(cube)
     patients, seeds, columns = cube.shape
     if min(patients, seeds) < 2:
-        return OverRuns(*np.full((3, columns), np.nan))
+        p, low, high, mean = np.full((4, columns), np.nan)
+        return OverRuns(p, low, high, mean, patients)
     squares = mean_squares(cube.round(DIGITS))
     seed, seed_df = squares.seed, np.full(columns, float(seeds - 1))
     if luck is not None and np.isfinite(luck.mean_square).all():
@@ -171,7 +181,7 @@ def quasi_f(squares: MeanSquares, shape: tuple[int, int], seed_df: np.ndarray, l
         error = np.sqrt(total / (patients * seeds))
         p = np.where(squares.mean.round(DIGITS) == 0, 1.0, 2 * stats.t.sf(np.abs(squares.mean) / error, df))
     half = np.where(total > 0, stats.t.ppf((1 + level) / 2, np.where(total > 0, df, 1)) * error, 0.0)
-    return OverRuns(p, squares.mean - half, squares.mean + half)
+    return OverRuns(p, squares.mean - half, squares.mean + half, squares.mean, patients)
 
 
 def variance_split(matrix: ScoreMatrix, reference: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.answer_alignment import UNSETTLED, alignment, alignment_short
 from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
@@ -177,6 +178,17 @@ def test_the_modality_where_pooled_training_is_furthest_ahead():
     gaps = by_modality(part_of(replace(found, cases=cases)))
     assert gaps["gap"].idxmax() == "MR" and gaps["reference"]["MR"] == pytest.approx(0.1)
     assert gaps["patients"]["CT"] == 14
+
+
+def test_a_reference_that_is_one_of_two_deployments_is_found_in_every_modality():
+    found = evidence((TOY,), LABELS, (0, 1), 14)
+    ditto = found.cases["setting"] == "fedprox"
+    both = [found.cases[ditto].assign(deployment=d, setting="ditto", algorithm="ditto") for d in ("global", "personal")]
+    runs = found.runs.replace({"setting": {"fedprox": "ditto"}, "algorithm": {"fedprox": "ditto"}})
+    cases = pd.concat([found.cases[~ditto], *both], ignore_index=True)
+    cases["dice"] = np.where(cases["deployment"].eq("personal") & cases["setting"].eq("ditto"), 0.3, cases["dice"])
+    part = study_of([("", replace(found, runs=runs, cases=cases))], Choices(reference="ditto (personal)")).parts[0]
+    assert by_modality(part)["reference"].to_dict() == pytest.approx({"CT": 0.3, "MR": 0.3})
 
 
 # -- (iii) -----------------------------------------------------------------------------------------------------------
@@ -358,6 +370,16 @@ def test_the_scatter_is_that_of_the_means_of_single_seeds():
     )
     assert "by luck alone" in text
     assert "centralised" not in text
+
+
+def test_luck_is_told_in_dice_whatever_the_primary_endpoint_is():
+    found = evidence((TOY,), LABELS, (0, 1, 2), 14)
+    by_distance = replace(found, runs=found.runs.assign(declared=json.dumps({"relation": "cross", "metric": "hd95"})))
+    parts = [part_of(each) for each in (found, by_distance)]
+    assert parts[1].primary.matrix.endpoint.metric == "hd95"
+    numbers = [Numbers(), Numbers()]
+    one, other = (plain(n, luck(n, [part], [])) for n, part in zip(numbers, parts, strict=True))
+    assert "the mean Dice of an algorithm" in one and one == other
 
 
 def test_one_seed_tells_nothing_of_luck():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, UNEQUAL, calibrate, declared, named, score
+from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, UNEQUAL, Scores, calibrate, declared, named, score
 from fedbench.analysis.intervals import stream
 from fedbench.analysis.paper.verdicts import Verdict, judge
 from fedbench.analysis.protocol import analyse
@@ -79,14 +79,24 @@ def test_both_tests_together_say_what_the_paper_says():
     found = set()
     for number in range(12):
         scores, rows = score(design, 1, str(number)), to_rows(simulate(design, 1, stream("calibration", str(number))))
-        names = {f"a{i:03}": f"{'other' if i < 3 else 'fedda'} {i}" for i in range(5)}
+        names = {f"a{i:03}": f"{'other' if i < 3 else 'fedda'}-{i}" for i in range(5)}
         cases = rows.assign(setting=rows["setting"].map(names), algorithm=rows["setting"].map(names))
-        analysis = analyse(of_cases(cases), "simulated", reference="other 0")
+        analysis = analyse(of_cases(cases), "simulated", reference="other-0")
         labels = list(names.values())
         words = [judge(analysis, labels[a], labels[b]).verdict for a, b in declared(scores)]
         assert [said[word] for word in words] == named(scores)[0].tolist()
         found |= set(words)
     assert found == {Verdict.BETTER, Verdict.SAME}
+
+
+def test_nothing_is_named_that_patients_tested_with_every_seed_contradict():
+    """Algorithm 1 is 0.1 better in 10 patients with three seeds, 0.1 worse in 30 with one; then worse in all."""
+    gains, noise = np.repeat([0.1, -0.1], [10, 30]), np.linspace(-0.005, 0.005, 40)
+    for first, expected in ((1, 0), (-1, -1)):
+        by_seed = np.full((1, 2, 3, 40), 0.5)
+        by_seed[0, 1] += np.where(np.arange(40) < 10, first, 1) * gains + noise
+        by_seed[:, :, 1:, 10:] = np.nan
+        assert named(Scores(by_seed, np.empty(0)))[0].tolist() == [expected]
 
 
 def test_the_table_is_tidy(rates):

@@ -38,7 +38,7 @@ from fedbench.errors import UserError
 from fedbench.files import sha256
 from tests.analysis import evidence_rows
 from tests.analysis.evidence_rows import evidence, of_cases, write_store
-from tests.analysis.score_rows import random_table, results, table
+from tests.analysis.score_rows import random_table, results, table, unfinished_grid
 from tests.toys import refused
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"
@@ -218,6 +218,28 @@ def test_a_smaller_distance_is_better():
     made = analyse(results(rows), "toy", Endpoint("cross", "hd95"))
     assert verdicts.judge(made, "fedda-joint", "fedavg").verdict is verdicts.Verdict.BETTER
     assert verdicts.judge(made, "fedavg", "fedda-joint").verdict is verdicts.Verdict.WORSE
+
+
+def test_patients_tested_with_every_seed_must_not_contradict_the_others():
+    """Both tests are significant, for opposite signs: 40 patients at -0.05, the 10 with every seed at +0.1."""
+    found = analyse(results(unfinished_grid()), "toy")
+    for pair in (("moon", "fedavg"), ("fedavg", "moon")):
+        comparison = verdicts.judge(found, *pair)
+        assert comparison.p < ALPHA and comparison.runs_p < ALPHA
+        assert comparison.verdict is verdicts.Verdict.SAME and comparison.patients_only
+
+
+def test_the_paragraph_on_certainty_names_the_primary_metric(monkeypatch):
+    monkeypatch.setattr(sections, "_details", lambda *_: None)
+    found = evidence(**TINY)
+    said = {}
+    for metric in ("dice", "hd95"):
+        declared = json.dumps({"relation": "cross", "metric": metric})
+        each = replace(found, runs=found.runs.assign(declared=declared))
+        said[metric] = making.write(study_of([("", each)]), _undrawn(each))[making.GENERATED]
+    assert "By cross-modality Dice, Friedman's test" in said["dice"]
+    assert "By cross-modality HD95, Friedman's test" in said["hd95"]
+    assert "By cross-modality Dice, Friedman's test" not in said["hd95"]
 
 
 def test_the_conclusion_flips_when_the_data_flip(monkeypatch):

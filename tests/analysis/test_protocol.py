@@ -14,7 +14,7 @@ from fedbench.analysis.protocol import analyse, declared_pairs, find
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.statistics import holm
 from fedbench.errors import UserError
-from tests.analysis.score_rows import random_table, results, table
+from tests.analysis.score_rows import random_table, results, table, unfinished_grid
 
 NAMES = ["fedavg", "fedbn", "fedda-cyclic", "fedda-joint"]
 
@@ -81,12 +81,40 @@ def test_a_comparison_can_be_turned_round():
     assert (turned["algorithm"], turned["reference"]) == ("fedavg", "fedbn")
     for name in ("mean", "median", "rank_biserial"):
         assert turned[name] == -one[name]
-    for name in ("mean", "median", "runs"):
+    for name in ("mean", "median", "runs", "runs_p"):
         assert (turned[f"{name}_low"], turned[f"{name}_high"]) == (-one[f"{name}_high"], -one[f"{name}_low"])
     for name in ("p", "p_holm", "runs_p", "favours"):
         assert turned[name] == one[name]
     with pytest.raises(KeyError, match="no pair of fedavg and x"):
         found.comparison("fedavg", "x")
+
+
+def test_every_interval_holds_its_estimate_whichever_way_round_a_pair_is_asked_for():
+    found = analysis(random_table(NAMES, 12, seeds=3))
+    for pair in (("fedbn", "fedavg"), ("fedavg", "fedbn")):
+        row = found.comparison(*pair)
+        estimates = {"mean": "mean", "median": "median", "runs": "mean", "runs_p": "runs_p_mean"}
+        for interval, estimate in estimates.items():
+            assert row[f"{interval}_low"] < row[estimate] < row[f"{interval}_high"]
+
+
+def test_a_test_over_runs_of_some_patients_says_of_which():
+    found = analysis(unfinished_grid())
+    row = found.comparison("moon", "fedavg")
+    assert (row["mean"], row["runs_p_mean"], row["runs_p_patients"]) == (pytest.approx(-0.05), pytest.approx(0.1), 10)
+    assert found.comparison("fedavg", "moon")["runs_p_mean"] == pytest.approx(-0.1)
+    assert "Test over runs: 10 of 40 patients, those tested with every seed." in found.notes
+    none = analysis(unfinished_grid(settled=False)).notes
+    assert "Test over runs: 0 of 40 patients, those tested with every seed; none with fewer than two." in none
+    assert not any("One seed" in note for note in none)
+
+
+def test_plugins_whose_names_only_begin_alike_are_not_under_study():
+    labels = ["fedavg", "fedda", "feddane", "feddar[mu=0.1]"]
+    assert declared_pairs(labels, "fedavg") == [
+        ("fedda", "fedavg"), ("feddane", "fedavg"), ("feddar[mu=0.1]", "fedavg"),
+        ("feddane", "fedda"), ("feddar[mu=0.1]", "fedda"),
+    ]  # fmt: skip
 
 
 def test_lower_distances_are_favoured():
@@ -135,6 +163,24 @@ def test_folds_have_the_corrected_test():
     cases["partition"] = "fold" + cases["fold"].astype(str)
     cases["run_id"] += cases["fold"].astype(str)
     assert 0 < analysis(cases).comparison("other", "fedavg")["folds_p"] <= 1
+
+
+def test_folds_that_have_not_finished_do_not_make_the_test_over_folds_weaker():
+    """Means of the two finished folds 0.1 and 0.3, so t^2 = 0.04 / ((1 / 2 + r) 0.02): n_test / n_train is r = 1/4.
+
+    With one degree of freedom p = 1 - 2 / pi arctan t. r = 1, of finished folds alone, would give a larger one.
+    """
+    cases = table({"fedavg": [0.5] * 4, "other": [0.6, 0.6, 0.8, 0.8]})
+    cases["fold"] = (cases["patient"] > "P001").astype(int)
+    cases["run_id"] += cases["fold"].astype(str)
+    runs = pd.DataFrame({"dataset": ["toy", "else"], "identity": ['{"data": {"folds": 5}}', '{"data": {"folds": 9}}']})
+    found = analyse(results(cases)._replace(runs=runs), "toy")
+    t = np.sqrt(0.04 / (0.75 * 0.02))
+    assert found.comparison("other", "fedavg")["folds_p"] == pytest.approx(1 - 2 / np.pi * np.arctan(t))
+    assert "2 of 5 folds have scores; the test over folds takes account of the others." in found.notes
+    every = analysis(cases)
+    assert every.comparison("other", "fedavg")["folds_p"] > found.comparison("other", "fedavg")["folds_p"]
+    assert not any("folds have scores" in note for note in every.notes)
 
 
 @pytest.mark.filterwarnings("error")

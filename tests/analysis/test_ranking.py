@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,6 +129,33 @@ def test_with_ten_datasets_there_is_a_p_value():
     assert found.p is not None
     assert 0 < found.p < 0.01
     assert "datasets as blocks: p = " in found.text
+
+
+def test_modalities_left_out_of_one_dataset_count_as_one():
+    """x without three modalities: a is better twice by 0.1, b once by 0.6, and so on average; y: a is better.
+
+    Counted as four datasets a would be first, with mean ranks 5/4 and 7/4.
+    """
+    left_out = {"CT": (0.5, 0.4), "MR": (0.5, 0.4), "PET": (0.2, 0.8)}
+    of_x = [
+        score_matrix(table({"a": [a] * 2, "b": [b] * 2}, dataset="x", unseen=unseen, relation="unseen"), "x",
+                     Endpoint("unseen", "dice", unseen))
+        for unseen, (a, b) in left_out.items()
+    ]  # fmt: skip
+    of_y = table({"a": [0.5] * 2, "b": [0.4] * 2}, dataset="y", unseen="CT", relation="unseen")
+    found = consensus([*of_x, score_matrix(of_y, "y", Endpoint("unseen", "dice", "CT"))])
+    assert found.ranks.to_dict("index") == {"x": {"a": 2, "b": 1}, "y": {"a": 1, "b": 2}}
+    assert found.order["mean_rank"].to_dict() == {"a": 1.5, "b": 1.5}
+    assert found.text.startswith("Mean rank over 2 datasets is best for a, b (1.50 of 2). No p-value")
+
+
+def test_ten_conditions_of_two_datasets_are_not_ten_datasets():
+    endpoint, scores = Endpoint("unseen"), {"a": [0.5, 0.5], "b": [0.4, 0.4]}
+    matrices = [
+        score_matrix(table(scores, dataset=d, unseen=f"m{i}", relation="unseen"), d, replace(endpoint, unseen=f"m{i}"))
+        for d in "xy" for i in range(5)
+    ]  # fmt: skip
+    assert consensus(matrices).p is None
 
 
 def test_only_shared_algorithms_are_ranked_and_the_others_named():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,6 +114,16 @@ def test_more_scatter_made_the_second_form_more_significant_and_does_not_now():
     steps = {name: np.abs(np.diff(np.log(values))).max() for name, values in p.items()}
     assert steps["now"] < 0.5 < steps["second"]
     assert set(EARLIER) == {"first", "second"}
+
+
+def test_luck_is_simulated_as_large_as_that_of_dice_whatever_the_primary_endpoint_is(monkeypatch):
+    found = evidence((TOY,), FEW, patients=14)
+    by_distance = replace(found, runs=found.runs.assign(declared=json.dumps({"relation": "cross", "metric": "hd95"})))
+    asked = []
+    monkeypatch.setattr(reliability, "_calibration", lambda *arguments: asked.append(arguments[2]) or "")
+    for each in (found, by_distance):
+        describe_reliability(Numbers(), study_of([("", each)]))
+    assert asked[0] == asked[1] and max(asked[1]) < 0.1
 
 
 def test_few_patients_can_decide_nothing_and_the_paper_says_so():

@@ -26,19 +26,19 @@ from fedbench.analysis.report.browser import browse, spread
 from fedbench.analysis.report.encoding import image_uri, reduced_image, reduced_labels, reduction, runs_of, upright
 from fedbench.analysis.report.page import sort_value
 from fedbench.analysis.report.pictures import fair_share, pictures
-from fedbench.analysis.report.status import ranges, unfinished
+from fedbench.analysis.report.status import finished, ranges, unfinished
 from fedbench.analysis.report.verdict import verdict
-from fedbench.analysis.rows import labels
+from fedbench.analysis.rows import Endpoint, labels
 from fedbench.errors import UserError
 from fedbench.views import CaseView, array_key
-from tests.analysis.evidence_rows import evidence, write_store
-from tests.analysis.score_rows import results, table
+from tests.analysis.evidence_rows import evidence, of_cases, write_store
+from tests.analysis.score_rows import results, table, unfinished_grid
 
 IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script><script>alert(1)</script>"
 HOSTILE = {
     "dataset": f"set {IMAGE}", "patient": f"P {SCRIPT}", "modality": f"CT {SCRIPT}", "algorithm": f"alg {IMAGE}",
-    "class": f"liver & {IMAGE} \" ' {{{{ 7 * 7 }}}}", "focus": f"fedda {SCRIPT}",
+    "class": f"liver & {IMAGE} \" ' {{{{ 7 * 7 }}}}", "focus": f"fedda-{SCRIPT}",
 }  # fmt: skip
 
 
@@ -257,10 +257,10 @@ def test_draws_figures_itself(tmp_path):
 # -- sentences -----------------------------------------------------------------------------------------------------
 
 
-def told(scores: dict[str, list[float]], seeds=(0, 1), cases=None) -> str:
+def told(scores: dict[str, list[float]], seeds=(0, 1), cases=None, metric="dice") -> str:
     """The sentences about these scores per patient."""
     cases = table(scores, seeds) if cases is None else cases
-    analysis = analyse(results(cases), "toy")
+    analysis = analyse(results(cases), "toy", Endpoint("cross", metric))
     found = verdict(Condition("toy"), analysis, sorted(set(labels(cases))))
     return " ".join([found.headline, *found.sentences]).replace("\u00a0", " ")
 
@@ -286,6 +286,44 @@ def test_with_one_seed_nothing_is_said_about_training_anew():
     said = told({"fedavg": LEVEL, "fedprox": shifted(0.05)}, seeds=(0,))
     assert "with one seed nothing can be said about training anew" in said
     assert "over training runs (p" not in said
+
+
+def test_nothing_is_claimed_over_runs_that_other_patients_contradict():
+    """All 40 patients: moon worse by 0.05; the 10 of them who were tested with every seed: better by 0.1."""
+    said = told({}, cases=unfinished_grid())
+    assert "It is the reference; significantly worse over patients: moon" in said
+    row = analyse(results(unfinished_grid()), "toy").comparison("moon", "fedavg")
+    assert row["p_holm"] < 0.05 and row["runs_p_holm"] < 0.001 and row["mean"] < 0 < row["runs_p_mean"]
+    mark = verdict(Condition("toy"), analyse(results(unfinished_grid()), "toy"), ["fedavg", "moon"]).marks[1]
+    assert (mark.outcome, mark.over_runs) == ("worse", "not distinguishable")
+    assert mark.runs_p == "p\u00a0<\u00a00.001, the other way"
+    turned = unfinished_grid().replace({"setting": {"moon": "fedavg", "fedavg": "fedprox"}})
+    said = told({}, cases=turned.assign(algorithm=turned["setting"]))
+    assert "but not over training runs: the 10 patients tested with every seed differ the other way" in said
+    assert "and over training runs" not in said
+
+
+def test_patients_without_all_seeds_are_no_single_seed():
+    cases = unfinished_grid(settled=False).replace({"setting": {"moon": "fedavg", "fedavg": "fedprox"}})
+    said = told({}, cases=cases.assign(algorithm=cases["setting"]))
+    assert "nothing can be said about training anew, for want of patients tested with every seed" in said
+    assert "one seed" not in said and "nan" not in said
+
+
+def test_distances_are_better_when_lower():
+    """HD95 is ten times the number that stands for Dice here, so fedprox is worse by it and moon better."""
+    scores = {"fedavg": LEVEL, "fedprox": shifted(0.05), "moon": shifted(-0.05), "local": shifted(0.2)}
+    said = told(scores, metric="hd95")
+    assert said.startswith("moon has the lowest mean cross-modality HD95 of the federated algorithms: 5.4")
+    assert " mm (95% interval" in said and "mean difference −0.49" in said
+    assert "significantly better over patients (Holm-corrected p < 0.001) and over training runs" in said
+    assert "significantly worse over patients" in told({k: scores[k] for k in ("fedavg", "fedprox")}, metric="hd95")
+    marks = verdict(
+        Condition("toy"), analyse(results(table(scores, (0, 1))), "toy", Endpoint("cross", "hd95")), sorted(scores)
+    ).marks
+    assert {m.algorithm: (m.outcome, m.over_runs) for m in marks if m.algorithm != "fedavg"} == {
+        "fedprox": ("worse", "worse"), "moon": ("better", "better"), "local": ("worse", "worse"),
+    }  # fmt: skip
 
 
 def test_luck_of_a_run_is_not_claimed_for_the_algorithm():
@@ -467,6 +505,13 @@ def test_figures_shrink_into_their_share_but_not_on_the_page(tmp_path):
     assert (shown.width, shown.height, shown.wide) == (1500, 200, True)
     assert shown.uri.startswith("data:image/jpeg") and len(base64.b64decode(shown.uri.partition(",")[2])) <= 90_000
     assert pictures([one], 10**7)[one].uri.startswith("data:image/png")
+
+
+def test_runs_are_expected_of_every_seed_with_every_fold():
+    found = finished(of_cases(unfinished_grid()))
+    assert [[row[i].text for i in (1, 2, 5)] for row in found.rows] == [
+        [name, "4 of 6", "seed 1 fold 1, seed 2 fold 1"] for name in ("fedavg", "moon")
+    ]
 
 
 def test_ranges():

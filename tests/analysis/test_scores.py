@@ -97,6 +97,15 @@ def test_patients_without_any_truth_are_left_out_for_all_and_noted():
     assert found.counts.loc["fedavg", "false-alarm"] == 1
 
 
+def test_a_false_alarm_in_a_small_image_can_shorten_the_mean_distance():
+    """The exception that is stated: CT missed, 500 mm; a false alarm in the smaller MR, 90 mm: 295 against 500."""
+    ct = {"case": "A/CT", "modality": "CT", "flag": "missed", "hd95": 500.0}
+    rows = [row("A", 0.0, s, **ct) for s in ("fedavg", "other")] + [row("B", 0.5, s) for s in ("fedavg", "other")]
+    cases = pd.DataFrame([*rows, false_alarm("A", "fedavg"), both_empty("A", "other")])
+    assert matrix(cases, Endpoint("cross", "hd95")).values.loc["A"].to_dict() == {"fedavg": 295, "other": 500}
+    assert matrix(cases).values.loc["A"].to_dict() == {"fedavg": 0, "other": 0}
+
+
 def test_scores_do_not_depend_on_who_else_is_compared():
     cases = two([row("A", 0.8), false_alarm("A", **{"class": "cyst"}), row("B", 0.6)])
     third = cases[cases["setting"] == "other"].assign(setting="third")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +85,15 @@ def test_unanimous_patients_have_the_permutation_probability():
     """Five patients rank three algorithms alike: (1 / 3!)^4."""
     found = friedman(np.tile([1.0, 2.0, 3.0], (5, 1)))
     assert (found.f, found.p) == (np.inf, pytest.approx(6**-4))
+
+
+def test_unanimous_patients_with_ties_have_the_permutation_probability():
+    """Two of three tied: 3!/2! = 3 arrangements, as counted over all of them; two pairs of four: 4!/(2! 2!) = 6."""
+    arrangements = list(product(sorted(set(permutations((1.5, 1.5, 3.0)))), repeat=3))
+    exact = np.mean([friedman(np.array(a)).f == np.inf for a in arrangements])
+    assert friedman(np.tile([1.0, 1.0, 2.0], (3, 1))).p == pytest.approx(exact) == pytest.approx(1 / 9)
+    assert friedman(np.tile([1.0, 1.0, 2.0], (4, 1))).p == pytest.approx(1 / 27)
+    assert friedman(np.tile([1.0, 2.0, 1.0, 2.0], (3, 1))).p == pytest.approx(1 / 36)
 
 
 @pytest.mark.filterwarnings("error")
@@ -207,6 +218,8 @@ def test_fold_test_takes_the_means_of_folds():
     folds = np.array([0, 0, 1, 1, 2, 2])
     assert fold_test(differences, folds) == pytest.approx([1 - np.sqrt(4.8 / 6.8)])
     assert np.isnan(fold_test(differences, np.full(6, -1))).all()
+    assert fold_test(differences, folds, 3) == fold_test(differences, folds)
+    assert fold_test(differences, folds, 5) == pytest.approx(corrected_t(np.array([[0.1], [0.2], [0.3]]), 2 / 8))
 
 
 def test_plain_t_over_folds_is_too_liberal_and_the_corrected_one_is_not():

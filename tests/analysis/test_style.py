@@ -77,7 +77,15 @@ def test_modalities_have_colours_of_their_own():
     assert len(own) == 3 and not own & {style.colour_of(a, DEFAULT) for a in DEFAULT}
 
 
+def test_more_groups_than_colours_are_told_apart_by_marker_and_line():
+    names = [f"site-{i:02}" for i in range(24)]
+    looks = [style.look_of_group(name, names) for name in names]
+    assert len(set(looks)) == 24 and len({(look.colour, look.marker) for look in looks}) == 24
+    assert [look.line for look in looks[:6]] == ["-"] * 6 and "-" not in [look.line for look in looks[6:]]
+
+
 def test_a_reconstruction_is_marked():
+    assert style.display_name("fedda[lam=1]") == "fedda[lam=1]†" and style.display_name("feddane") == "feddane"
     assert style.display_name("fedda-joint[lam=1]") == "fedda-joint[lam=1]†" and style.display_name("moon") == "moon"
     assert style.footnote(["moon", "fedda-joint"]).startswith("† our reconstruction") and style.footnote(["moon"]) == ""
 

@@ -95,7 +95,21 @@ def test_empty_against_empty_is_counted_and_left_out():
     ]  # fmt: skip
     row = summarise(results([run()], cases), "toy").loc[0]
     assert row["in-modality Dice"] == pytest.approx(0.3)  # A 0.6, B 0, C has no score
-    assert list(row[["missed", "false-alarm", "not applicable", "scores", "patients"]]) == [1, 1, 2, 5, 3]
+    assert list(row[["missed", "false-alarm", "not applicable", "scores", "patients"]]) == [1, 1, 2, 5, 2]
+
+
+def test_patients_without_the_structure_are_left_out_for_silent_and_for_alarmed_algorithms_alike():
+    """A, B and C have it, D, E and F do not: moon raises a false alarm in each and keeps its 0.8, as in the report."""
+    have = [score(p, d, setting=s) for s, d in (("fedavg", 0.7), ("moon", 0.8)) for p in "ABC"]
+    silent = [score(p, NAN, flag="both-empty") for p in "DEF"]
+    alarmed = [score(p, 0.0, setting="moon", flag="false-alarm") for p in "DEF"]
+    cross = [score(p, 0.5, setting=s, modality="MR") for s in ("fedavg", "moon") for p in "ABCD"]
+    found = results([run(), run("moon")], have + silent + alarmed + cross)
+    frame = summarise(found, "toy").set_index("setting")
+    assert frame["in-modality Dice"].to_dict() == pytest.approx({"fedavg": 0.7, "moon": 0.8})
+    assert frame["patients"].to_dict() == {"fedavg": 4, "moon": 4} and frame.loc["moon", "false-alarm"] == 3
+    note = "in-modality: 3 patients not in the means, no structure in the truth (D, E, F)."
+    assert note in summarise(found, "toy").attrs["notes"]
 
 
 def test_a_shared_models_flags_count_once_and_personal_models_each():

@@ -17,12 +17,13 @@ from fedbench.analysis import tables_tests as statistics
 from fedbench.analysis.analyses import RECONSTRUCTED, Analyses, Choices, in_order
 from fedbench.analysis.cells import AGREES, BEST, TIED, Table
 from fedbench.analysis.evidence import Condition, merge
+from fedbench.analysis.report.verdict import across
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.tables import all_tables, write_tables
 from fedbench.errors import UserError
 from fedbench.store import FAILURE, PROGRESS
 from tests.analysis.evidence_rows import ALGORITHMS, evidence, of_cases
-from tests.analysis.score_rows import both_empty, false_alarm, random_table, table
+from tests.analysis.score_rows import both_empty, false_alarm, random_table, table, unfinished_grid
 from tests.analysis.test_formats import NASTY, compile_latex
 
 TOY = Condition("toy")
@@ -61,6 +62,13 @@ def test_the_star_needs_the_test_over_runs():
     lucky = pd.concat([table({"fedavg": STEADY, "fedprox": STEADY + 0.25}, [0]),
                        table({"fedavg": STEADY, "fedprox": STEADY - 0.05}, [1])])  # fmt: skip
     assert best.marks(Analyses(of_cases(lucky)).get(TOY)) == {"fedprox": (BEST, "")}
+
+
+def test_the_star_is_not_given_where_patients_tested_with_every_seed_contradict():
+    made = Analyses(of_cases(unfinished_grid())).get(TOY)
+    pair = made.comparison("fedavg", "moon")
+    assert pair["runs_p_holm_all"] < 0.001 and pair["runs_p_mean"] < 0 < pair["mean"]
+    assert best.marks(made) == {"fedavg": (BEST, "")}
 
 
 def test_all_that_cannot_be_told_from_the_best_are_marked():
@@ -179,6 +187,21 @@ def test_modalities_left_out_weigh_as_one_dataset():
     assert column(found, "unseen modality", "Dice") == pytest.approx({"fedavg": 0.6, "moon": 0.65})
 
 
+def test_datasets_without_common_algorithms_are_not_pooled_and_stop_no_table():
+    rows = [random_table(["fedavg", other], 6, dataset=d, partition=d, run_id=f"{d}{other}")
+            for d, other in (("one", "moon"), ("two", "fedprox"))]  # fmt: skip
+    frame = pd.concat(rows, ignore_index=True)
+    frame["run_id"] += frame["setting"]
+    alone = Analyses(of_cases(frame))
+    assert scores.pooled_result(alone) is None and across(alone) is None
+    assert "main.one" in {made.name for made in all_tables(alone)}
+    own = random_table(["fedavg", "moon"], 6, random=1, relation="unseen", unseen="PET")
+    both = [own.assign(dataset=d, partition=d, run_id=f"{d} without PET " + own["setting"]) for d in ("one", "two")]
+    some = scores.pooled_result(Analyses(of_cases(pd.concat([frame.assign(unseen=""), *both]))))
+    assert some is not None and {c.groups for c in some.columns} == {(), ("unseen modality",)}
+    assert some.notes[0] == "cross-modality: not pooled, fewer than two algorithms have scores in all of one, two."
+
+
 def test_nothing_is_pooled_over_one_dataset():
     assert scores.pooled_result(Analyses(evidence())) is None
 
@@ -204,6 +227,14 @@ def test_scores_by_modality_and_class():
     by_class = scores.by_class(made, TOY)
     assert [c.text for c in by_class.rows[1][:2]] == ["spleen", "in-modality"]
     assert by_class.rows[1][-1].values[0] == pytest.approx(expected)
+
+
+def test_classes_stand_in_the_order_of_their_numbers():
+    numbers = {"left-ventricle": 1, "right-ventricle": 2, "left-atrium": 3, "myocardium": 4}
+    found = evidence(classes=tuple(sorted(numbers)))
+    cases = found.cases.assign(label=found.cases["class"].map(numbers))
+    shown = scores.by_class(Analyses(replace(found, cases=cases)), TOY)
+    assert [row[0].text for row in shown.rows] == list(numbers) * 2
 
 
 def test_a_class_that_hardly_any_patient_has_is_noted():
@@ -337,6 +368,15 @@ def test_empty_masks_and_missing_scores_are_counted():
     assert counts["scores"] == {"fedavg": 9, "moon": 8} and counts["missing"] == {"fedavg": 0, "moon": 1}
     assert counts["false-alarm"] == {"fedavg": 1, "moon": 0} and counts["both-empty"] == {"fedavg": 0, "moon": 1}
     assert "set to the worst value" in found.caption
+
+
+def test_runs_are_expected_of_every_seed_with_every_fold():
+    """Three seeds and two folds of two algorithms are 12 runs, of which fold 1 has only seed 0."""
+    found = about_runs.runs(Analyses(of_cases(unfinished_grid())))
+    assert column(found, "runs") == {"toy": 8} and column(found, "expected") == {"toy": 12}
+    assert column(found, "missing") == {
+        "toy": "fedavg seed 1 fold 1; fedavg seed 2 fold 1; moon seed 1 fold 1; moon seed 2 fold 1"
+    }
 
 
 def test_missing_and_unfinished_runs_are_named(tmp_path):

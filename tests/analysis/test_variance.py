@@ -206,3 +206,13 @@ def test_patients_with_gaps_are_left_out():
     cube = crossed(10, 3)
     gaps = np.concatenate([cube, np.full((1, 3, 1), np.nan)])
     assert over_runs(gaps).p == pytest.approx(over_runs(cube).p)
+
+
+def test_the_tested_mean_is_that_of_patients_tested_with_every_seed():
+    """Patients (1, 3), (5, 7), (6, 14) have mean 6; (-90, nothing) would make it negative, and is not tested."""
+    cube = np.array([[1.0, 3], [5, 7], [6, 14], [-90, np.nan]])[..., None]
+    found = over_runs(cube)
+    assert (found.mean.tolist(), found.patients) == ([6], 3)
+    assert found.low[0] < 6 < found.high[0]
+    lone = over_runs(cube[2:])
+    assert (np.isnan(lone.p[0]), lone.patients) == (True, 1)

@@ -39,8 +39,8 @@ def draw(scene: Scene) -> Sketch:
                 curve, look = band(own[own["client"] == client]), style.look_of_group(client, clients)
                 panel.fill_between(curve.index + 1, curve["min"], curve["max"], color=look.colour, alpha=BAND, lw=0)
                 panel.plot(
-                    curve.index + 1, curve["mean"], color=look.colour, marker=look.marker, markersize=look.size(3),
-                    markevery=max(1, len(curve) // 6), markeredgewidth=0, label=client,
+                    curve.index + 1, curve["mean"], color=look.colour, marker=look.marker, linestyle=look.line,
+                    markersize=look.size(3), markevery=max(1, len(curve) // 6), markeredgewidth=0, label=client,
                 )  # fmt: skip
             panel.grid(axis="y")
         across[0].set_ylabel(NAMES.get(metric, metric.removeprefix(PREFIX).strip("_ ")))

@@ -76,16 +76,18 @@ def transfers(scene: Scene) -> dict[str, pd.DataFrame]:
     """Return per algorithm the mean over patients of Dice: index client, columns modality.
 
     Each number is made as in every comparison: seeds averaged within a patient, what is missing dealt with as the user
-    says. NaN with fewer than two patients.
+    says. NaN with fewer than two patients. Folds count together, whatever the modality is to the client in each: one
+    that it holds in some folds only is its own there and foreign elsewhere.
     """
     choices = scene.analyses.choices
     clients = sorted(scene.cases["client"].unique())
     empty = pd.DataFrame(np.nan, pd.Index(clients, name="client"), pd.Index(scene.modalities, name="modality"))
     found = {label: empty.copy() for label in scene.labels}
-    for (client, modality, relation), cases in scene.cases.groupby(["client", "modality", "relation"], observed=True):
-        endpoint = Endpoint(str(relation), "dice", scene.condition.unseen)
+    endpoint = Endpoint("cross", "dice", scene.condition.unseen)
+    for (client, modality), cases in scene.cases.groupby(["client", "modality"], observed=True):
+        alike = cases.assign(relation=endpoint.relation)
         try:
-            matrix = score_matrix(cases, scene.condition.dataset, endpoint, choices.selection, choices.missing)
+            matrix = score_matrix(alike, scene.condition.dataset, endpoint, choices.selection, choices.missing)
         except UserError:
             continue
         for label, mean in matrix.values.mean().items():
@@ -99,7 +101,8 @@ def _draw_table(panel: Axes, table: pd.DataFrame, ends: tuple[float, float], sce
         annot_kws={"fontsize": style.SMALLEST}, linewidths=0.5, linecolor="white",
     )  # fmt: skip
     panel.set(xlabel="", ylabel="")
-    for text, colour in zip(panel.texts, np.atleast_2d(panel.collections[0].get_facecolor()), strict=False):
+    colours = np.atleast_2d(panel.collections[0].get_facecolor())[table.notna().to_numpy().ravel()]
+    for text, colour in zip(panel.texts, colours, strict=True):  # no text in an empty cell
         text.set_color("black" if style.luminance(colour) > MIDDLE else "white")
     own = scene.cases.drop_duplicates("client").set_index("client")["client_modality"]
     for row, client in enumerate(table.index):

@@ -39,7 +39,7 @@ def scattered(parts: Iterable[Part]) -> dict[Models, tuple[Part, Scatter]]:
     """Return the scatter of every federated algorithm with a common model; the same models in two studies once."""
     found: dict[Models, tuple[Part, Scatter]] = {}
     for part in parts:
-        for each in scatters(part.primary):
+        for each in scatters(part.dice):
             if not is_reference_point(each.algorithm) and not is_personal(each.algorithm):
                 found.setdefault(part.models(each.algorithm), (part, each))
     return found

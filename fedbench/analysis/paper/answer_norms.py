@@ -77,16 +77,19 @@ def _bounds(gain: Step) -> tuple[float, float]:
 
 def _norm_step(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:
     """``+0.102 [+0.043, +0.168] on nuclei (instance)``."""
-    confounds = each.found.confounds.get(column.group)
-    more = f"; there {escape(confounds.brief)}" if confounds else ""
-    return f"{_size(numbers, each, column, gain)} on {escape(each.title)} ({escape(column.norm)}{more})"
+    return f"{_size(numbers, each, column, gain)} on {escape(each.title)} ({escape(column.norm)}{_alone(each, column)})"
 
 
 def _no_step(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:
     """``on sts (instance: +0.026 [-0.022, +0.072])``."""
-    confounds = each.found.confounds.get(column.group)
-    more = f"; there {escape(confounds.brief)}" if confounds else ""
-    return f"on {escape(each.title)} ({escape(column.norm)}: {_size(numbers, each, column, gain)}{more})"
+    return (
+        f"on {escape(each.title)} ({escape(column.norm)}: {_size(numbers, each, column, gain)}{_alone(each, column)})"
+    )
+
+
+def _alone(each: Compared, column: Column) -> str:
+    """A mark for a step that something else than the norm may have made; what that is stands where norms are shown."""
+    return "; not the norm alone" if each.found.confounds.get(column.group) else ""
 
 
 def _size(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:

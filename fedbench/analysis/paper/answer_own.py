@@ -134,16 +134,17 @@ def behind_pooled(numbers: Numbers, parts: Iterable[Part]) -> str:
 def by_modality(part: Part) -> pd.DataFrame:
     """Return the cross-modality Dice by scored modality: ``reference``, ``pooled``, ``gap`` and ``patients``."""
     cases = part.analyses.results(part.condition).cases
+    labels = [part.get("cross").reference, POOLED]
     rows: dict[str, dict[str, float]] = {}
     for modality, own in cases[cases["relation"] == "cross"].groupby("modality", observed=True):
-        labels = [part.get("cross").reference, POOLED]
-        chosen = own[own["label"].isin(labels)]
         try:
             matrix = score_matrix(
-                chosen, part.condition.dataset, Endpoint("cross", "dice", part.condition.unseen),
+                own, part.condition.dataset, Endpoint("cross", "dice", part.condition.unseen),
                 part.analyses.choices.selection, part.analyses.choices.missing,
             )  # fmt: skip
         except UserError:
+            continue
+        if not set(labels) <= set(matrix.algorithms):
             continue
         reference, pooled = (float(matrix.values[label].mean()) for label in labels)
         rows[str(modality)] = {"reference": reference, "pooled": pooled, "patients": len(matrix.values)}

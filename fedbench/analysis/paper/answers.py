@@ -30,7 +30,7 @@ from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
-from fedbench.analysis.ranking import consensus
+from fedbench.analysis.ranking import consensus, shared
 from fedbench.analysis.rows import counted
 
 
@@ -159,7 +159,7 @@ def _consensus(numbers: Numbers, study: Study) -> str:
     whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
     matrices = [main.get(c).matrix for c in of_patients(whole, lambda condition: condition.dataset)]
     ranked = [replace(m, values=m.values[[a for a in m.algorithms if not is_reference_point(a)]]) for m in matrices]
-    if len(ranked) < 2 or len(set.intersection(*(set(m.algorithms) for m in ranked))) < 2:
+    if len(ranked) < 2 or len(shared(ranked)) < 2:
         return ""
     order = consensus(ranked).order
     first = [str(label) for label in order.index[order["rank"] == order["rank"].min()]]

@@ -30,7 +30,7 @@ def describe_reliability(numbers: Numbers, study: Study) -> None:
     """
     parts = of_patients(study.parts, lambda part: part.condition.dataset)
     every = [part.primary for part in parts]
-    main = [part.primary for part in parts if not part.condition.unseen] or every
+    main = [part.dice for part in parts if not part.condition.unseen] or [part.dice for part in parts]
     hopeless = [analysis for analysis in every if not decidable(analysis)]
     numbers.put("answer", "power", text=_power(numbers, len(hopeless), len(every)))
     which = " with all modalities in training" if len(main) < len(every) else ""
@@ -55,7 +55,8 @@ def decidable(analysis: Analysis) -> bool:
 def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
     """Return the standard deviation between training runs of an algorithm where they differ least and most.
 
-    One value if the two are alike; at least 0.001 Dice. Conditions of one seed do not count.
+    Of analyses of Dice, which is what is simulated. One value if the two are alike; at least 0.001. Conditions of one
+    seed do not count.
     """
     tables = [analysis.variance for analysis in analyses if len(analysis.matrix.seeds) > 1]
     found = [float(np.sqrt(np.square(t.loc[t["of"] == "score", "seed"]).mean())) for t in tables]

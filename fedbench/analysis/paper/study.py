@@ -83,6 +83,11 @@ class Part:
         """The analysis of the primary endpoint."""
         return self.analyses.get(self.condition)
 
+    @property
+    def dice(self) -> Analysis:
+        """The analysis of Dice, of the same relation as the primary endpoint."""
+        return self.get(self.primary.matrix.endpoint.relation)
+
 
 @dataclass(frozen=True)
 class Study:

@@ -196,7 +196,7 @@ def _other_metrics(teller: Teller) -> str:
 def _certainty(teller: Teller) -> str:
     """The omnibus test, the stability of the ranking and the share of luck, of the primary endpoint."""
     analysis = teller.part.primary
-    test, ranks = analysis.friedman, analysis.ranks
+    test, ranks, endpoint = analysis.friedman, analysis.ranks, analysis.matrix.endpoint
     f = "\\infty" if np.isinf(test.f) else f"{test.f:.2f}"
     omnibus = teller.put("omnibus", text=f"$F_{{{test.df[0]},{test.df[1]}}}={f}$, {p_value(float(test.p))}")
     summary = ranks.summary[ranks.summary["method"] == FULL].sort_values(["rank", "algorithm"], kind="stable")
@@ -204,10 +204,10 @@ def _certainty(teller: Teller) -> str:
     share = teller.put("leader stays first", text=percent(float(summary.iloc[0]["p_first"])))
     tau = teller.put("mean tau", text=number(float(ranks.tau[FULL].mean()), 2))
     text = (
-        f"\\paragraph{{How certain this is.}} By {RELATIONS[analysis.matrix.endpoint.relation]} Dice, Friedman's test "
-        f"over all algorithms, reference points included: {omnibus}. When patients are drawn anew, {leader} stays "
-        f"first in {share} of the draws, and the ranking agrees with that of all patients by a mean Kendall's "
-        f"$\\tau_b$ of {tau}."
+        f"\\paragraph{{How certain this is.}} By {RELATIONS[endpoint.relation]} {METRICS[endpoint.metric]}, "
+        f"Friedman's test over all algorithms, reference points included: {omnibus}. When patients are drawn anew, "
+        f"{leader} stays first in {share} of the draws, and the ranking agrees with that of all patients by a mean "
+        f"Kendall's $\\tau_b$ of {tau}."
     )
     return text + _luck(teller, analysis)
 

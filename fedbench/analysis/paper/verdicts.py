@@ -1,7 +1,8 @@
 """Better, worse or not distinguishable: the only words the paper has for a comparison, and when it may use them.
 
 A difference is named if Holm-corrected Wilcoxon over patients *and* the Holm-corrected test over patients and training
-runs are significant, and point the same way. With one seed there is no test over runs, so no difference is named.
+runs are significant, and point the same way. With one seed there is no test over runs, so no difference is named. Where
+some patients were not tested with every seed, the mean of those who were, which is tested over runs, must do so too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Comparison:
         reference: of the analysis.
         row: of :attr:`Analysis.pairwise`, ``algorithm`` minus ``other``.
         p: over patients, corrected by Holm over the declared family (over all pairs for a pair outside of it).
-        runs_p: over patients and runs, corrected alike; NaN with one seed.
+        runs_p: over patients and runs, corrected alike; NaN where there is no such test.
     """
 
     algorithm: str
@@ -60,10 +61,11 @@ def judge(analysis: Analysis, algorithm: str, other: str) -> Comparison:
     row = analysis.comparison(algorithm, other)
     family = "_holm" if row["declared"] else "_holm_all"
     p, runs_p = float(row[f"p{family}"]), float(row[f"runs_p{family}"])
-    by_mean = np.sign(row["mean"]) * (1 if analysis.matrix.endpoint.higher_is_better else -1)
+    better = 1 if analysis.matrix.endpoint.higher_is_better else -1
+    by_mean, over_runs = better * np.sign(row["mean"]), better * np.sign(row["runs_p_mean"])
     by_ranks = {algorithm: 1, other: -1}.get(str(row["favours"]), 0)
     verdict = Verdict.SAME
-    if p < ALPHA and runs_p < ALPHA and by_mean == by_ranks != 0:
+    if p < ALPHA and runs_p < ALPHA and over_runs == by_mean == by_ranks != 0:
         verdict = Verdict.BETTER if by_ranks > 0 else Verdict.WORSE
     return Comparison(algorithm, other, analysis.reference, row, p, runs_p, verdict)
 

@@ -1,4 +1,4 @@
-"""Run status: what is finished, what others have and an algorithm lacks, what failed."""
+"""Run status: what is finished, what an algorithm lacks of all seeds x folds, what failed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def tables(evidence: Evidence) -> list[Table]:
 
 
 def finished(evidence: Evidence) -> Table:
-    """Return one row per condition and setting: its finished runs, and the seeds and folds that only others have."""
+    """Return one row per condition and setting: its finished runs, and which of all seeds x folds it lacks."""
     rows = []
     for condition in evidence.trained:
         runs = evidence.of(condition).runs
-        every = sorted(set(zip(runs["seed"], runs["fold"], strict=True)))
+        every = tables_runs.trials_of(runs)
         for setting in evidence.settings:
             own = runs[runs["setting"] == setting]
             done = set(zip(own["seed"], own["fold"], strict=True))
@@ -39,8 +39,8 @@ def finished(evidence: Evidence) -> Table:
         Column("time (min:s)"),
     ]  # fmt: skip
     caption = (
-        f"{counted(len(evidence.runs), 'finished run')}. Missing: seeds and folds that some algorithm of the condition "
-        "has and this one lacks."
+        f"{counted(len(evidence.runs), 'finished run')}. Missing: what an algorithm lacks of every seed with every "
+        "fold that some algorithm of the condition has."
     )
     return Table("finished", "Finished runs", caption, columns, rows, marks=MARKS)
 

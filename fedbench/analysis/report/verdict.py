@@ -17,11 +17,11 @@ from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference
 from fedbench.analysis.best import standing
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.protocol import ALPHA, Analysis
-from fedbench.analysis.ranking import Consensus, consensus
+from fedbench.analysis.ranking import Consensus, consensus, shared
 from fedbench.analysis.rows import counted
 
 INDISTINCT = "not distinguishable"
-ONE_SEED = "one seed"
+ONE_SEED, UNTESTED = "one seed", "not tested"  # why there is no test over runs
 
 
 class Mark(NamedTuple):
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
         outcome: over patients, against the reference: ``better``, ``worse`` or ``not distinguishable``; ``reference``.
         p: of that, written out.
         over_runs: as ``outcome``, over training runs; nothing is claimed there that does not stand over patients.
-        runs_p: of that; ``one seed`` where there is none.
+        runs_p: of that; ``one seed`` or ``not tested`` (with every seed, but for one patient at most) if there is none.
     """
 
     algorithm: str
@@ -75,7 +75,6 @@ def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> V
     """Put an analysis into words.
 
     Args:
-        analysis: of an endpoint of which more is better.
         order: the algorithms, in the order of tables.
     """
     contenders = [a for a in analysis.order if not is_reference_point(a)] or analysis.order
@@ -95,9 +94,10 @@ def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> V
 
 
 def across(analyses: Analyses) -> Consensus | None:
-    """Return the ranking across datasets with nothing left out; None for a single dataset."""
+    """Return the ranking across datasets with nothing left out; None for one dataset, or one algorithm in all."""
     whole = [c for c in analyses.conditions if c.whole and analyses.primary(c) == analyses.declared]
-    return consensus([analyses.get(c).matrix for c in whole]) if len(whole) > 1 else None
+    matrices = [analyses.get(c).matrix for c in whole]
+    return consensus(matrices) if len(matrices) > 1 and len(shared(matrices)) > 1 else None
 
 
 def named(algorithm: str) -> str:
@@ -122,7 +122,9 @@ def _headline(analysis: Analysis, best: str) -> str:
     interval = "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}; "
     name = analysis.matrix.endpoint.name.partition(",")[0]  # without the modality left out, which the title says
     federated = "" if is_reference_point(best) else " of the federated algorithms"
-    return f"{named(best)} has the highest mean {name}{federated}: {mean:.3f} ({interval}{patients}, {seeds})."
+    first = "highest" if analysis.matrix.endpoint.higher_is_better else "lowest"
+    size = f"{mean:.3f} {analysis.matrix.unit}".strip()
+    return f"{named(best)} has the {first} mean {name}{federated}: {size} ({interval}{patients}, {seeds})."
 
 
 def _mean(analysis: Analysis, algorithm: str) -> tuple[float, float, float]:
@@ -134,10 +136,10 @@ def _mean(analysis: Analysis, algorithm: str) -> tuple[float, float, float]:
 def _against_reference(analysis: Analysis, best: str, contenders: Sequence[str]) -> str:
     reference = analysis.reference
     if best != reference:
-        row = analysis.comparison(best, reference)
-        return f"Against {reference} ({_mean(analysis, reference)[0]:.3f}): {_difference(row)}; {_claim(row)}."
+        row, mean = analysis.comparison(best, reference), _mean(analysis, reference)[0]
+        return f"Against {reference} ({mean:.3f}): {_difference(row)}; {_claim(analysis, row)}."
     others = [a for a in contenders if a != reference]
-    worse = [a for a in others if _outcome(analysis.comparison(a, reference)) == "worse"]
+    worse = [a for a in others if _outcome(analysis, analysis.comparison(a, reference)) == "worse"]
     if not others:
         return "It is the reference; there is nothing to compare it with but reference points."
     if not worse:
@@ -159,36 +161,55 @@ def _difference(row: pd.Series) -> str:
     return f"mean difference {signed(row['mean'])}{interval}"
 
 
-def _claim(row: pd.Series) -> str:
+def _claim(analysis: Analysis, row: pd.Series) -> str:
     """Say what the tests over patients and over runs allow to be said about a pair."""
     over_patients, over_runs = p_value(row["p_holm"]), p_value(row["runs_p_holm"])
-    outcome, again = _outcome(row), _over_runs(row)
+    outcome, again = _outcome(analysis, row), _over_runs(analysis, row)
     if outcome == INDISTINCT:
-        runs = "" if again == ONE_SEED else f", {over_runs} over training runs"
+        runs = "" if again in (ONE_SEED, UNTESTED) else f", {over_runs} over training runs"
         return f"{INDISTINCT} (Holm-corrected {over_patients} over patients{runs})"
     significant = f"significantly {outcome} over patients (Holm-corrected {over_patients})"
     if again == ONE_SEED:
         return f"{significant}; with one seed nothing can be said about training anew"
+    if again == UNTESTED:
+        return f"{significant}; nothing can be said about training anew, for want of patients tested with every seed"
     if again == outcome:
         return f"{significant} and over training runs ({over_runs})"
+    if _contradicts(row):
+        tested = f"the {counted(row['runs_p_patients'], 'patient')} tested with every seed"
+        return f"{significant}, but not over training runs: {tested} differ the other way"
     return f"{significant}, but {INDISTINCT} over training runs ({over_runs}): training anew might not show it again"
 
 
-def _outcome(row: pd.Series) -> str:
+def _outcome(analysis: Analysis, row: pd.Series) -> str:
     """``better``, ``worse`` or not distinguishable; the signed ranks and the mean must point the same way."""
     sides = {row["algorithm"]: 1, row["reference"]: -1}
     side = sides.get(row["favours"], 0)
-    if not row["p_holm"] < ALPHA or side != np.sign(row["mean"]):
+    if not row["p_holm"] < ALPHA or side != _side(analysis, row):
         return INDISTINCT
     return "better" if side > 0 else "worse"
 
 
-def _over_runs(row: pd.Series) -> str:
-    if np.isnan(row["runs_p_holm"]):
+def _over_runs(analysis: Analysis, row: pd.Series) -> str:
+    """The same over training runs, or why there is no test; the mean that it tests and that of all must agree."""
+    if len(analysis.matrix.seeds) < 2:
         return ONE_SEED
-    if row["runs_p_holm"] >= ALPHA or row["mean"] == 0:
+    if np.isnan(row["runs_p_holm"]):
+        return UNTESTED
+    side = _side(analysis, row)
+    if row["runs_p_holm"] >= ALPHA or side == 0 or np.sign(row["runs_p_mean"]) != np.sign(row["mean"]):
         return INDISTINCT
-    return "better" if row["mean"] > 0 else "worse"
+    return "better" if side > 0 else "worse"
+
+
+def _side(analysis: Analysis, row: pd.Series) -> int:
+    """Return 1 where the first of a pair has the better mean, -1 where the other has, 0 where they are equal."""
+    return int(np.sign(row["mean"])) * (1 if analysis.matrix.endpoint.higher_is_better else -1)
+
+
+def _contradicts(row: pd.Series) -> bool:
+    """Say whether the test over runs finds the opposite, in the patients who were tested with every seed."""
+    return bool(row["runs_p_holm"] < ALPHA) and row["runs_p_mean"] * row["mean"] < 0
 
 
 def _runner_up(analysis: Analysis, contenders: Sequence[str]) -> str:
@@ -197,7 +218,8 @@ def _runner_up(analysis: Analysis, contenders: Sequence[str]) -> str:
         return ""
     if found.tied:
         return f"Over patients it is {INDISTINCT} from {_all(found.tied[1:])} (Holm over all pairs)."
-    again = " and over training runs" if found.agrees else f", but {INDISTINCT} over training runs"
+    one_seed = len(analysis.matrix.seeds) < 2
+    again = " and over training runs" if found.agrees else "" if one_seed else f", but {INDISTINCT} over training runs"
     return f"Its runner-up, {named(contenders[1])}, is significantly worse over patients{again} (Holm over all pairs)."
 
 
@@ -206,7 +228,7 @@ def _reconstruction(analysis: Analysis, algorithm: str) -> str:
     if algorithm == analysis.reference:
         return f"{mean}; it is the reference."
     row = analysis.comparison(algorithm, analysis.reference)
-    return f"{mean}; against {analysis.reference}: {_difference(row)}; {_claim(row)}."
+    return f"{mean}; against {analysis.reference}: {_difference(row)}; {_claim(analysis, row)}."
 
 
 def _orientation(analysis: Analysis) -> str:
@@ -225,9 +247,10 @@ def _mark(analysis: Analysis, algorithm: str) -> Mark:
         return Mark(*score, "", "reference", "reference", "", "")
     row = analysis.comparison(algorithm, analysis.reference)
     interval = "" if np.isnan(row["mean_low"]) else f" [{signed(row['mean_low'])}, {signed(row['mean_high'])}]"
-    outcome, over_runs = _outcome(row), _over_runs(row)
+    outcome, over_runs = _outcome(analysis, row), _over_runs(analysis, row)
+    runs_p = over_runs if over_runs in (ONE_SEED, UNTESTED) else p_value(row["runs_p_holm"])
     return Mark(
         *score, signed(row["mean"]) + interval, outcome, p_value(row["p_holm"]),
         over_runs if over_runs == outcome else INDISTINCT,
-        over_runs if over_runs == ONE_SEED else p_value(row["runs_p_holm"]),
+        f"{runs_p}, the other way" if _contradicts(row) else runs_p,
     )  # fmt: skip

@@ -86,6 +86,32 @@ def test_a_clients_own_modality_is_framed(scene: Scene):
     assert [p.get_xy() for p in panel(drawn(scene, "transfer"), "fedavg").patches] == [(0, 0), (1, 1)]
 
 
+def test_a_modality_that_is_a_sites_own_in_some_folds_only_is_one_cell():
+    """Hospital 1 has MR of few patients in fold 1 (0.4 and 0.6), none in fold 0 (0.8 and 1.0): 0.7 over all four."""
+    rows = [
+        row(p, dice, s, client="H1", client_modality="CT", relation=relation, fold=fold, partition=f"f{fold}",
+            run_id=f"{s}{fold}")
+        for s in ("fedavg", "moon")
+        for fold, relation, scores in ((0, "cross", (0.8, 1.0)), (1, "minor", (0.4, 0.6)))
+        for p, dice in zip((f"A{fold}", f"B{fold}"), scores, strict=True)
+    ]  # fmt: skip
+    assert transfers(scene_of(of_cases(pd.DataFrame(rows))))["moon"].loc["H1", "MR"] == pytest.approx(0.7)
+
+
+def test_numbers_can_be_read_beside_an_empty_cell():
+    """On the dark end of the colours text is white, on the bright end black, wherever a cell without a number is."""
+    dice = {"CT": {"CT": 0.05, "T2": 0.95}, "MR": {"CT": 0.95, "MR": 0.05, "T2": 0.05}}  # CT on MR: nothing
+    rows = [
+        row(p, value, s, client=client, client_modality=client, modality=m, case=f"{p}/{m}",
+            relation="in" if client == m else "cross")
+        for s in ("fedavg", "moon") for p in "AB" for client, own in dice.items() for m, value in own.items()
+    ]  # fmt: skip
+    texts = panel(drawn(scene_of(of_cases(pd.DataFrame(rows))), "transfer"), "moon").texts
+    assert [(t.get_text(), t.get_color()) for t in texts] == [
+        ("0.05", "white"), ("0.95", "black"), ("0.95", "black"), ("0.05", "white"), ("0.05", "white"),
+    ]  # fmt: skip
+
+
 def test_one_patient_in_a_cell_is_no_mean():
     rows = [row(p, 0.5, s) for p in "AB" for s in ("fedavg", "moon")]
     lone = [row("A", 0.5, s, modality="T2", case="A/T2") for s in ("fedavg", "moon")]

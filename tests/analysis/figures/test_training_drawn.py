@@ -98,6 +98,13 @@ def test_discriminators_per_client(scene: Scene):
     assert math.log(2) in loss.lines[0].get_ydata() and 0.5 in accuracy.lines[0].get_ydata()
 
 
+def test_clients_of_one_colour_are_told_apart_by_their_lines(scene: Scene, monkeypatch):
+    monkeypatch.setattr(style, "GROUPS", style.GROUPS[:1])
+    loss = drawn(scene, "discriminators").axes[0]
+    assert len({named(loss, client).get_color() for client in ("CT", "MR")}) == 1
+    assert named(loss, "CT").get_linestyle() == "-" != named(loss, "MR").get_linestyle()
+
+
 def test_what_was_not_logged_is_not_drawn(scene: Scene):
     rounds = scene.evidence.rounds
     for metric, name in (
