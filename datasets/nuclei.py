@@ -38,10 +38,9 @@ class Nuclei(Dataset):
     is checked if given.
 
     The statistical unit is the field: its tiles stay together, each a part of the case. All images are RGB; those of
-    fluorescence and brightfield are grey, with three equal channels. They are 256 to 1024 px wide. Nuclei differ more
-    within a modality (7 to 50 px) than between: the median diameter is 20, 18, 20 and 15 px, half of that on the common
-    grid. They cover 11 to 20 % of an image, in brightfield 2 %, in some of fluorescence 0.3 %: hence percentiles so
-    close to the ends, or all of these nuclei would be clipped.
+    fluorescence and brightfield are grey, with three equal channels. They are 256 to 1024 px wide. Nuclei cover 11 to
+    20 % of an image, in brightfield 2 %, in some of fluorescence 0.3 %: hence percentiles so close to the ends, or all
+    of these nuclei would be clipped.
     """
 
     name = "nuclei"
@@ -52,6 +51,12 @@ class Nuclei(Dataset):
     unit = "px"
     size = (96, 96)
     mirror_axes = (0, 1)
+    patient = "field of view"
+    caveats = (
+        "Each image has one modality, and nuclei that touch are one in its mask. They differ more in size within a "
+        "modality (7 to 50 px) than between: the median diameter is 20, 18, 20 and 15 px, half of that on the common "
+        "grid."
+    )
     licence = "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/"
     citation = (
         "Caicedo JC, Goodman A, Karhohs KW, et al. Nucleus segmentation across imaging experiments: the 2018 Data "

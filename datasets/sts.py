@@ -21,8 +21,7 @@ class SoftTissueSarcoma(Dataset):
 
     The folder holds ``ibsi_validation/nifti/STS_NNN/{CT,MR_T1,PET}_{image,mask}.nii.gz``; ``ibsi_validation`` or
     ``nifti`` itself may be given too. Mask values: 0 and 1. CT is in HU, MR relative to fat (about 1000), PET in SUV,
-    each cropped to 5 cm around the tumour on a grid of its own. The contour was drawn once per patient and carried over
-    between modalities: on PET it is one or two voxels off.
+    each on a grid of its own.
     """
 
     name = "sts"
@@ -47,6 +46,10 @@ class SoftTissueSarcoma(Dataset):
         "Changes (Zwanenburg A, IBSI): SUV conversion, N4 bias correction and fat normalisation of MR, cropping, NIfTI."
     )
     expected = "24 patients, each in all three modalities"
+    caveats = (
+        "Images are cropped to 5 cm around the tumour. Its contour was drawn once per patient and carried over between "
+        "modalities: on PET it is one or two voxels off."
+    )
     where = (
         "It is the validation set of the Image Biomarker Standardisation Initiative (repository theibsi/data_sets on "
         "GitHub, folder ibsi_validation), made from the TCIA collection Soft-tissue-Sarcoma."

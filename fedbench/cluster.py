@@ -151,7 +151,7 @@ def _describer() -> Callable[[], dict[str, str]]:
 
             facts["instructions"] = torch.backends.cpu.get_cpu_capability()
             import fedbench
-            from fedbench.registry import harness_digest
+            from fedbench.sources import harness_digest
 
             facts |= {"fedbench": fedbench.__version__, "fedbench's source": harness_digest()[:12]}
         except ImportError as error:  # also: such a package has no metadata

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedbench import checkpoint, registry, store
+from fedbench import checkpoint, store
 from fedbench.errors import UserError
 from fedbench.planning import refuse_damage
 from fedbench.prepared import FACTS, is_store
 from fedbench.provenance import cpu_instructions, versions
 from fedbench.reading import read_arrays, read_table
 from fedbench.runner import Options, execute
+from fedbench.sources import harness_digest
 from fedbench.suite import Cell
 
 TIMED = ("seconds", "validation seconds")  # metrics of rounds that are never the same twice
@@ -121,7 +122,7 @@ def repeat(cell: Cell, recorded: Path) -> list[str]:
 
 def other_code(cell: Cell) -> str:
     """Say by which other version of the code that computes a cell was made; empty if by this one."""
-    made_by, here = cell.identity["harness"], registry.harness_digest()
+    made_by, here = cell.identity["harness"], harness_digest()
     return "" if made_by == here else f"made by other code of fedbench ({made_by[:12]}, this is {here[:12]})"
 
 

@@ -101,6 +101,8 @@ class Dataset:
     citation: str = ""
     where: str = ""  # where a user gets it, in words
     expected: str = ""  # what a complete copy holds, in words
+    patient: str = "patient"  # what the statistical unit is, in words, such as: field of view
+    caveats: str = ""  # what readers of scores must know of images and labels, in sentences; papers print it
 
     class Params(Parameters):
         """Parameters of the dataset; none by default."""

@@ -20,6 +20,7 @@ from fedbench.parameters import validate
 from fedbench.preparation import Progress, prepare
 from fedbench.prepared import FACTS, PreparedDataset, damage, is_store, load
 from fedbench.resampling import same_grid
+from fedbench.sources import code_digest, harness_digest, preparing_digest
 from fedbench.store import read_json
 from fedbench.suite import Cell, Suite
 from fedbench.task import Task
@@ -70,7 +71,7 @@ def plan(
                 federation = partition(prepared, data, seed)
                 shared = {
                     "fedbench": __version__,
-                    "harness": registry.harness_digest(),
+                    "harness": harness_digest(),
                     "dataset": prepared.name,
                     "dataset_params": dict(entry.spec.params),
                     "dataset_code": entry.code,
@@ -180,7 +181,7 @@ def _has_bf16(device: str) -> bool:
 
 def _entry(kind: registry.Kind, text: str) -> _Entry:
     spec, cls = registry.named(kind, text)
-    return _Entry(spec, cls, registry.code_digest(cls))
+    return _Entry(spec, cls, code_digest(cls))
 
 
 def _absolute(spec: registry.Spec) -> str:
@@ -240,7 +241,7 @@ def make_dataset(spec: registry.Spec, cls: type[Dataset]) -> Dataset:
 
 def preparing_code(dataset_code: str) -> str:
     """Return the digest of all source that turns raw files into a prepared store."""
-    return digest([dataset_code, registry.preparing_digest()])
+    return digest([dataset_code, preparing_digest()])
 
 
 def prepared_of(text: str, config: DataConfig, cache: Path, watch: Watch = _silent) -> PreparedDataset:
@@ -291,7 +292,7 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
     if federation.digest != identity["partition"]:
         raise UserError(f"run {cell.id}: the prepared data in {cell.prepared} changed since the run was planned.")
     spec, cls = registry.named("algorithm", cell.algorithm)
-    if registry.code_digest(cls) != identity["algorithm_code"]:
+    if code_digest(cls) != identity["algorithm_code"]:
         raise UserError(f"run {cell.id}: the source of '{spec.name}' changed since the run was planned; start again.")
     return Task(
         federation=federation,

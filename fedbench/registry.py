@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from fedbench.errors import UserError, nearest
 from fedbench.parameters import parse_value
+from fedbench.sources import files_of, refuse_other_neighbours
 
 Kind = Literal["algorithm", "dataset"]
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -158,7 +159,7 @@ def _locate(module: str) -> Path | None:
         return Path(spec.origin) if spec.origin else None
     for folder in spec.submodule_search_locations or []:
         stem = Path(folder, *rest)
-        for path in _files_of(stem):
+        for path in files_of(stem):
             if path.is_file():
                 return path
     return None
@@ -241,7 +242,7 @@ def _module_from(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"cannot import plugin file {file}")
-    _refuse_other_neighbours(file)
+    refuse_other_neighbours(file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(file.parent))  # so that it can import its neighbours, as a script could
@@ -253,107 +254,3 @@ def _module_from(file: Path) -> ModuleType:
     finally:
         sys.path.remove(str(file.parent))
     return module
-
-
-def _refuse_other_neighbours(file: Path) -> None:
-    """Refuse a plugin whose ``import helper`` would not give the ``helper.py`` beside it.
-
-    Python keeps one module of a name: a plugin that came before, from another folder, may have brought its own.
-    """
-    todo, seen = [file], set[Path]()
-    while todo:
-        seen.add(importing := todo.pop())
-        for name in _imported_names(importing):
-            beside = next((path for path in _files_of(file.parent / name) if path.is_file()), None)
-            if beside is None or beside in seen:
-                continue
-            there = getattr(sys.modules.get(name), "__file__", None)
-            if there is not None and Path(there).resolve() != beside.resolve():
-                raise UserError(
-                    f"{importing} imports '{name}' and means {beside}, but {there} was imported by that name before; "
-                    f"rename {beside.name}."
-                )
-            todo.append(beside)
-
-
-def _imported_names(file: Path) -> list[str]:
-    """Top-level names of what a file imports absolutely, wherever the statement stands; not the harness."""
-    nodes = list(ast.walk(ast.parse(file.read_bytes())))
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
-    return sorted({name.partition(".")[0] for name in names} - {"fedbench"})  # that is there already
-
-
-def _files_of(stem: Path) -> tuple[Path, Path]:
-    return stem.with_name(f"{stem.name}.py"), stem / "__init__.py"
-
-
-def code_digest(cls: type) -> str:
-    """Return the sha256 of a plugin's source: its file, its bases' files, and what these import from their folders.
-
-    Read from the import statements, wherever they stand; the harness, the standard library and installed packages do
-    not count (the harness has a digest of its own).
-    """
-    todo = [Path(source) for base in cls.__mro__ if (source := _plugin_file(base)) is not None]
-    files: set[Path] = set()
-    while todo:
-        file = todo.pop()
-        if file not in files:
-            files.add(file)
-            todo += imported_from_folder(file)
-    contents = sorted((file.name, file.read_bytes()) for file in files)
-    return hashlib.sha256(b"".join(name.encode() + content for name, content in contents)).hexdigest()
-
-
-def _plugin_file(base: type) -> str | None:
-    """The file of a class that is plugin code: below the contract's base class in the hierarchy."""
-    contracts = ("fedbench.algorithm", "fedbench.dataset")
-    is_plugin = any(parent.__module__ in contracts for parent in base.__mro__[1:])
-    return getattr(sys.modules[base.__module__], "__file__", None) if is_plugin else None
-
-
-def imported_from_folder(file: Path) -> list[Path]:
-    """Files under ``file``'s folder that its import statements name, relatively or by any trailing part of a path."""
-    names: set[tuple[str, ...]] = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            names |= {tuple(alias.name.split(".")) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            module = tuple((node.module or "").split(".")) if node.module else ()
-            names |= {module, *((*module, alias.name) for alias in node.names)}
-    tails = {name[start:] for name in names for start in range(len(name))}
-    found = []
-    for tail in tails:
-        found += [path for path in _files_of(file.parent.joinpath(*tail)) if path.is_file() and path != file]
-    return found
-
-
-RESULT_MODULES = (
-    "algorithm", "arrays", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "held",
-    "inference", "local", "metrics", "models", "prepared", "reestimation", "settings", "splitting", "streams", "task",
-    "training",
-)  # fmt: skip
-PREPARING_MODULES = (
-    "dataset", "dicom", "folders", "imaging", "mapping", "names", "pictures", "preparation", "resampling",
-)  # fmt: skip
-
-
-@cache
-def harness_digest() -> str:
-    """Return the sha256 of the harness modules that determine a run's result from its prepared data.
-
-    The modules that prepare data are left out: a run's identity holds the digest of what they made. The scheduler and
-    the console determine nothing.
-    """
-    return _digest_of(RESULT_MODULES)
-
-
-@cache
-def preparing_digest() -> str:
-    """Return the sha256 of the harness modules that turn raw files into a prepared store."""
-    return _digest_of(PREPARING_MODULES)
-
-
-def _digest_of(modules: tuple[str, ...]) -> str:
-    folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in modules)).hexdigest()

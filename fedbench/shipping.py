@@ -22,6 +22,7 @@ from fedbench.config import digest
 from fedbench.errors import UserError
 from fedbench.files import locked, write_text
 from fedbench.prepared import FACTS, FORMAT, damage, is_store
+from fedbench.sources import imported_from_folder
 
 CACHE = "FEDBENCH_CACHE"
 Bytes = np.ndarray  # uint8 (n,): Ray passes arrays on without copying them
@@ -131,7 +132,7 @@ def pack_sources(algorithm: str) -> Sources:
     plugin = registry.find("algorithm", spec.name).file
     files = [plugin]
     for file in files:  # grows while it is gone through
-        files += [found for found in registry.imported_from_folder(file) if found not in files]
+        files += [found for found in imported_from_folder(file) if found not in files]
     texts = tuple((str(file.relative_to(plugin.parent)), file.read_text(encoding="utf-8")) for file in files)
     return Sources(algorithm, str(plugin.parent), texts)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fedbench import registry
 from fedbench.errors import UserError
-from fedbench.registry import Spec, code_digest, discover, find, load, parse_spec
+from fedbench.registry import Spec, discover, find, load, parse_spec
+from fedbench.sources import code_digest
 from tests.toys import in_another_process
 
 ALGORITHM = """
@@ -280,7 +281,8 @@ def test_files_of_the_same_name_do_not_make_the_digest_random(tmp_path):
     base = "from fedbench.datasets.sts import SoftTissueSarcoma"
     file.write_text(f"{base}\n\nclass Mine(SoftTissueSarcoma):\n    name = 'mine'\n")
     code = f"""
-        from fedbench.registry import code_digest, find, load
+        from fedbench.registry import find, load
+        from fedbench.sources import code_digest
         print(code_digest(load("dataset", find("dataset", {str(file)!r}))))
     """
     assert len({in_another_process(code, hash_seed) for hash_seed in range(5)}) == 1

@@ -9,8 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fedbench.analysis.summary import human_bytes, minutes
-
 Value = str | int | float | None
 NONE = "–"  # there is no such number
 BEST, TIED = "best", "tied"  # marks
@@ -207,3 +205,22 @@ def _known(value: float | None) -> float | None:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
+
+
+def human_bytes(number: float) -> str:
+    """``1990180`` -> ``1.99 MB``."""
+    if math.isnan(number):
+        return "–"
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def minutes(seconds: float) -> str:
+    """``75`` -> ``1:15``."""
+    if math.isnan(seconds):
+        return "–"
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole}:{rest:02d}"

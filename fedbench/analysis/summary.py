@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from scipy import stats
 
 from fedbench.analysis.rows import NO_TRUTH, counted, listed
@@ -24,16 +21,11 @@ from fedbench.store import Results
 
 RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen-modality"}
 METRICS = {"dice": "Dice", "hd95": "HD95"}  # lengths are in mm, or in px: the column says which
-DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval; none of numbers above 100
 COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
 KINDS = ("global", "personal")  # listed first, in this order
 NO_RUN = "none"  # the deployment of an algorithm without a finished run
 RESAMPLES = 2000
 FEWEST_PATIENTS = 3  # for an interval
-LEGEND = (
-    "missed, false-alarm: scores with only the prediction or only the truth empty; they enter the means as Dice 0 and "
-    "HD95 = image diagonal. not applicable: both empty; not in the means."
-)
 
 
 def summarise(
@@ -137,7 +129,7 @@ def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str], unit
     for relation in relations:
         related = entering[entering["relation"] == relation]
         for metric in METRICS:
-            name = _column(relation, metric, unit)
+            name = column_of(relation, metric, unit)
             values = patient_means(related, metric)
             row[name] = values.mean() if len(values) else np.nan
             row[f"{name} low"], row[f"{name} high"] = interval(values)
@@ -146,7 +138,8 @@ def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str], unit
     return row | {"scores": len(distinct), "patients": entering["patient"].nunique()}
 
 
-def _column(relation: str, metric: str, unit: str) -> str:
+def column_of(relation: str, metric: str, unit: str) -> str:
+    """Return what the column of a mean is called: ``in-modality Dice``."""
     return f"{RELATIONS[relation]} {METRICS[metric]}" + (f" ({unit})" if metric == "hd95" else "")
 
 
@@ -213,7 +206,7 @@ def _notes(runs: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
         if setting not in seeds:
             notes.append(f"{setting}: no finished run.")
         elif missing := sorted(every - seeds[setting]):
-            lost, all_seeds = "seed" if len(missing) == 1 else "seeds", _count(len(every), "seeds")
+            lost, all_seeds = "seed" if len(missing) == 1 else "seeds", counted(len(every), "seed")
             notes.append(
                 f"{setting}: {lost} {_list(missing)} missing or not finished; its means are over "
                 f"{len(seeds[setting])} of {all_seeds}, not comparable with the others."
@@ -242,116 +235,3 @@ def _without_truth(cases: pd.DataFrame, relations: Iterable[str]) -> list[str]:
 
 def _list(values: Iterable[Any]) -> str:
     return ", ".join(str(v) for v in dict.fromkeys(values))
-
-
-# -- showing it ----------------------------------------------------------------------------------------------------
-
-
-def render(frame: pd.DataFrame, title: str, console: Console) -> None:
-    """Print ``frame`` under ``title``, to which the selection rule is added if it does not name it; notes below.
-
-    On a narrow console intervals go below their means, and on a very narrow one counts and costs get their own table.
-    """
-    selection = frame.attrs["selection"]
-    heading = title if selection in title else f"{title} ({selection} round)"
-    text, finished = _text(frame), frame[frame["deployment"] != NO_RUN]
-    constant = {c: finished[c].iloc[0] for c in ("patients", "seeds") if len(set(finished[c])) == 1}
-    heading += "\nmean [95% CI over patients]" + "".join(f"; {_count(n, c)}" for c, n in constant.items())
-    text = text.drop(columns=list(constant))
-    scored = [c for c in text.columns if c.startswith(tuple(RELATIONS.values()))]
-    folded = text.copy()
-    for column in scored:
-        folded[column] = text[column].str.replace(" [", "\n[", regex=False)
-    layouts = [
-        [_table(text)],
-        [_table(folded, "-\n")],
-        [_table(folded[["algorithm", "model", *scored]], "-\n"), _table(folded.drop(columns=scored), "-\n")],
-    ]
-    unlimited = console.options.update(max_width=10_000)
-    for tables in layouts:
-        if all(console.measure(table, options=unlimited).maximum <= console.width for table in tables):
-            break
-    console.print(Text(heading, style="bold"))
-    for table in tables:
-        console.print(table)
-    console.print(Text(LEGEND, style="dim"))
-    for note in frame.attrs["notes"]:
-        console.print(Text(f"! {note}", style="yellow"))
-
-
-def to_markdown(frame: pd.DataFrame) -> str:
-    """Return ``frame`` as a Markdown table, notes as a list below it."""
-    text = _text(frame)
-    left = ("algorithm", "model")
-    lines = [
-        list(text.columns),
-        [":--" if c in left else "--:" for c in text.columns],
-        *([cell.replace("|", "\\|") for cell in row] for row in text.itertuples(index=False)),
-    ]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    rule = f"Models of the {frame.attrs['selection']} round; mean [95% CI over patients]. {LEGEND}"
-    notes = "\n".join(f"- {note}" for note in frame.attrs["notes"])
-    return "\n\n".join(part for part in (table, rule, notes) if part)
-
-
-def _text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Format every column; the same text on the console and in Markdown."""
-    columns: dict[str, list[str]] = {"algorithm": list(frame["setting"]), "model": list(frame["deployment"])}
-    for relation in RELATIONS:
-        for metric, digits in DIGITS.items():
-            name = _column(relation, metric, frame.attrs["unit"])
-            if name in frame:
-                triples = zip(frame[name], frame[f"{name} low"], frame[f"{name} high"], strict=True)
-                columns[name] = [_with_interval(*triple, digits) for triple in triples]
-    for name in (*COUNTS.values(), "scores", "patients"):
-        absent = frame["deployment"] == NO_RUN
-        columns[name] = ["–" if none else str(n) for none, n in zip(absent, frame[name], strict=True)]
-    columns["seeds"] = [str(n) for n in frame["seeds"]]
-    columns["sent per round"] = [human_bytes(n) for n in frame["bytes per round"]]
-    columns["time per run"] = [minutes(s) for s in frame["seconds per run"]]
-    return pd.DataFrame(columns)
-
-
-def _count(number: int, nouns: str) -> str:
-    return f"{number} {nouns.removesuffix('s') if number == 1 else nouns}"
-
-
-def _with_interval(mean: float, low: float, high: float, digits: tuple[int, int]) -> str:
-    if np.isnan(mean):
-        return "–"
-    text = _number(mean, digits[0])
-    return text if np.isnan(low) else f"{text} [{_number(low, digits[1])}, {_number(high, digits[1])}]"
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits if value < 100 else 0}f}"
-
-
-def human_bytes(number: float) -> str:
-    """``1990180`` -> ``1.99 MB``."""
-    if np.isnan(number):
-        return "–"
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} GB"
-
-
-def minutes(seconds: float) -> str:
-    """``75`` -> ``1:15``."""
-    if np.isnan(seconds):
-        return "–"
-    whole, rest = divmod(round(seconds), 60)
-    return f"{whole}:{rest:02d}"
-
-
-def _table(text: pd.DataFrame, hyphen: str = "-") -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in text:
-        left = column in ("algorithm", "model")
-        header = str(column).replace("-", hyphen).replace(" ", "\n", 1)
-        table.add_column(Text(header), justify="left" if left else "right", overflow="fold")
-    for row in text.itertuples(index=False):
-        table.add_row(*(Text(cell) for cell in row))
-    return table

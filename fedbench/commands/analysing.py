@@ -151,9 +151,9 @@ def publish(
     --trials results/runs/tuning/study-sts`
     """
     from fedbench.analysis.analyses import Analyses, Choices
+    from fedbench.analysis.cells import human_bytes
     from fedbench.analysis.evidence import read_evidence
     from fedbench.analysis.publish import publish as write
-    from fedbench.analysis.summary import human_bytes
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")

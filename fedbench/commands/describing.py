@@ -28,6 +28,8 @@ def describe_dataset(name: str) -> None:
         "intensity": "; ".join(f"{m}: {_normalisation(intensity[m])}" for m in modalities if m in intensity),
         "common grid": _by(getattr(cls, "spacing", ()), f" {unit}") or FROM_FOLDER,
         "sample": _by(getattr(cls, "size", ()), " voxels") or FROM_FOLDER,
+        "a patient is": f"a {cls.patient}",
+        "mind": cls.caveats,
         "complete": cls.expected,
         "get it": cls.where,
         "licence": cls.licence,

@@ -138,7 +138,8 @@ def summary(
 
     Example: `fedbench summary --all --selection best-validation`
     """
-    from fedbench.analysis.summary import conditions, heading, render, summarise
+    from fedbench.analysis.summary import conditions, heading, summarise
+    from fedbench.analysis.summary_view import render
     from fedbench.store import load_results
 
     if selection not in (None, "last", "best-validation"):

@@ -166,7 +166,8 @@ def check_resources(
 
 
 def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
-    from fedbench.analysis.summary import conditions, heading, render, summarise
+    from fedbench.analysis.summary import conditions, heading, summarise
+    from fedbench.analysis.summary_view import render
     from fedbench.names import safe
     from fedbench.store import load_results, read_json, write_json
 

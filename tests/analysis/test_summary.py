@@ -11,7 +11,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from fedbench.analysis.summary import human_bytes, interval, minutes, render, summarise, to_markdown
+from fedbench.analysis.cells import human_bytes, minutes
+from fedbench.analysis.summary import interval, summarise
+from fedbench.analysis.summary_view import render
 from fedbench.errors import UserError
 from fedbench.store import Results
 
@@ -233,14 +235,15 @@ def test_render_does_not_name_the_selection_twice():
     assert stream.getvalue().startswith("toy (last round)\n")
 
 
-def test_markdown():
+def test_every_column_is_printed_and_every_note():
     setting = "fedavg[a|b]"
     frame = summarise(results([run(setting)], [score("A", 0.5, setting=setting)], traffic(setting)), "toy")
-    lines = to_markdown(frame).splitlines()
-    assert lines[0].startswith("| algorithm | model | in-modality Dice |")
-    assert lines[1].startswith("| :-- | :-- | --: |")
-    assert lines[2] == r"| fedavg[a\|b] | global | 0.500 | 5.0 | 0 | 0 | 0 | 1 | 1 | 1 | 330 B | 1:00 |"
-    assert lines[-1] == "- No interval with fewer than 3 patients."
+    stream = io.StringIO()
+    render(frame, "toy", Console(file=stream, width=300))
+    lines = stream.getvalue().splitlines()
+    (row,) = (line for line in lines if line.startswith(setting))
+    assert row.split() == f"{setting} global 0.500 5.0 0 0 0 1 330 B 1:00".split()
+    assert "1 patient; 1 seed" in lines[1] and lines[-1] == "! No interval with fewer than 3 patients."
 
 
 def test_units():

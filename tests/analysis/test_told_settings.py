@@ -13,7 +13,7 @@ import pytest
 from fedbench import augmentation
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.paper.building import MAIN
-from fedbench.analysis.paper.data import _told_of_data, datasets_section
+from fedbench.analysis.paper.data import datasets_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.setup import Settings, describe_setup, split_of
@@ -55,19 +55,10 @@ def test_each_data_set_has_its_own_settings():
     assert "Intensities: CT" in text and "Training samples: " in text
 
 
-def test_what_a_loader_says_of_the_data_is_told_without_what_it_says_of_files():
-    class Plugin:
-        """Cells.
-
-        The folder holds ``a``. They lie deeper. Each was cropped to
-        5 cm: it is small.
-
-        Masks were carried over.
-        """
-
-    assert _told_of_data(Plugin) == ["Each was cropped to 5 cm: it is small.", "Masks were carried over."]
+def test_what_a_loader_declares_of_its_images_and_labels_is_told():
     text = plain(Numbers(), datasets_section(study_of([("", evidence((Condition("sts"),), LABELS))])))
-    assert "each cropped to 5 cm around the tumour" in text and "carried over between modalities" in text
+    assert "cropped to 5 cm around the tumour" in text and "carried over between modalities" in text
+    assert "ibsi_validation" not in text
 
 
 def test_where_pooled_training_is_weak_it_is_said_with_how_often_nothing_is_found(monkeypatch):

@@ -12,6 +12,7 @@ from fedbench import registry
 from fedbench.errors import UserError
 from fedbench.prepared import FACTS, damage, load
 from fedbench.shipping import CACHE, has_content, node_cache, pack_sources, pack_store, unpack_sources, unpack_store
+from fedbench.sources import code_digest
 from tests import plugins
 from tests.toys import full, prepare_toy, write_toy
 
@@ -134,7 +135,7 @@ def plugin(tmp_path):
 
 def code_of(algorithm: str) -> tuple[type, str]:
     cls = registry.load("algorithm", registry.find("algorithm", registry.parse_spec(algorithm).name))
-    return cls, registry.code_digest(cls)
+    return cls, code_digest(cls)
 
 
 @pytest.mark.parametrize("named", ["{}:Mine", "{}", "{}:Mine[weight_decay=0.5]"])

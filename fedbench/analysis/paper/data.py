@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,7 @@ def _paragraph(name: str, parts: list[Part]) -> str:
     plugin = plugin_of(name)
     sentences = [_holds(parts), *_prepared(plugin, parts), _ran(parts), _left_out(parts), *_sourced(plugin)]
     if plugin is not None:
-        sentences.insert(0, escape(" ".join([_first_paragraph(plugin), *_told_of_data(plugin)])))
+        sentences.insert(0, escape(f"{_first_paragraph(plugin)} {plugin.caveats}".strip()))
     return f"\\paragraph{{\\textsf{{{escape(name)}}}.}}\n" + "\n".join(s for s in sentences if s) + "\n\n"
 
 
@@ -107,21 +106,6 @@ def _sourced(plugin: Any | None) -> list[str]:
 
 def _first_paragraph(plugin: Any) -> str:
     return " ".join(inspect.cleandoc(plugin.__doc__ or "").partition("\n\n")[0].split())
-
-
-def _told_of_data(plugin: Any) -> list[str]:
-    """Return what else the plugin's docstring says of the data, without the sentences on files and those that refer."""
-    told: list[str] = []
-    for paragraph in inspect.cleandoc(plugin.__doc__ or "").split("\n\n")[1:]:
-        before = True  # the sentence before is told, or there is none
-        for sentence in re.split(r"(?<=[.:])\s+(?=[A-Z])", " ".join(paragraph.split())):
-            before = not _ON_FILES.search(sentence) and (before or not _REFERS.match(sentence))
-            told += [sentence] if before else []
-    return told
-
-
-_ON_FILES = re.compile(r"`|[Ff]older|[Ff]ile|Mask values|edition")
-_REFERS = re.compile(r"(It|They|These|This|That|Only|Both|Images)\b")
 
 
 def _wrapped(text: str) -> str:

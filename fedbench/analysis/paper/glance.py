@@ -28,7 +28,7 @@ from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import plain
-from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, told_fields, whole_parts, word
+from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes, told_patients, whole_parts, word
 from fedbench.analysis.paper.setup import Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import measure
@@ -61,7 +61,7 @@ def glance(study: Study, folder: str = "paper") -> str:
         lines += [
             *_table(shown),
             "",
-            f"{legend} {escape_markdown(told_fields(shown))}".strip(),
+            f"{legend} {escape_markdown(told_patients(shown))}".strip(),
             "",
             *dagger(shown),
         ]

@@ -20,22 +20,25 @@ from fedbench.analysis.analyses import (
     is_reconstruction,
     is_reference_point,
 )
+from fedbench.analysis.cells import minutes
 from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
+from fedbench.analysis.paper.phantoms import plugin_of
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.reliability import decidable
-from fedbench.analysis.paper.setup import NORMS, Settings, fields_of_view, limit_unfinished
+from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
 from fedbench.analysis.paper.verdicts import judge
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import counted
-from fedbench.analysis.summary import minutes
+from fedbench.dataset import Dataset
 
 NAMED = ("better", "worse")
+PATIENT = Dataset.patient
 ROWS = 12  # of a table; the paper has all
 MADE = (
     "Made by `python -m fedbench paper` from what is published. Means over patients; 95% bootstrap intervals over "
@@ -49,8 +52,9 @@ def results_page(study: Study) -> str:
     """Return the page, in Markdown; the same published results give the same text."""
     whole = whole_parts(study)
     lines = ["# Results, condition by condition", "", MADE, ""]
-    fields = told_fields(study.parts)
-    for text in filter(None, (shared_runs(study.parts), fields, plain(Numbers(), limit_unfinished(study)))):
+    for text in filter(
+        None, (shared_runs(study.parts), told_patients(study.parts), plain(Numbers(), limit_unfinished(study)))
+    ):
         lines += [escape_markdown(text), ""]
     for part in whole:
         lines += _condition(part)
@@ -82,10 +86,11 @@ def shared_runs(parts: Sequence[Part]) -> str:
     return f"The parts below sum to {shown} runs, of {counted(trained, 'training')}: an ablation shows some runs again."
 
 
-def told_fields(parts: Iterable[Part]) -> str:
-    """Say on which data sets a patient is a field of view; empty where on none."""
-    found = fields_of_view(sorted({part.condition.dataset for part in parts}))
-    return f"On {words_of(found)} a patient is a field of view." if found else ""
+def told_patients(parts: Iterable[Part]) -> str:
+    """Say on which data sets a patient is something else, as their loaders declare; empty where on none."""
+    plugins = {name: plugin_of(name) for name in sorted({part.condition.dataset for part in parts})}
+    units = {name: getattr(plugin, "patient", PATIENT) for name, plugin in plugins.items()}
+    return " ".join(f"On {name} a patient is a {unit}." for name, unit in units.items() if unit != PATIENT)
 
 
 def _condition(part: Part) -> list[str]:

@@ -13,7 +13,7 @@ from fedbench.analysis.analyses import POOLED
 from fedbench.analysis.intervals import LEVEL
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, words
-from fedbench.analysis.paper.phantoms import is_generated, plugin_of
+from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import counted
@@ -34,7 +34,6 @@ SCHEDULES = {"cosine": "decays over the rounds (cosine)", "constant": "is consta
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 WEAK = 0.5  # Dice; where pooled training reaches less, differences are between weak models
 MISSED = "missed"  # the flag of an empty prediction where there is something, see fedbench.metrics
-UNIT_IS_FIELD = "statistical unit is the field"  # how a loader says that a patient is a field of view
 LIBRARIES = {"torch": "PyTorch", "monai": "MONAI", "ray": "Ray", "python": "Python"}
 
 
@@ -259,12 +258,6 @@ def _empty(numbers: Numbers, part: Part) -> str:
         return ""
     share = numbers.put("limit", "empty", part.key, text=f"{missed} of {len(flags)}")
     return f" ({named(reference, False)} leaves {share} masks of a client's own modality empty)"
-
-
-def fields_of_view(datasets: Iterable[str]) -> list[str]:
-    """Return the data sets whose patients are fields of view, as their loaders say."""
-    documents = {name: getattr(plugin_of(name), "__doc__", "") or "" for name in datasets}
-    return [name for name, text in documents.items() if UNIT_IS_FIELD in " ".join(text.split())]
 
 
 def _limit_dimensions(dims: list[int]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fedbench.analysis.cells import human_bytes, minutes
 from fedbench.analysis.figures.cost import TRAFFIC
 from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
 from fedbench.analysis.figures.scene import Scene
@@ -17,7 +18,6 @@ from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.verdicts import focus
 from fedbench.analysis.rows import counted
-from fedbench.analysis.summary import human_bytes, minutes
 
 SECONDS = "seconds"  # of a client's training in a round
 LATE = 0.75  # of the rounds; discriminators are judged after it
