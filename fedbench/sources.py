@@ -50,7 +50,10 @@ def _plugin_file(base: type) -> str | None:
 
 
 def imported_from_folder(file: Path) -> list[Path]:
-    """Files under ``file``'s folder that its import statements name, relatively or by any trailing part of a path."""
+    """Files under ``file``'s folder that its import statements run: modules, and the packages around them.
+
+    A module may be named relatively, or by a path of which the folder is any part.
+    """
     names: set[tuple[str, ...]] = set()
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
@@ -58,10 +61,11 @@ def imported_from_folder(file: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom):
             module = tuple((node.module or "").split(".")) if node.module else ()
             names |= {module, *((*module, alias.name) for alias in node.names)}
-    tails = {name[start:] for name in names for start in range(len(name))}
+    parts = {name[start:end] for name in names for end in range(1, len(name) + 1) for start in range(end)}
     found = []
-    for tail in tails:
-        found += [path for path in files_of(file.parent.joinpath(*tail)) if path.is_file() and path != file]
+    for part in parts:
+        if part[0] != "fedbench":
+            found += [path for path in files_of(file.parent.joinpath(*part)) if path.is_file() and path != file]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,27 +114,39 @@ def test_the_node_s_own_folder(tmp_path, monkeypatch):
 
 WITH_NEIGHBOURS = '''
 from fedbench.algorithms.fedavg import FedAvg
-from helpers.numbers import TWO
+from helpers.numbers import THREE
 
 class Mine(FedAvg):
     """Mine."""
     name = "mine"
-    two = TWO
+    three = THREE
 '''
 
 
 @pytest.fixture
 def plugin(tmp_path):
-    """A plugin file that imports a package beside it, which imports a module of its own."""
+    """A plugin file that imports a package beside it, which imports a module of its own.
+
+    Its package is forgotten after the test: fedbench refuses a plugin beside which another ``helpers`` lies.
+    """
     folder = tmp_path / "driver side é"
     (folder / "helpers").mkdir(parents=True)
-    (folder / "helpers" / "__init__.py").write_text("")
-    (folder / "helpers" / "numbers.py").write_text("from helpers.more import TWO\n")
+    (folder / "helpers" / "__init__.py").write_text("ONE = 1\n")
+    numbers = "import helpers\nfrom helpers.more import TWO\nTHREE = TWO + helpers.ONE\n"
+    (folder / "helpers" / "numbers.py").write_text(numbers)
     (folder / "helpers" / "more.py").write_text("TWO = 2\n")
-    return Path(plugins.write(folder, "mine", WITH_NEIGHBOURS))
+    yield Path(plugins.write(folder, "mine", WITH_NEIGHBOURS))
+    forget_neighbours()
+
+
+def forget_neighbours() -> None:
+    """As in a process that has not imported the plugin."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "helpers"]:
+        del sys.modules[name]
 
 
 def code_of(algorithm: str) -> tuple[type, str]:
+    forget_neighbours()
     cls = registry.load("algorithm", registry.find("algorithm", registry.parse_spec(algorithm).name))
     return cls, code_digest(cls)
 
@@ -147,7 +160,7 @@ def test_a_plugin_arrives_with_what_it_imports_and_is_the_same_code(plugin, tmp_
     here = unpack_sources(sources, tmp_path / "node")
     assert here.startswith(str(tmp_path / "node")) and here.endswith(algorithm.removeprefix(str(plugin)))
     cls, arrived = code_of(here)
-    assert cls.two == 2 and arrived == code
+    assert cls.three == 3 and arrived == code
     assert unpack_sources(sources, tmp_path / "node") == here
 
 

@@ -27,7 +27,7 @@ def _paragraph(name: str, parts: list[Part]) -> str:
     plugin = plugin_of(name)
     sentences = [_holds(parts), *_prepared(plugin, parts), _ran(parts), _left_out(parts), *_sourced(plugin)]
     if plugin is not None:
-        sentences.insert(0, escape(f"{_first_paragraph(plugin)} {plugin.caveats}".strip()))
+        sentences.insert(0, escape(f"{_described(plugin)} {plugin.caveats}".strip()))
     return f"\\paragraph{{\\textsf{{{escape(name)}}}.}}\n" + "\n".join(s for s in sentences if s) + "\n\n"
 
 
@@ -104,8 +104,10 @@ def _sourced(plugin: Any | None) -> list[str]:
     return [f"Licence: {licence}.", f"Source: {_wrapped(plugin.citation) or 'not stated by its plugin.'}"]
 
 
-def _first_paragraph(plugin: Any) -> str:
-    return " ".join(inspect.cleandoc(plugin.__doc__ or "").partition("\n\n")[0].split())
+def _described(plugin: Any) -> str:
+    """Its docstring; of one with files only the first paragraph, since the others tell how they are read."""
+    text = inspect.cleandoc(plugin.__doc__ or "")
+    return " ".join((text.partition("\n\n")[0] if plugin.needs_path else text).replace("``", "").split())
 
 
 def _wrapped(text: str) -> str:
