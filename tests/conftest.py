@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -12,6 +13,8 @@ from tests.toys import full, prepare_toy, write_toy
 
 # Tests that are started in the background would ignore SIGINT, and so would the processes they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ray gives its workers a low priority: beside other testers they would wait for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 
 from fedbench.testing import kit, kit_datasets
 from tests import plugins
+from tests.conformance.wrong_plugins import datasets as wrong_datasets
 from tests.toys import ROOT, refused
-from tests.wrong_plugins import datasets as wrong_datasets
 
 QUICK = ["--only", "trains", "--only", "buffers"]
-FORGOTTEN = str(ROOT / "tests" / "wrong_plugins" / "forgotten_buffers.py:ParametersOnly")
+FORGOTTEN = str(ROOT / "tests" / "conformance" / "wrong_plugins" / "forgotten_buffers.py:ParametersOnly")
 
 
 # -- check ---------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_a_rule_may_be_skipped_and_one_that_does_not_apply_is_said(fedbench):
 
 def test_a_dataset_with_its_folder(fedbench, tmp_path):
     folder = wrong_datasets.write(tmp_path / "patients")
-    plugin = f"{ROOT}/tests/wrong_plugins/datasets.py:"
+    plugin = f"{ROOT}/tests/conformance/wrong_plugins/datasets.py:"
     status, out, _ = fedbench("check", f"{plugin}Sound={folder}", "--all-cases", "--only", "volumes")
     assert status == 0
     assert "24 of 24 cases read" in out

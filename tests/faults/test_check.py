@@ -15,7 +15,7 @@ from tests.faults.machine import PATIENCE, all_gone, descendants, finish, start
 SLEEPING_DATASET = '''
 """Never comes back from listing its cases."""
 import time
-from tests.wrong_plugins.datasets import Sound
+from tests.conformance.wrong_plugins.datasets import Sound
 
 class Sleeping(Sound):
     """Sleeps."""
