@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from math import log
@@ -370,6 +371,15 @@ def test_the_scatter_is_that_of_the_means_of_single_seeds():
     )
     assert "by luck alone" in text
     assert "centralised" not in text
+
+
+def test_what_is_left_open_is_told_with_its_metric_and_millimetres_are_not_compared_with_dice():
+    found = evidence((TOY,), LABELS, (0, 1, 2), 14)
+    by_distance = replace(found, runs=found.runs.assign(declared=json.dumps({"relation": "cross", "metric": "hd95"})))
+    by_dice, by_mm = (part_of(each) for each in (found, by_distance))
+    assert re.search(r"a difference of 0\.\d{3} Dice between", told(undecided, [by_dice]))
+    assert re.search(r"a difference of \d+\.\d{3} mm HD95 between", told(undecided, [by_mm]))
+    assert told(undecided, [by_mm, by_dice]) == told(undecided, [by_dice])
 
 
 def test_luck_is_told_in_dice_whatever_the_primary_endpoint_is():

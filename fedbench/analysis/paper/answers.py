@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
-from fedbench.analysis.paper.answer_alignment import alignment, alignment_short
-from fedbench.analysis.paper.answer_cost import cost, cost_short
+from fedbench.analysis.paper.answer_alignment import alignment
+from fedbench.analysis.paper.answer_cost import cost
 from fedbench.analysis.paper.answer_cross import (
     CROSS,
     by_rival,
@@ -18,7 +18,7 @@ from fedbench.analysis.paper.answer_cross import (
     short,
     with_common_models,
 )
-from fedbench.analysis.paper.answer_luck import luck, luck_short
+from fedbench.analysis.paper.answer_luck import luck
 from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open, own_short
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
@@ -31,7 +31,7 @@ from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
 from fedbench.analysis.ranking import consensus, shared
-from fedbench.analysis.rows import counted
+from fedbench.analysis.rows import METRICS, counted
 
 
 def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) -> None:
@@ -66,12 +66,9 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "luck": luck(numbers, ground.crossed, to_reference),
         "consensus": _consensus(numbers, study),
         "alignment": alignment(numbers, measured),
-        "alignment short": alignment_short(numbers, measured),
         "ending": tell_endings(numbers, ended),
         "ending short": rising_short(numbers, ended),
         "cost": cost(numbers, measured),
-        "cost short": cost_short(numbers, measured),
-        "luck short": luck_short(numbers, ground.crossed, to_reference),
         "phantoms": on_phantoms(numbers, [(part, trainings[part.key].endings) for part in ground.phantoms]),
     }
     for name, text in texts.items():
@@ -139,8 +136,12 @@ def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     open_ones = [(part, c) for part, c in found if c.verdict is Verdict.SAME]
     if not open_ones:
         return ""
-    part, widest = max(open_ones, key=lambda each: abs(float(each[1].row["mean"])))
-    size = numbers.put("undecided", "size", text=number(abs(float(widest.row["mean"]))))
+    metrics = [part.primary.matrix.endpoint.metric for part, _ in open_ones]
+    metric = min(metrics, key=list(METRICS).index)  # Dice, where it is declared; millimetres are not compared with it
+    alike = [each for each, own in zip(open_ones, metrics, strict=True) if own == metric]
+    part, widest = max(alike, key=lambda each: abs(float(each[1].row["mean"])))
+    unit = f"{part.primary.matrix.unit} {METRICS[metric]}".strip()
+    size = numbers.put("undecided", "size", text=f"{number(abs(float(widest.row['mean'])))} {unit}")
     pair = words([named(a, is_reconstruction(a)) for a in (widest.algorithm, widest.other)])
     norms = Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
     told = [escape(part.title), *(NORMS.get(norm, escape(norm)) for norm in norms)]
