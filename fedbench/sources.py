@@ -63,7 +63,7 @@ def imported_from_folder(file: Path) -> list[Path]:
             names |= {module, *((*module, alias.name) for alias in node.names)}
     parts = {name[start:end] for name in names for end in range(1, len(name) + 1) for start in range(end)}
     found = []
-    for part in parts:
+    for part in sorted(parts):  # in one order, whatever the hashes of strings
         if part[0] != "fedbench":
             found += [path for path in files_of(file.parent.joinpath(*part)) if path.is_file() and path != file]
     return found
