@@ -20,9 +20,11 @@ from tests import plugins
 from tests.command_line import called
 from tests.commands.test_data import TOY
 from tests.toys import full, write_toy
+from tests.warm import Warm
 
 PATIENCE = 300  # seconds until what never comes is given up; no test asks how long a thing takes
-STARTED: list[subprocess.Popen[str]] = []
+Driver = subprocess.Popen[str] | Warm
+STARTED: list[Driver] = []
 QUICK = (
     "--set",
     "model.name=unet",
@@ -53,8 +55,16 @@ def here(command: Sequence[str], folder: Path, **environment: str) -> tuple[int,
         return called(command[3:])
 
 
-def start(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start a driver in a process group of its own."""
+def start(command: Sequence[str], folder: Path, **environment: str) -> Driver:
+    """Start a driver in a session of its own, forked from a process that has imported everything."""
+    if "COVERAGE_PROCESS_START" in os.environ or "COVERAGE_PROCESS_CONFIG" in os.environ:  # a fork is not measured
+        return start_fresh(command, folder, **environment)
+    STARTED.append(process := Warm(command[3:], folder, os.environ | environment))
+    return process
+
+
+def start_fresh(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start a driver as a user does, which takes seconds: where it matters how its process begins."""
     process = subprocess.Popen(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         env=os.environ | environment,
@@ -73,14 +83,23 @@ def clear_away() -> None:
     STARTED.clear()
 
 
-def finish(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
+def finish(command: Sequence[str], folder: Path) -> tuple[int, str, str]:
     """Run a command to its end: (exit status, standard output, standard error)."""
-    process = start(command, folder, **environment)
+    return _ended(start(command, folder))
+
+
+def finish_fresh(command: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str]:
+    """The same in a process that was started as a user starts it."""
+    return _ended(start_fresh(command, folder, **environment))
+
+
+def _ended(process: Driver) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode is not None
     return process.returncode, out, err
 
 
-def wait_for(root: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+def wait_for(root: Path, pattern: str, process: Driver) -> None:
     """Wait until a file is there, or the process has ended."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and not list(root.glob(pattern)):
@@ -109,7 +128,7 @@ def begun(tmp_path: Path) -> Counter[tuple[str, ...]]:
     return Counter(tuple(line.split()) for line in (tmp_path / "begun").read_text().splitlines())
 
 
-def at_the_gate(tmp_path: Path, process: subprocess.Popen[str], numbers: str = "0") -> None:
+def at_the_gate(tmp_path: Path, process: Driver, numbers: str = "0") -> None:
     """Wait until the runs of these numbers wait at the gate."""
     deadline = time.monotonic() + PATIENCE
     wait_for(tmp_path, "begun", process)

@@ -10,7 +10,7 @@ import pytest
 
 from fedbench.testing import global_state, kit, kit_datasets
 from tests import plugins
-from tests.faults.machine import PATIENCE, all_gone, descendants, finish, start
+from tests.faults.machine import PATIENCE, all_gone, descendants, finish, start_fresh
 
 SLEEPING_DATASET = '''
 """Never comes back from listing its cases."""
@@ -68,7 +68,7 @@ def test_a_dataset_that_hangs(fedbench, tmp_path, monkeypatch):
 def test_a_check_can_be_interrupted(tmp_path, kill):
     """In the middle of a plugin that hangs, while the kit's other process waits for work."""
     plugin = plugins.write(tmp_path, "hanging", plugins.HANGING)
-    process = start(check(f"{plugin}:Hanging"), tmp_path, PYTHONUNBUFFERED="1")
+    process = start_fresh(check(f"{plugin}:Hanging"), tmp_path, PYTHONUNBUFFERED="1")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("pass search"):  # the next one trains

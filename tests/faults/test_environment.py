@@ -10,7 +10,18 @@ import pytest
 
 from fedbench.store import read_json
 from tests import plugins
-from tests.faults.machine import PATIENCE, all_gone, bits, descendants, finish, here, make, start, wait_for
+from tests.faults.machine import (
+    PATIENCE,
+    all_gone,
+    bits,
+    descendants,
+    finish_fresh,
+    here,
+    make,
+    start,
+    start_fresh,
+    wait_for,
+)
 
 ALGORITHMS = ("fedavg", "fedbn", "fedda-joint", "moon", "scaffold")
 SECRET = "hunter2-f3db3nch"
@@ -46,7 +57,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("variables", STRANGE.values(), ids=STRANGE)
 def test_another_users_environment_changes_no_bit(usual, tmp_path, variables):
-    status, _, err = finish(make(tmp_path, *ALGORITHMS, rounds=2), tmp_path, **variables)
+    status, _, err = finish_fresh(make(tmp_path, *ALGORITHMS, rounds=2), tmp_path, **variables)
     assert status == 0, err
     assert bits(tmp_path / "runs") == usual
 
@@ -57,7 +68,7 @@ def test_workers_in_the_opposite_order_from_another_folder_change_no_bit(usual, 
     elsewhere.mkdir(parents=True)
     command = make(tmp_path, *ALGORITHMS[::-1], rounds=2, workers=2)
     command[command.index("--out") + 1] = "here/runs"
-    status, _, err = finish(command, elsewhere, **STRANGE["busy server"], RAY_TMPDIR=rays_folder)
+    status, _, err = finish_fresh(command, elsewhere, **STRANGE["busy server"], RAY_TMPDIR=rays_folder)
     assert status == 0, err
     assert bits(elsewhere / "here" / "runs") == usual
     assert [file.name for file in elsewhere.iterdir()] == ["here"]
@@ -70,11 +81,11 @@ def test_a_clock_that_runs_backwards_changes_no_bit(usual, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(ERRATIC_CLOCK)
     command = make(tmp_path, *ALGORITHMS, rounds=2)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = start(command, tmp_path, PYTHONPATH=path)
+    process = start_fresh(command, tmp_path, PYTHONPATH=path)
     wait_for(tmp_path / "runs", "*fedbn*/progress.json", process)
     process.kill()
     process.communicate()
-    status, _, err = finish(command, tmp_path, PYTHONPATH=path)
+    status, _, err = finish_fresh(command, tmp_path, PYTHONPATH=path)
     assert status == 0, err
     assert bits(tmp_path / "runs") == usual
     years = re.findall(r'"started": "(\d+)-', "".join(f.read_text() for f in (tmp_path / "runs").glob("*/run.json")))
@@ -86,7 +97,7 @@ def test_no_variable_of_the_environment_is_kept(tmp_path):
     """Not in provenance, nor in what a failing run leaves behind."""
     raising = plugins.write(tmp_path, "raising", plugins.RAISING)
     command = make(tmp_path, "fedavg", raising, rounds=2, workers=1)
-    status, out, err = finish(command, tmp_path, AWS_SECRET_ACCESS_KEY=SECRET, WANDB_API_KEY=SECRET)
+    status, out, err = finish_fresh(command, tmp_path, AWS_SECRET_ACCESS_KEY=SECRET, WANDB_API_KEY=SECRET)
     assert status == 1
     files = [file for file in (tmp_path / "runs").rglob("*") if file.is_file()]
     assert {"run.json", "traceback.txt", "failure.json"} <= {file.name for file in files}
