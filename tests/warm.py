@@ -1,4 +1,4 @@
-"""Real processes of ``python -m fedbench`` that need not import everything first.
+"""Real processes, ``python -m fedbench`` and others, that need not import everything first.
 
 A process that trains spends most of a test's time with imports. Here one process imports what they all need and forks
 each of them: a process of its own, in a session of its own, that can be killed, stopped and waited for like any other.
@@ -23,19 +23,22 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULE = ("-m", "fedbench")
 
 
 class Warm:
-    """A driver that was forked; offers what the tests need of :class:`subprocess.Popen`.
+    """A process that was forked; offers what the tests need of :class:`subprocess.Popen`.
+
+    Args:
+        command: ``python -m MODULE ...``, whichever Python it names.
 
     Attributes:
         returncode: None while it runs; minus the number of the signal that ended it.
     """
 
-    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        assert command[1] == "-m"
         out, err, ended = os.pipe(), os.pipe(), os.pipe()
-        request = json.dumps({"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)})
+        request = json.dumps({"command": command[2:], "folder": str(folder), "environment": dict(environment)})
         theirs = [out[1], err[1], ended[1]]
         self.pid = _forker().fork(request, theirs)
         for descriptor in theirs:
@@ -71,14 +74,14 @@ class Warm:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready = select.select(list(waiting), [], [], left)[0]
             if not ready:
-                raise subprocess.TimeoutExpired("fedbench", timeout or 0.0)
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
             for descriptor in ready:
                 texts[descriptor].append(part := os.read(descriptor, 1 << 16))
                 if not part:
                     waiting.discard(descriptor)
                     os.close(descriptor)
         if self._wait(3600 if deadline is None else max(0.0, deadline - time.monotonic())) is None:
-            raise subprocess.TimeoutExpired("fedbench", timeout or 0.0)
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         out, err = (b"".join(parts).decode() for parts in texts.values())
         return out, err
 
@@ -156,7 +159,7 @@ def _tell(ends: dict[int, int]) -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Be ``python -m fedbench`` from here on."""
+    """Be ``python -m MODULE`` from here on."""
     out, err, ended = request["descriptors"]
     os.setsid()
     os.chdir(request["folder"])
@@ -168,8 +171,8 @@ def _become(request: dict[str, Any]) -> None:
     for descriptor in (nothing, out, err, ended):
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv, sys.path[0] = ["fedbench", *request["arguments"]], request["folder"]
-    runpy.run_module("fedbench", run_name="__main__", alter_sys=True)
+    sys.argv, sys.path[0] = request["command"], request["folder"]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 def main() -> None:

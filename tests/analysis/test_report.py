@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from fedbench import store
+from fedbench.analysis import figures
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.cells import Cell, duration, estimate, number
 from fedbench.analysis.evidence import Condition, Evidence
@@ -531,7 +532,8 @@ def test_failed_runs_are_listed_with_their_error(tmp_path):
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_report_command(fedbench, tmp_path):
+def test_report_command(fedbench, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in ("forest", "ranks")})
     root = write_store(tmp_path / "runs", evidence(algorithms=("fedavg", "fedprox"), patients=5))
     status, out, _ = fedbench("report", "--from", str(root))
     assert status == 0 and "runs/report.html" in out

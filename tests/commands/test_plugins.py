@@ -13,6 +13,7 @@ import pytest
 from fedbench.testing import kit, kit_datasets
 from tests import plugins
 from tests.conformance.wrong_plugins import datasets as wrong_datasets
+from tests.faults.machine import finish
 from tests.toys import ROOT, refused
 
 QUICK = ["--only", "trains", "--only", "buffers"]
@@ -125,9 +126,11 @@ def test_what_is_written_passes_the_check_the_linters_and_its_own_test(fedbench,
     arguments = {"dataset": ["my_own.py:MyOwn=example"], "algorithm": ["my_own.py:MyOwn", *QUICK]}  # its test asks all
     assert fedbench("check", *arguments[kind])[0] == 0
     ruff = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", "."]
-    for command in (["ruff", "check", *ruff], ["ruff", "format", "--check", *ruff], ["pytest", "test_my_own.py"]):
+    for command in (["ruff", "check", *ruff], ["ruff", "format", "--check", *ruff]):
         done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+    status, out, err = finish([sys.executable, "-m", "pytest", "test_my_own.py"], tmp_path)
+    assert status == 0, out + err
 
 
 # -- tutorials -----------------------------------------------------------------------------------------------------
@@ -144,6 +147,8 @@ def test_the_tutorial_does_what_it_says(fedbench, tmp_path, folder, expected):
             words = shlex.split(line)
             if words[:3] == ["python", "-m", "fedbench"]:
                 status, out, err = fedbench(*words[3:])
+            elif words[:2] == ["python", "-m"]:
+                status, out, err = finish(words, tmp_path)
             else:
                 assert words[0] == "python"
                 done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)

@@ -59,7 +59,7 @@ def start(command: Sequence[str], folder: Path, **environment: str) -> Driver:
     """Start a driver in a session of its own, forked from a process that has imported everything."""
     if "COVERAGE_PROCESS_START" in os.environ or "COVERAGE_PROCESS_CONFIG" in os.environ:  # a fork is not measured
         return start_fresh(command, folder, **environment)
-    STARTED.append(process := Warm(command[3:], folder, os.environ | environment))
+    STARTED.append(process := Warm(command, folder, os.environ | environment))
     return process
 
 

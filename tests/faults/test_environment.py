@@ -23,7 +23,7 @@ from tests.faults.machine import (
     wait_for,
 )
 
-ALGORITHMS = ("fedavg", "fedbn", "fedda-joint", "moon", "scaffold")
+ALGORITHMS = ("fedavg", "fedbn", "fedda-joint", "scaffold")
 SECRET = "hunter2-f3db3nch"
 
 ERRATIC_CLOCK = '''
@@ -36,7 +36,7 @@ time.time = lambda: 4102444800.0 - 3600 * next(_looks)
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
-    """The bits of five algorithms in this environment, in this process's order."""
+    """The bits of four algorithms in this environment, in this process's order."""
     folder = tmp_path_factory.mktemp("usual")
     status, _, err = here(make(folder, *ALGORITHMS, rounds=2), folder)
     assert status == 0, err

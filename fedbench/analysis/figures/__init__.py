@@ -84,8 +84,9 @@ def draw_all(
     target: Path,
     names: Sequence[str] | None = None,
     watch: Callable[[Drawn], None] = lambda _: None,
+    save: style.Save = style.save,
 ) -> list[Drawn]:
-    """Draw every figure of every condition as ``<condition>.<name>.pdf`` and ``.png`` in ``target``.
+    """Draw every figure of every condition and ``save`` it as ``<condition>.<name>``, PDF and PNG, in ``target``.
 
     Args:
         names: only these of :data:`FIGURES`; None takes all.
@@ -99,7 +100,7 @@ def draw_all(
     for condition in analyses.conditions:
         scene = Scene(analyses, condition, known)
         for name in names or FIGURES:
-            drawn.append(draw_one(scene, name, target))
+            drawn.append(draw_one(scene, name, target, save))
             watch(drawn[-1])
     return drawn
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from fedbench.analysis import tables_runs, tables_scores, tables_tests
+from fedbench.analysis import style, tables_runs, tables_scores, tables_tests
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, Analyses, in_order, is_reconstruction
 from fedbench.analysis.captions import selected
 from fedbench.analysis.evidence import Condition, Evidence
@@ -75,7 +76,8 @@ def write_report(evidence: Evidence, analyses: Analyses, target: Path, figures: 
     """
     if figures is None:
         with tempfile.TemporaryDirectory() as folder:
-            return write_report(evidence, analyses, target, draw_all(evidence, analyses, Path(folder)))
+            drawn = draw_all(evidence, analyses, Path(folder), save=partial(style.save, kinds=("png",)))
+            return write_report(evidence, analyses, target, drawn)
     labels = {c: analyses.algorithms(c) for c in analyses.conditions}
     known = in_order(label for own in labels.values() for label in own)
     colours = {label: colour_of(label, known) for label in (*evidence.settings, *known)}
