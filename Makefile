@@ -44,14 +44,15 @@ audit: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
 
-# The environment is set up again only when what it is made from changes.
+# The environment is set up again only when what it is made from changes. Bytecode is made by all cores, not by pip; some
+# packages bring templates that are no Python.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fedbench needs Python >= 3.11; say which with: make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation -e '.[dev]'
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; some packages bring templates that are no Python
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 clean:
