@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -71,8 +70,7 @@ def test_killed_in_mid_round_and_started_again_gives_the_bits_of_an_uninterrupte
     assert checkpoint.load(results.folder(cell.id) / store.CHECKPOINT)[1]["round"] == 2
     assert load_results(tmp_path / "killed").runs.empty  # nothing half-written is visible
 
-    second = subprocess.run(command, input=pickle.dumps(cell), capture_output=True, check=True)
-    assert b"'done'" in second.stdout
+    assert execute(cell, tmp_path / "killed", EVERY_ROUND).status == "done"
     (same,) = plan(tmp_path / "whole", plugin)
     assert same.id == cell.id
     assert execute(same, tmp_path / "whole", EVERY_ROUND).status == "done"
@@ -251,20 +249,12 @@ def test_clients_train_side_by_side_where_cores_would_be_idle(resources, runs, c
     assert resources.clients_of_each(runs, cores=lambda: 8) == clients
 
 
-def test_order_of_runs_and_thread_settings_of_the_environment_do_not_matter(tmp_path):
+def test_the_order_of_runs_does_not_matter(tmp_path):
+    """In one process; other environments: tests/faults/test_environment.py."""
     cells = plan(tmp_path / "a", "fedavg", "fedda-joint")
     for cell in cells:
         execute(cell, tmp_path / "a", EVERY_ROUND)
-    script = (
-        "import sys, pickle; from pathlib import Path; from fedbench.runner import Options, execute;"
-        "[execute(c, Path(sys.argv[1]), Options()) for c in pickle.load(sys.stdin.buffer)]"
-    )
-    import pickle
-
-    others = plan(tmp_path / "b", "fedavg", "fedda-joint")[::-1]
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
-    subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "b")], input=pickle.dumps(others), env=environment, check=True
-    )
+    for cell in plan(tmp_path / "b", "fedavg", "fedda-joint")[::-1]:
+        execute(cell, tmp_path / "b", EVERY_ROUND)
     for cell in cells:
         assert_same_bits(bits(tmp_path / "a", cell.id), bits(tmp_path / "b", cell.id))

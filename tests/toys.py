@@ -25,6 +25,7 @@ from fedbench.prepared import PreparedCase, PreparedDataset
 
 MODALITIES = ("CT", "MR", "PET")
 ROOT = Path(__file__).resolve().parents[1]
+TOY = f"{Path(__file__).resolve()}:Toy"
 
 
 class Toy(Dataset):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -42,29 +43,43 @@ MIRRORED = {"low": "high", "high": "low"}  # ends of an interval that change pla
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything the protocol gives for one dataset and endpoint.
+    """Everything the protocol gives for one dataset and endpoint; what few ask for is computed when asked for.
 
     Attributes:
         matrix: the scores, one per patient and algorithm.
         reference: its label.
-        means: index algorithm: ``mean``, ``low`` and ``high`` (95% over patients; ``method`` says which bootstrap),
-            ``runs_low`` and ``runs_high`` (95% over patients and seeds), ``patients``, ``seeds``, and the counts of
-            :attr:`ScoreMatrix.counts`.
-        friedman: the omnibus test; needs no correction.
         pairwise: one row per pair, see :func:`compare`.
-        ranks: stability of the ranking over patients.
-        variance: see :func:`fedbench.analysis.variance.variance_split`.
         notes: what a reader of the numbers must know.
     """
 
     matrix: ScoreMatrix
     reference: str
-    means: pd.DataFrame
-    friedman: Friedman
     pairwise: pd.DataFrame
-    ranks: RankStability
-    variance: pd.DataFrame
     notes: tuple[str, ...]
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Index algorithm: ``mean``, ``low``, ``high`` (95% over patients; ``method`` says which bootstrap), and more.
+
+        ``runs_low`` and ``runs_high`` (95% over patients and seeds), ``patients``, ``seeds``, and the counts of
+        :attr:`ScoreMatrix.counts`.
+        """
+        return _means(self.matrix)
+
+    @cached_property
+    def friedman(self) -> Friedman:
+        """The omnibus test; needs no correction."""
+        return friedman(self.matrix.values.to_numpy())
+
+    @cached_property
+    def ranks(self) -> RankStability:
+        """Stability of the ranking over patients."""
+        return rank_stability(self.matrix.values, self.matrix.endpoint.higher_is_better)
+
+    @cached_property
+    def variance(self) -> pd.DataFrame:
+        """See :func:`fedbench.analysis.variance.variance_split`."""
+        return variance_split(self.matrix, self.reference)
 
     @property
     def order(self) -> list[str]:
@@ -112,17 +127,7 @@ def analyse(
     label = find(reference, matrix.algorithms)
     planned = _planned_folds(results.runs, dataset)
     pairwise = compare(matrix, declared_pairs(matrix.algorithms, label, focus), planned)
-    omnibus = friedman(matrix.values.to_numpy())
-    return Analysis(
-        matrix=matrix,
-        reference=label,
-        means=_means(matrix),
-        friedman=omnibus,
-        pairwise=pairwise,
-        ranks=rank_stability(matrix.values, matrix.endpoint.higher_is_better),
-        variance=variance_split(matrix, label),
-        notes=(*matrix.notes, *_notes(matrix, pairwise, planned)),
-    )
+    return Analysis(matrix, label, pairwise, notes=(*matrix.notes, *_notes(matrix, pairwise, planned)))
 
 
 def _planned_folds(runs: pd.DataFrame, dataset: str) -> int | None:

@@ -16,8 +16,8 @@ from fedbench import store
 from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
 from tests.analysis.evidence_rows import evidence, of_cases, write_store
 from tests.analysis.score_rows import random_table
-from tests.commands.test_data import TINY, TOY
-from tests.toys import full, refused, write_toy
+from tests.commands.test_data import TINY
+from tests.toys import TOY, full, refused, write_toy
 
 RUNS = Path("results/runs")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "calibration.md"

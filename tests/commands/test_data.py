@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,9 +14,9 @@ import pytest
 
 from fedbench import load_results
 from fedbench.prepared import load
-from tests.toys import Toy, full, prepare_toy, reads, refused, write_toy, write_volume
+from tests.faults.machine import finish, start
+from tests.toys import TOY, Toy, full, prepare_toy, reads, refused, write_toy, write_volume
 
-TOY = f"{Path(__file__).resolve().parents[1] / 'toys.py'}:Toy"
 PLANNED = ("--set", "model.name=unet", "--set", "model.channels=[4,8]", "--rounds", "1", "--seeds", "0")
 TINY = (*PLANNED, "--workers", "0")
 
@@ -113,16 +112,16 @@ def test_an_interrupted_preparation_goes_on(tmp_path):
     codes = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         before = reads(data)
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        process = start(command, tmp_path)
         while reads(data) < before + 6 and process.poll() is None:
             time.sleep(0.02)
-        process.send_signal(number)
+        os.kill(process.pid, number)
         message = process.communicate()[1]
         codes.append(process.returncode)
         assert "Traceback" not in message
     assert codes == [130, 130, -9]
     (data / "slow").unlink()
-    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert finish(command, tmp_path)[0] == 0
     assert 36 <= reads(data) <= 36 + 3 * 2
     whole = store_in(tmp_path / "results" / "runs")
     assert load(whole).content == load(prepare_toy(data, tmp_path / "fresh")).content

@@ -17,9 +17,8 @@ from fedbench.prepared import load
 from fedbench.store import load_results
 from fedbench.suite import read_suite
 from tests import plugins
-from tests.commands.test_data import TOY
 from tests.faults.machine import finish, start, wait_for
-from tests.toys import full, refused, write_toy
+from tests.toys import TOY, full, refused, write_toy
 
 SUITE = """
 algorithms = {algorithms}

@@ -10,8 +10,8 @@ import pytest
 
 from fedbench.store import Store, load_results, seal
 from fedbench.suite import Cell
-from tests.commands.test_data import TINY, TOY
-from tests.toys import full, refused, write_toy
+from tests.commands.test_data import TINY
+from tests.toys import TOY, full, refused, write_toy
 
 RUNS = Path("results/runs")
 

@@ -18,8 +18,7 @@ from benchmarks.processes import family, send
 from fedbench.store import DONE, Store, load_results
 from tests import plugins
 from tests.command_line import called
-from tests.commands.test_data import TOY
-from tests.toys import full, write_toy
+from tests.toys import TOY, full, write_toy
 from tests.warm import Warm
 
 PATIENCE = 300  # seconds until what never comes is given up; no test asks how long a thing takes
