@@ -25,8 +25,8 @@ def cost(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
     return (
         f"A run of FedDA sent {_bytes(numbers, sent)}. A round of its training took {_median(numbers, paces)} times "
         "the reference's time: the median over conditions and variants, whose own medians are "
-        f"{_medians(numbers, paces)} (single pairs of runs with the same seed and fold: {pairs}, as runs "
-        "shared a machine)."
+        f"{_medians(numbers, paces)} (single pairs of runs with the same seed and fold: {pairs}). Runs "
+        "shared a machine whose load was not always the same, so that less than the reference's time is no gain."
     )
 
 
@@ -38,7 +38,7 @@ def cost_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> s
     every = ends(numbers, ("cost", "bytes"), _ordered([factor for own in sent.values() for factor in own]))
     return (
         f"FedDA sent {every} times the reference's bytes, and training took {_median(numbers, paces)} times as long "
-        f"(medians of variants: {_medians(numbers, paces)})."
+        f"(medians of variants: {_medians(numbers, paces)}; runs shared a machine whose load was not always the same)."
     )
 
 
