@@ -44,7 +44,9 @@ class Warm:
         for descriptor in theirs:
             os.close(descriptor)
         self.returncode: int | None = None
-        self._out, self._err, self._ended = out[0], err[0], ended[0]
+        self._ended = ended[0]
+        self._texts: dict[int, list[bytes]] = {out[0]: [], err[0]: []}  # what was read so far
+        self._open = set(self._texts)
 
     def poll(self) -> int | None:
         """Return the exit status if it has ended."""
@@ -68,21 +70,19 @@ class Warm:
             subprocess.TimeoutExpired: it has not ended, or others still hold its output.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        texts: dict[int, list[bytes]] = {self._out: [], self._err: []}
-        waiting = set(texts)
-        while waiting:
+        while self._open:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = select.select(list(waiting), [], [], left)[0]
+            ready = select.select(list(self._open), [], [], left)[0]
             if not ready:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
             for descriptor in ready:
-                texts[descriptor].append(part := os.read(descriptor, 1 << 16))
+                self._texts[descriptor].append(part := os.read(descriptor, 1 << 16))
                 if not part:
-                    waiting.discard(descriptor)
+                    self._open.discard(descriptor)
                     os.close(descriptor)
         if self._wait(3600 if deadline is None else max(0.0, deadline - time.monotonic())) is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
-        out, err = (b"".join(parts).decode() for parts in texts.values())
+        out, err = (b"".join(parts).decode() for parts in self._texts.values())
         return out, err
 
 
@@ -90,7 +90,7 @@ class Forker:
     """The process that has imported everything, seen from a tester."""
 
     def __init__(self) -> None:
-        here, there = socket.socketpair()
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a request is read whole
         command = [sys.executable, "-m", "tests.warm", str(there.fileno())]
         self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[there.fileno()], start_new_session=True)
         there.close()

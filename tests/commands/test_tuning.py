@@ -17,7 +17,7 @@ from fedbench.prepared import load
 from fedbench.store import load_results
 from fedbench.suite import read_suite
 from tests import plugins
-from tests.faults.machine import finish, start, wait_for
+from tests.faults.machine import finish, kill_at, start
 from tests.toys import TOY, full, refused, write_toy
 
 SUITE = """
@@ -179,11 +179,8 @@ def test_killed_and_continued_on_two_workers_it_is_the_same_table(fedbench, tmp_
     options = ("tune", file, "--checkpoint-seconds", "0")
     command = [sys.executable, "-m", "fedbench", *options, "--out", "killed"]
     assert fedbench(*options, "--out", "undisturbed", "--workers", "0")[0] == 0
-    process = start([*command, "--workers", "0"], tmp_path)
     killed = tmp_path / "killed/tuning/mine"
-    wait_for(killed, "*fedprox*/checkpoint.safetensors", process)
-    process.kill()
-    process.communicate()
+    kill_at(killed, "*fedprox*/checkpoint.safetensors", start([*command, "--workers", "0"], tmp_path))
     done = {path: path.stat().st_mtime_ns for path in killed.glob("*/done")}
     assert done and not (killed / "trials.csv").exists()
     status, out, err = finish([*command, "--workers", "2"], tmp_path)

@@ -106,6 +106,13 @@ def wait_for(root: Path, pattern: str, process: Driver) -> None:
         time.sleep(0.02)
 
 
+def kill_at(root: Path, pattern: str, process: Driver) -> None:
+    """SIGKILL as soon as a file is there."""
+    wait_for(root, pattern, process)
+    process.kill()
+    process.communicate()
+
+
 def make_gated(tmp_path: Path, *more: str, workers: int = 0) -> tuple[list[str], dict[str, str]]:
     """Return the command and the variables of a matrix whose first run waits in round 1 until the gate is open.
 

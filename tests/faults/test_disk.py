@@ -18,12 +18,12 @@ from tests.faults.machine import (
     descendants,
     finish,
     here,
+    kill_at,
     make,
     make_gated,
     nothing_half_written,
     open_gate,
     start,
-    wait_for,
 )
 
 
@@ -103,10 +103,7 @@ def test_a_results_folder_deleted_while_running(calm, tmp_path, workers):
 def test_a_file_cut_short_while_nobody_looked(undisturbed, tmp_path):
     """Of a run that was killed: its checkpoint in one copy of the results, its progress in another."""
     command = make(tmp_path)
-    process = start(command, tmp_path)
-    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
-    process.kill()
-    process.communicate()
+    kill_at(tmp_path / "runs", "*/checkpoint.safetensors", start(command, tmp_path))
     for victim in ("checkpoint.safetensors", "progress.json"):
         copy = shutil.copytree(tmp_path / "runs", tmp_path / victim.partition(".")[0])
         cut = list(copy.glob(f"*/{victim}"))

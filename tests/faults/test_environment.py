@@ -17,6 +17,7 @@ from tests.faults.machine import (
     descendants,
     finish_fresh,
     here,
+    kill_at,
     make,
     start,
     start_fresh,
@@ -81,10 +82,7 @@ def test_a_clock_that_runs_backwards_changes_no_bit(usual, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(ERRATIC_CLOCK)
     command = make(tmp_path, *ALGORITHMS, rounds=2)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = start_fresh(command, tmp_path, PYTHONPATH=path)
-    wait_for(tmp_path / "runs", "*fedbn*/progress.json", process)
-    process.kill()
-    process.communicate()
+    kill_at(tmp_path / "runs", "*fedbn*/progress.json", start_fresh(command, tmp_path, PYTHONPATH=path))
     status, _, err = finish_fresh(command, tmp_path, PYTHONPATH=path)
     assert status == 0, err
     assert bits(tmp_path / "runs") == usual

@@ -22,6 +22,7 @@ from tests.faults.machine import (
     bits,
     descendants,
     here,
+    kill_at,
     make,
     make_gated,
     nothing_half_written,
@@ -152,10 +153,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(calm, tmp_path, rays_folder, ki
 def test_a_clock_that_is_moved_changes_nothing(undisturbed, tmp_path):
     """Files from the future and from long ago: checkpoints and stores are recognised by content."""
     command = make(tmp_path)
-    process = start(command, tmp_path)
-    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
-    process.kill()
-    process.communicate()
+    kill_at(tmp_path / "runs", "*/checkpoint.safetensors", start(command, tmp_path))
     for number, file in enumerate(sorted((tmp_path / "runs").rglob("*"))):
         moment = 10 if number % 2 else 4_000_000_000
         os.utime(file, (moment, moment))

@@ -86,11 +86,12 @@ def draw_all(
     watch: Callable[[Drawn], None] = lambda _: None,
     save: style.Save = style.save,
 ) -> list[Drawn]:
-    """Draw every figure of every condition and ``save`` it as ``<condition>.<name>``, PDF and PNG, in ``target``.
+    """Draw every figure of every condition as ``<condition>.<name>.pdf`` and ``.png`` in ``target``.
 
     Args:
         names: only these of :data:`FIGURES`; None takes all.
         watch: called after each figure.
+        save: writes other files than these two.
 
     Returns:
         one per condition and figure, in this order; those that a condition cannot have with the reason.
