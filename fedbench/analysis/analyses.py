@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+import pandas as pd
+
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
-from fedbench.analysis.protocol import PRIMARY, REFERENCE, Analysis, analyse, candidates, is_variant
-from fedbench.analysis.rows import METRICS, Endpoint, base_name, counted, labels, listed
-from fedbench.analysis.scores import Missing
+from fedbench.analysis.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
+from fedbench.analysis.rows import METRICS, Endpoint, base_name, counted, labels, listed, of_dataset
+from fedbench.analysis.scores import Missing, ScoreMatrix, matrix_of
 from fedbench.errors import UserError
 
 RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen modality"}
@@ -65,6 +68,7 @@ class Analyses:
         self._chosen = chosen
         self.declared = Endpoint(declared.get("relation", PRIMARY.relation), declared.get("metric", PRIMARY.metric))
         self._results: dict[Condition, store.Results] = {}
+        self._rows: dict[Condition, pd.DataFrame] = {}
         self._made: dict[tuple[Condition, Endpoint], Analysis] = {}
 
     @property
@@ -146,15 +150,20 @@ class Analyses:
         """
         wanted = replace(endpoint or self.primary(condition), unseen=condition.unseen)
         if (condition, wanted) not in self._made:
-            self._made[condition, wanted] = analyse(
-                self.results(condition),
-                condition.dataset,
-                wanted,
-                self.choices.reference,
-                self.choices.selection,
-                self.choices.missing,
-            )
+            runs = self.results(condition).runs
+            self._made[condition, wanted] = analyse_matrix(self.scores(condition, wanted), runs, self.choices.reference)
         return self._made[condition, wanted]
+
+    def scores(self, condition: Condition, endpoint: Endpoint, where: np.ndarray | None = None) -> ScoreMatrix:
+        """Return the scores of an endpoint; of those rows of ``results(condition).cases`` alone that ``where`` says.
+
+        Raises:
+            UserError: as :func:`fedbench.analysis.scores.score_matrix`.
+        """
+        if condition not in self._rows:
+            self._rows[condition] = of_dataset(self.results(condition).cases, condition.dataset)
+        rows = self._rows[condition] if where is None else self._rows[condition][where]
+        return matrix_of(rows, endpoint, self.choices.selection, self.choices.missing)
 
     def algorithms(self, condition: Condition) -> list[str]:
         """Return the labels of the algorithms of a condition in the order of tables: reference points first."""

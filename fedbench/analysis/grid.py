@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.rows import CELL, NO_TRUTH, counted, listed
+from fedbench.analysis.rows import CELL, NO_TRUTH, codes, counted, listed
 from fedbench.errors import UserError
 
 Missing = Literal["refuse", "worst", "complete-cases"]
@@ -39,14 +39,14 @@ def lay_out(rows: pd.DataFrame, algorithms: list[str], metric: str, where: str) 
         UserError: two rows in one place, a patient in several folds, a truth that is not the same for all.
     """
     seeds = sorted(rows["seed"].unique())
-    groups = rows.groupby(CELL, observed=True)
-    cell = groups.ngroup().to_numpy()
-    cells = groups["fold"].agg(fold="min", last="max").reset_index()
-    folds = cells.groupby("patient", observed=True).agg(first=("fold", "min"), last=("last", "max"))
-    if (several := folds["first"] != folds["last"]).any():
-        raise UserError(f"{where}: patient {folds.index[several][0]} is in the test sets of several folds.")
+    _, first, cell = np.unique(codes(rows, CELL), return_index=True, return_inverse=True)
+    cells = rows[[*CELL, "fold"]].iloc[first].reset_index(drop=True)
+    homes = rows[["patient", "fold"]].drop_duplicates()
+    if (several := homes["patient"].duplicated()).any():
+        raise UserError(f"{where}: patient {min(homes['patient'][several])} is in the test sets of several folds.")
     shape = (len(algorithms), len(seeds), len(cells))
-    a, s = (pd.Index(n).get_indexer(pd.Index(rows[c])) for n, c in ((algorithms, "label"), (seeds, "seed")))
+    a = places(rows["label"], algorithms)
+    s = np.searchsorted(seeds, rows["seed"])
     place = (a * shape[1] + s) * shape[2] + cell
     times = np.bincount(place, minlength=int(np.prod(shape)))
     if (times > 1).any():
@@ -64,8 +64,13 @@ def lay_out(rows: pd.DataFrame, algorithms: list[str], metric: str, where: str) 
         )
     scores = np.full(times.size, np.nan)
     scores[place] = rows[metric].to_numpy(dtype=float)
-    cells = cells.drop(columns="last").assign(truth=with_truth > 0)
+    cells = cells.assign(truth=with_truth > 0)
     return Grid(scores.reshape(shape), times.reshape(shape) > 0, algorithms, seeds, cells)
+
+
+def places(labels: pd.Series, algorithms: list[str]) -> np.ndarray:
+    """Return where each of ``labels``, which are categories, stands among ``algorithms``."""
+    return pd.Index(algorithms).get_indexer(labels.cat.categories)[labels.cat.codes]
 
 
 def complete(grid: Grid, missing: Missing, worst: float, where: str) -> tuple[Grid, list[str]]:

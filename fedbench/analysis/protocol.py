@@ -81,11 +81,16 @@ class Analysis:
         """See :func:`fedbench.analysis.variance.variance_split`."""
         return variance_split(self.matrix, self.reference)
 
-    @property
+    @cached_property
     def order(self) -> list[str]:
         """The algorithms by their mean, best first; by name where means are equal."""
         ascending = not self.matrix.endpoint.higher_is_better
         return list(self.means.sort_values("mean", ascending=ascending, kind="stable").index)
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, str], int]:
+        pairs = zip(self.pairwise["algorithm"], self.pairwise["reference"], strict=True)
+        return {pair: place for place, pair in enumerate(pairs)}
 
     def comparison(self, algorithm: str, reference: str) -> pd.Series:
         """Return the row of :attr:`pairwise` for ``algorithm`` minus ``reference``, whichever way round it stands.
@@ -93,12 +98,11 @@ class Analysis:
         Raises:
             KeyError: there is no such pair.
         """
-        pairs = list(zip(self.pairwise["algorithm"], self.pairwise["reference"], strict=True))
-        if (algorithm, reference) in pairs:
-            return self.pairwise.iloc[pairs.index((algorithm, reference))]
-        if (reference, algorithm) not in pairs:
+        if (algorithm, reference) in self._pairs:
+            return self.pairwise.iloc[self._pairs[algorithm, reference]]
+        if (reference, algorithm) not in self._pairs:
             raise KeyError(f"no pair of {algorithm} and {reference}")
-        row = self.pairwise.iloc[pairs.index((reference, algorithm))]
+        row = self.pairwise.iloc[self._pairs[reference, algorithm]]
         turned = row.copy()
         for name in ("mean", "median", "runs", "runs_p"):
             for end, other in MIRRORED.items():
@@ -123,9 +127,15 @@ def analyse(
     Raises:
         UserError: as :func:`score_matrix`, or the reference has no scores.
     """
-    matrix = score_matrix(results.cases, dataset, endpoint, selection, missing)
+    return analyse_matrix(
+        score_matrix(results.cases, dataset, endpoint, selection, missing), results.runs, reference, focus
+    )
+
+
+def analyse_matrix(matrix: ScoreMatrix, runs: pd.DataFrame, reference: str = REFERENCE, focus: str = FOCUS) -> Analysis:
+    """Return the same as :func:`analyse`, of scores that are at hand; ``runs`` say how many folds were planned."""
     label = find(reference, matrix.algorithms)
-    planned = _planned_folds(results.runs, dataset)
+    planned = _planned_folds(runs, matrix.dataset)
     pairwise = compare(matrix, declared_pairs(matrix.algorithms, label, focus), planned)
     return Analysis(matrix, label, pairwise, notes=(*matrix.notes, *_notes(matrix, pairwise, planned)))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ DISTANCES = ("hd95",)  # lower is better, in the dataset's unit of length
 DEFAULTS: dict[str, Any] = {"fold": -1, "unseen": "", "unit": "mm"}  # of columns that older results lack
 CELL = ["patient", "case", "class", "client"]
 NEEDED = ("run_id", "dataset", "setting", "seed", "partition", "deployment", "selection", "relation", "flag", *CELL)
+NUMBERS = ("seed", "fold", *METRICS)
 NO_TRUTH = ("both-empty", "false-alarm")
 LONE = ("missed", "false-alarm")  # exactly one mask is empty
 SHOWN = 5  # names listed in a message
@@ -57,12 +59,16 @@ def labels(cases: pd.DataFrame) -> pd.Series:
 
     The global model is the setting itself, whatever else was derived from it; so are personal models that stand alone.
     """
-    kinds = cases.groupby(["setting", "deployment"], observed=True).size().index.to_frame(index=False).astype(str)
-    alone = (kinds["setting"].map(kinds["setting"].value_counts()) == 1) & (kinds["deployment"] == "personal")
-    plain = alone | (kinds["deployment"] == "global")
-    kinds["label"] = kinds["setting"].where(plain, kinds["setting"] + " (" + kinds["deployment"] + ")")
-    named = cases[["setting", "deployment"]].astype(str).merge(kinds, how="left", on=["setting", "deployment"])
-    return named["label"].set_axis(cases.index)
+    columns = (cases[column].astype(str) for column in ("setting", "deployment"))
+    (setting, settings), (deployment, deployments) = map(pd.factorize, columns)
+    kinds, place = np.unique(setting * len(deployments) + deployment, return_inverse=True)
+    pairs = [(settings[kind // len(deployments)], deployments[kind % len(deployments)]) for kind in kinds]
+    alone = Counter(setting for setting, _ in pairs)
+    found = [
+        setting if kind == "global" or (kind == "personal" and alone[setting] == 1) else f"{setting} ({kind})"
+        for setting, kind in pairs
+    ]
+    return pd.Series(pd.array(found, dtype="str").take(place), cases.index, name="label")
 
 
 def base_name(label: str) -> str:
@@ -71,9 +77,10 @@ def base_name(label: str) -> str:
 
 
 def of_dataset(cases: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the rows of ``dataset`` with a column ``label`` and those of ``DEFAULTS``.
+    """Return what is compared of a dataset's rows: the columns of ``NEEDED`` and ``DEFAULTS``, scores and ``label``.
 
-    Labels look at all datasets of ``cases``, so that an algorithm has one name in all of them.
+    Texts are categories in the order of their names. Labels look at all datasets of ``cases``, so that an algorithm has
+    one name in all of them.
 
     Raises:
         UserError: no rows, no such dataset, a column is missing.
@@ -82,16 +89,38 @@ def of_dataset(cases: pd.DataFrame, dataset: str) -> pd.DataFrame:
         raise UserError("no scores: these results hold no finished run.")
     if lacking := [c for c in NEEDED if c not in cases]:
         raise UserError(f"the table of cases has no column {listed(lacking)}; it was not written by fedbench.")
-    here = cases["dataset"] == dataset
+    here = (cases["dataset"] == dataset).to_numpy()
     if not here.any():
         raise UserError(f"no scores of dataset '{dataset}'; there are: {listed(sorted(cases['dataset'].unique()))}.")
-    rows = cases[here].assign(label=labels(cases)[here])
-    for column in NEEDED:
-        if isinstance(rows[column].dtype, pd.CategoricalDtype):  # whose order need not be that of the names
-            rows[column] = rows[column].astype(rows[column].cat.categories.dtype)
-    for column, default in DEFAULTS.items():
-        rows[column] = rows[column].fillna(default) if column in rows else default
-    return rows
+    columns = {"label": _by_name(labels(cases)[here])}
+    for name in (*NEEDED, *DEFAULTS, *METRICS):
+        if name not in cases:
+            if name in DEFAULTS:
+                columns[name] = pd.Series(DEFAULTS[name], columns["label"].index)
+            continue
+        column = cases[name][here]
+        if name in NUMBERS:
+            columns[name] = column.fillna(DEFAULTS[name]) if name in DEFAULTS else column
+        else:
+            columns[name] = _by_name(column, "" if name == "flag" else DEFAULTS.get(name))
+    return pd.DataFrame(columns)
+
+
+def _by_name(column: pd.Series, gaps: str | None = None) -> pd.Series:
+    """Return texts as categories sorted by name, so that to group and to compare them is to count; fill the gaps."""
+    number, found = pd.factorize(column)
+    known = np.append(np.asarray(found, dtype=object), [] if gaps is None else [gaps]).astype(str)
+    names, place = np.unique(known, return_inverse=True)
+    place = np.append(place[: len(found)], -1 if gaps is None else place[-1])  # a gap is -1: the last one
+    return pd.Series(pd.Categorical.from_codes(place[number], pd.Index(names)), column.index)
+
+
+def codes(rows: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Return one number for what rows of :func:`of_dataset` hold in ``columns``, ascending as their names are."""
+    found = np.zeros(len(rows), dtype=np.int64)
+    for name in columns:
+        found = found * len(rows[name].cat.categories) + rows[name].cat.codes.to_numpy()
+    return found
 
 
 def of_endpoint(rows: pd.DataFrame, endpoint: Endpoint, selection: str) -> tuple[pd.DataFrame, Endpoint]:
@@ -126,7 +155,12 @@ def check_comparable(rows: pd.DataFrame, where: str) -> None:
         raise UserError(f"{where}: runs with and without folds are mixed. Keep one kind: load_results(..., run_ids).")
     if len(units := sorted(rows["unit"].unique())) > 1:
         raise UserError(f"{where}: distances in {listed(units)} are mixed. Keep one: load_results(..., run_ids).")
-    runs = rows[["run_id", "label", "seed", "fold", "partition"]].drop_duplicates()
+    _, first = np.unique(codes(rows, ["run_id", "label", "partition"]), return_index=True)
+    runs = rows[["run_id", "label", "seed", "fold", "partition"]].iloc[np.sort(first)]
+    if not runs.duplicated(["label", "seed", "fold"]).any() and (
+        len(runs[["seed", "fold", "partition"]].drop_duplicates()) == len(runs[["seed", "fold"]].drop_duplicates())
+    ):
+        return
     for (seed, fold), group in runs.groupby(["seed", "fold"]):
         at = f"{where}, seed {seed}" + ("" if fold == -1 else f", fold {fold}")
         if len(group["partition"].unique()) > 1:
@@ -150,7 +184,7 @@ def check_values(rows: pd.DataFrame, metric: str) -> None:
             raise UserError(f"run {rows.loc[nameless, 'run_id'].iloc[0]}, column '{column}': has gaps. {DAMAGED}")
     if not pd.api.types.is_numeric_dtype(rows[metric]):
         raise UserError(f"run {rows['run_id'].iloc[0]}, column '{metric}': does not hold numbers. {DAMAGED}")
-    values, flags = rows[metric].to_numpy(dtype=float), rows["flag"].fillna("")
+    values, flags = rows[metric].to_numpy(dtype=float), rows["flag"]
     empty, lone = (flags == "both-empty").to_numpy(), flags.isin(LONE).to_numpy()
     distance = metric in DISTANCES
     impossible = np.isinf(values) | (values < 0) | (values > (np.inf if distance else 1.0))

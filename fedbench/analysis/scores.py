@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench.analysis import rows as rowwise
-from fedbench.analysis.grid import Grid, Missing, complete, lay_out
+from fedbench.analysis.grid import Grid, Missing, complete, lay_out, places
 from fedbench.analysis.rows import DISTANCES, Endpoint, counted, listed
 from fedbench.errors import UserError
 
@@ -120,14 +120,23 @@ def score_matrix(
     Raises:
         UserError: nothing to compare, rows that are not comparable, missing scores, impossible values.
     """
+    return matrix_of(rowwise.of_dataset(cases, dataset), endpoint, selection, missing)
+
+
+def matrix_of(
+    everything: pd.DataFrame, endpoint: Endpoint, selection: str = "last", missing: Missing = "refuse"
+) -> ScoreMatrix:
+    """Return the same as :func:`score_matrix`, of rows (or a part of them) from :func:`rows.of_dataset`."""
     if missing not in get_args(Missing):
         raise UserError(f"unknown way '{missing}' with missing scores; known: {', '.join(get_args(Missing))}.")
-    everything = rowwise.of_dataset(cases, dataset)
+    dataset = str(everything["dataset"].iloc[0])
     rows, endpoint = rowwise.of_endpoint(everything, endpoint, selection)
     where = f"dataset '{dataset}', {endpoint.name}"
     rowwise.check_comparable(rows, where)
     rowwise.check_values(rows, endpoint.metric)
-    alike = everything[(everything["unseen"] == endpoint.unseen) & (everything["selection"] == selection)]
+    alike = everything.loc[
+        (everything["unseen"] == endpoint.unseen) & (everything["selection"] == selection), ["label", endpoint.metric]
+    ]
     full = lay_out(rows, sorted(alike["label"].unique()), endpoint.metric, where)
     counts = _counts(rows, full)
     known = alike.loc[np.isfinite(alike[endpoint.metric]), endpoint.metric]
@@ -162,9 +171,9 @@ def score_matrix(
 
 
 def _counts(rows: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    missing = (grid.present.any(axis=0) & ~grid.present).sum(axis=(1, 2))
-    counts = pd.DataFrame({"scores": grid.present.sum(axis=(1, 2))}, pd.Index(grid.algorithms, name="algorithm"))
+    algorithm, flags = places(rows["label"], grid.algorithms), rows["flag"]
+    counts = {"scores": grid.present.sum(axis=(1, 2))}
     for flag in COUNTED:
-        found = rows.loc[rows["flag"] == flag, "label"].value_counts()
-        counts[flag] = found.reindex(counts.index, fill_value=0).astype(int)
-    return counts.assign(missing=missing)
+        counts[flag] = np.bincount(algorithm[(flags == flag).to_numpy()], minlength=len(grid.algorithms))
+    counts["missing"] = (grid.present.any(axis=0) & ~grid.present).sum(axis=(1, 2))
+    return pd.DataFrame(counts, pd.Index(grid.algorithms, name="algorithm"))

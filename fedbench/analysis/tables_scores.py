@@ -16,7 +16,6 @@ from fedbench.analysis.evidence import Condition
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.ranking import consensus, dataset_means, shared
 from fedbench.analysis.rows import METRICS, Endpoint, counted, listed
-from fedbench.analysis.scores import score_matrix
 from fedbench.errors import UserError
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 1}
@@ -149,7 +148,7 @@ def _of_parts(
     rows, notes = [], []
     for part in parts:
         where = np.logical_and.reduce([cases[column] == value for column, value in zip(by, part, strict=True)])
-        means, problem = _part_means(analyses, condition, cases[where], part[-1])
+        means, problem = _part_means(analyses, condition, where, part[-1])
         words = [*map(str, part[:-1]), RELATIONS[part[-1]]]
         notes += [f"{', '.join(words)}: {problem}"] if problem else []
         rows.append([*map(text, words), *(number(means.get(label), DIGITS["dice"]) for label in algorithms)])
@@ -162,13 +161,11 @@ def _of_parts(
 
 
 def _part_means(
-    analyses: Analyses, condition: Condition, cases: pd.DataFrame, relation: str
+    analyses: Analyses, condition: Condition, where: np.ndarray, relation: str
 ) -> tuple[pd.Series, str]:  # fmt: skip
     """Mean Dice by algorithm, and why there is none."""
-    c = analyses.choices
-    endpoint = Endpoint(relation, "dice", condition.unseen)
     try:
-        return score_matrix(cases, condition.dataset, endpoint, c.selection, c.missing).values.mean(), ""
+        return analyses.scores(condition, Endpoint(relation, "dice", condition.unseen), where).values.mean(), ""
     except UserError as error:  # too few patients have it; what is wrong with the rows has been refused before
         return pd.Series(dtype=float), str(error)
 

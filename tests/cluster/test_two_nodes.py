@@ -17,7 +17,7 @@ import fedbench
 from fedbench.store import Store
 from tests import plugins
 from tests.cluster.nodes import Cluster, cluster, possible, pull_the_plug
-from tests.faults.machine import PATIENCE, QUICK, bits, nothing_half_written
+from tests.faults.machine import PATIENCE, QUICK, bits, here, make, nothing_half_written
 from tests.toys import ROOT, full, write_toy
 
 pytestmark = pytest.mark.skipif(
@@ -204,11 +204,8 @@ def test_folders_that_are_shared_are_used_where_they_are(one_node, ground, undis
     assert not (ground / "node4" / "cache" / "prepared").exists() and not (ground / "node4" / "cache" / "runs").exists()
 
 
-def test_an_address_where_no_cluster_is(ground, one_node):
+def test_an_address_where_no_cluster_is(tmp_path):
     """Also a client's address: the driver must be on a node."""
     for address, words in (("127.0.0.1:1", "no Ray cluster"), ("ray://127.0.0.1:1", "on a node of the cluster")):
-        done = subprocess.run(
-            command(ground / "driver", "nowhere", "--address", address, mus=MUS[:1]), cwd=ground / "driver", text=True,
-            capture_output=True, env=one_node.environment,
-        )  # fmt: skip
-        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+        status, _, err = here([*make(tmp_path, "fedavg"), "--workers", "1", "--address", address], tmp_path)
+        assert status == 2 and words in err and "Traceback" not in err, err

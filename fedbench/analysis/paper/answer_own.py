@@ -14,7 +14,6 @@ from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint, counted
-from fedbench.analysis.scores import score_matrix
 from fedbench.errors import UserError
 
 
@@ -136,12 +135,13 @@ def by_modality(part: Part) -> pd.DataFrame:
     cases = part.analyses.results(part.condition).cases
     labels = [part.get("cross").reference, POOLED]
     rows: dict[str, dict[str, float]] = {}
-    for modality, own in cases[cases["relation"] == "cross"].groupby("modality", observed=True):
+    endpoint = Endpoint("cross", "dice", part.condition.unseen)
+    crossed = (cases["relation"] == "cross").to_numpy()
+    for modality in sorted(cases["modality"][crossed].unique()):
         try:
-            matrix = score_matrix(
-                own, part.condition.dataset, Endpoint("cross", "dice", part.condition.unseen),
-                part.analyses.choices.selection, part.analyses.choices.missing,
-            )  # fmt: skip
+            matrix = part.analyses.scores(
+                part.condition, endpoint, crossed & (cases["modality"] == modality).to_numpy()
+            )
         except UserError:
             continue
         if not set(labels) <= set(matrix.algorithms):
