@@ -1,7 +1,9 @@
 # `make bench` sets up and runs the default suite, `make test` sets up and runs the tests; the others are for developers.
 VENV ?= .venv
-TESTERS ?= 4
+TESTERS ?= 3
 PYTHON ?= python3
+# Hundreds of processes import the same modules: each is compiled once, also where the surroundings forbid it.
+export PYTHONDONTWRITEBYTECODE =
 # In the order of the folders: those that wait for processes come early, and while one waits another computes.
 XDIST = -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 BIN = $(VENV)/bin
@@ -44,15 +46,16 @@ audit: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
 
-# The environment is set up again only when what it is made from changes. Bytecode is made by all cores, not by pip; some
-# packages bring templates that are no Python.
+# The environment is set up again only when what it is made from changes. Bytecode is made by all cores, not by pip, but
+# for what is rarely imported; some packages bring templates that are no Python.
+RARE = /(tests|testing|rllib|serve|tune|selenium|sqlalchemy|networkx|statsmodels|mypy|mypyc|pip)/
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fedbench needs Python >= 3.11; say which with: make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation -e '.[dev]'
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	$(BIN)/python -m compileall -qq -j 0 -x '$(RARE)' $(VENV)/lib || true
 	touch $@
 
 clean:
