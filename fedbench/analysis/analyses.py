@@ -155,7 +155,10 @@ class Analyses:
         return self._made[condition, wanted]
 
     def scores(self, condition: Condition, endpoint: Endpoint, where: np.ndarray | None = None) -> ScoreMatrix:
-        """Return the scores of an endpoint; of those rows of ``results(condition).cases`` alone that ``where`` says.
+        """Return the scores of an endpoint.
+
+        Args:
+            where: bool, one for each row of ``results(condition).cases``: only these rows.
 
         Raises:
             UserError: as :func:`fedbench.analysis.scores.score_matrix`.

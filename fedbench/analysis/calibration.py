@@ -9,7 +9,7 @@ slices for samples: neighbouring slices of a patient agree, so it counts the sam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,6 @@ GIVEN, LUCK = "A/A, models given", "A/A, runs differ by luck"
 UNEQUAL = "A/A, some differ more by luck"
 SPREAD = 0.7  # of the logarithm of luck there: that of one algorithm in six is more than twice the usual
 BETTER, BETTER_LUCK = "one algorithm better", "one algorithm better, runs differ by luck"
-SITUATIONS = (GIVEN, LUCK, UNEQUAL, BETTER)
 FOCUS = 2  # algorithms compared with all others, as the two variants of the method under study are
 
 
@@ -80,7 +79,6 @@ def calibrate(
     difference: float = 0.02,
     run_luck: float = 0.005,
     resamples: int = RESAMPLES,
-    situations: Collection[str] = SITUATIONS,
 ) -> pd.DataFrame:
     """Measure the error rates of the protocol's own functions; the same arguments give the same numbers.
 
@@ -90,7 +88,6 @@ def calibrate(
         difference: by which one algorithm is better, in Dice, for the power.
         run_luck: standard deviation between trainings of one algorithm, in Dice.
         resamples: of each bootstrap.
-        situations: only these of :data:`SITUATIONS`; each has a stream of its own.
 
     Returns:
         one row per check: ``situation``, ``check``, ``kind`` (``false positives``, ``coverage``, ``power``),
@@ -98,20 +95,20 @@ def calibrate(
         ``low`` and ``high``, and ``verdict``: ``kept``, ``broken``, ``kept, conservative``, or ``""`` for power.
     """
     design = Design(patients=patients, algorithms=algorithms, seeds=seeds)
-    parts = []
-    if GIVEN in situations:
-        given = score(design, simulations, GIVEN)
-        naive = _row(GIVEN, "Wilcoxon, slices as samples", "false positives", given.slice_p < ALPHA)
-        parts.append(pd.DataFrame([*_tests(GIVEN, given), naive, *_intervals(GIVEN, given, resamples)]))
-    if LUCK in situations:
-        luck = score(replace(design, run_luck=run_luck), simulations, LUCK)
-        parts.append(pd.DataFrame([*_tests(LUCK, luck), *_over_runs(LUCK, luck, resamples)]))
-    if UNEQUAL in situations:
-        unequal = score(replace(design, run_luck=run_luck, luck_spread=SPREAD), simulations, UNEQUAL)
-        parts.append(pd.DataFrame(_both_tests(UNEQUAL, unequal)))
-    if BETTER in situations:
-        parts.append(power(simulations, patients, algorithms, seeds, difference))
-    return pd.concat(parts, ignore_index=True)
+    given = score(design, simulations, GIVEN)
+    luck = score(replace(design, run_luck=run_luck), simulations, LUCK)
+    unequal = score(replace(design, run_luck=run_luck, luck_spread=SPREAD), simulations, UNEQUAL)
+    rows = [
+        *_tests(GIVEN, given),
+        _row(GIVEN, "Wilcoxon, slices as samples", "false positives", given.slice_p < ALPHA),
+        *_intervals(GIVEN, given, resamples),
+        *_tests(LUCK, luck),
+        *_over_runs(LUCK, luck, resamples),
+        *_both_tests(UNEQUAL, unequal),
+    ]
+    return pd.concat([pd.DataFrame(rows), power(simulations, patients, algorithms, seeds, difference)]).reset_index(
+        drop=True
+    )
 
 
 def power(

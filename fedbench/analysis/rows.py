@@ -16,8 +16,8 @@ METRICS = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95"}
 DISTANCES = ("hd95",)  # lower is better, in the dataset's unit of length
 DEFAULTS: dict[str, Any] = {"fold": -1, "unseen": "", "unit": "mm"}  # of columns that older results lack
 CELL = ["patient", "case", "class", "client"]
-NEEDED = ("run_id", "dataset", "setting", "seed", "partition", "deployment", "selection", "relation", "flag", *CELL)
-NUMBERS = ("seed", "fold", *METRICS)
+TEXTS = ("run_id", "dataset", "setting", "partition", "deployment", "selection", "relation", "flag", *CELL)
+NEEDED = ("seed", *TEXTS)
 NO_TRUTH = ("both-empty", "false-alarm")
 LONE = ("missed", "false-alarm")  # exactly one mask is empty
 SHOWN = 5  # names listed in a message
@@ -59,16 +59,21 @@ def labels(cases: pd.DataFrame) -> pd.Series:
 
     The global model is the setting itself, whatever else was derived from it; so are personal models that stand alone.
     """
-    columns = (cases[column].astype(str) for column in ("setting", "deployment"))
-    (setting, settings), (deployment, deployments) = map(pd.factorize, columns)
+    (setting, settings), (deployment, deployments) = (
+        pd.factorize(cases[column], use_na_sentinel=False) for column in ("setting", "deployment")
+    )
     kinds, place = np.unique(setting * len(deployments) + deployment, return_inverse=True)
     pairs = [(settings[kind // len(deployments)], deployments[kind % len(deployments)]) for kind in kinds]
-    alone = Counter(setting for setting, _ in pairs)
-    found = [
-        setting if kind == "global" or (kind == "personal" and alone[setting] == 1) else f"{setting} ({kind})"
-        for setting, kind in pairs
-    ]
+    often = Counter(setting for setting, _ in pairs)
+    found = [_label(setting, deployment, alone=often[setting] == 1) for setting, deployment in pairs]
     return pd.Series(pd.array(found, dtype="str").take(place), cases.index, name="label")
+
+
+def _label(setting: Any, deployment: Any, alone: bool) -> Any:
+    if pd.isna(setting) or pd.isna(deployment):
+        return pd.NA
+    plain = deployment == "global" or (deployment == "personal" and alone)
+    return str(setting) if plain else f"{setting} ({deployment})"
 
 
 def base_name(label: str) -> str:
@@ -92,18 +97,15 @@ def of_dataset(cases: pd.DataFrame, dataset: str) -> pd.DataFrame:
     here = (cases["dataset"] == dataset).to_numpy()
     if not here.any():
         raise UserError(f"no scores of dataset '{dataset}'; there are: {listed(sorted(cases['dataset'].unique()))}.")
-    columns = {"label": _by_name(labels(cases)[here])}
-    for name in (*NEEDED, *DEFAULTS, *METRICS):
-        if name not in cases:
-            if name in DEFAULTS:
-                columns[name] = pd.Series(DEFAULTS[name], columns["label"].index)
-            continue
-        column = cases[name][here]
-        if name in NUMBERS:
-            columns[name] = column.fillna(DEFAULTS[name]) if name in DEFAULTS else column
-        else:
-            columns[name] = _by_name(column, "" if name == "flag" else DEFAULTS.get(name))
-    return pd.DataFrame(columns)
+    rows = pd.DataFrame({"label": _by_name(labels(cases)[here])})
+    gaps = {"flag": ""} | DEFAULTS
+    for name in (*TEXTS, *DEFAULTS):
+        column = cases[name][here] if name in cases else pd.Series(gaps[name], rows.index)
+        rows[name] = column.fillna(gaps[name]) if name == "fold" else _by_name(column, gaps.get(name))
+    for name in ("seed", *METRICS):
+        if name in cases:
+            rows[name] = cases[name][here]
+    return rows
 
 
 def _by_name(column: pd.Series, gaps: str | None = None) -> pd.Series:
@@ -155,12 +157,7 @@ def check_comparable(rows: pd.DataFrame, where: str) -> None:
         raise UserError(f"{where}: runs with and without folds are mixed. Keep one kind: load_results(..., run_ids).")
     if len(units := sorted(rows["unit"].unique())) > 1:
         raise UserError(f"{where}: distances in {listed(units)} are mixed. Keep one: load_results(..., run_ids).")
-    _, first = np.unique(codes(rows, ["run_id", "label", "partition"]), return_index=True)
-    runs = rows[["run_id", "label", "seed", "fold", "partition"]].iloc[np.sort(first)]
-    if not runs.duplicated(["label", "seed", "fold"]).any() and (
-        len(runs[["seed", "fold", "partition"]].drop_duplicates()) == len(runs[["seed", "fold"]].drop_duplicates())
-    ):
-        return
+    runs = rows[["run_id", "label", "seed", "fold", "partition"]].drop_duplicates()
     for (seed, fold), group in runs.groupby(["seed", "fold"]):
         at = f"{where}, seed {seed}" + ("" if fold == -1 else f", fold {fold}")
         if len(group["partition"].unique()) > 1:
@@ -169,17 +166,18 @@ def check_comparable(rows: pd.DataFrame, where: str) -> None:
                 f"{at}: the partitions differ ({held}), so the runs cannot be compared. "
                 "Analyse them apart: another results folder, or load_results(..., run_ids)."
             )
-        for label, same in group.groupby("label"):
-            if len(same) > 1:
-                raise UserError(
-                    f"{at}: '{label}' ran more than once, with another budget or source ({listed(same['run_id'])}). "
-                    "Keep one: another results folder, or load_results(..., run_ids)."
-                )
+        if (again := group["label"].duplicated()).any():
+            label = min(group["label"][again])
+            raise UserError(
+                f"{at}: '{label}' ran more than once, with another budget or source "
+                f"({listed(group['run_id'][group['label'] == label])}). "
+                "Keep one: another results folder, or load_results(..., run_ids)."
+            )
 
 
 def check_values(rows: pd.DataFrame, metric: str) -> None:
     """Refuse what :mod:`fedbench.metrics` cannot have measured, naming run and column."""
-    for column in CELL:
+    for column in ("setting", "deployment", *CELL):
         if (nameless := rows[column].isna()).any():
             raise UserError(f"run {rows.loc[nameless, 'run_id'].iloc[0]}, column '{column}': has gaps. {DAMAGED}")
     if not pd.api.types.is_numeric_dtype(rows[metric]):

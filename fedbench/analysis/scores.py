@@ -126,7 +126,9 @@ def score_matrix(
 def matrix_of(
     everything: pd.DataFrame, endpoint: Endpoint, selection: str = "last", missing: Missing = "refuse"
 ) -> ScoreMatrix:
-    """Return the same as :func:`score_matrix`, of rows (or a part of them) from :func:`rows.of_dataset`."""
+    """Return the same as :func:`score_matrix`, of rows that :func:`fedbench.analysis.rows.of_dataset` gave."""
+    if everything.empty:
+        raise UserError("no scores: nothing is left to compare.")
     if missing not in get_args(Missing):
         raise UserError(f"unknown way '{missing}' with missing scores; known: {', '.join(get_args(Missing))}.")
     dataset = str(everything["dataset"].iloc[0])
@@ -137,7 +139,8 @@ def matrix_of(
     alike = everything.loc[
         (everything["unseen"] == endpoint.unseen) & (everything["selection"] == selection), ["label", endpoint.metric]
     ]
-    full = lay_out(rows, sorted(alike["label"].unique()), endpoint.metric, where)
+    algorithms = list(alike["label"].cat.remove_unused_categories().cat.categories)
+    full = lay_out(rows, algorithms, endpoint.metric, where)
     counts = _counts(rows, full)
     known = alike.loc[np.isfinite(alike[endpoint.metric]), endpoint.metric]
     worst = known.max() if endpoint.metric in DISTANCES else 0.0

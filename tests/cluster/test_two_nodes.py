@@ -204,8 +204,8 @@ def test_folders_that_are_shared_are_used_where_they_are(one_node, ground, undis
     assert not (ground / "node4" / "cache" / "prepared").exists() and not (ground / "node4" / "cache" / "runs").exists()
 
 
-def test_an_address_where_no_cluster_is(tmp_path):
-    """Also a client's address: the driver must be on a node."""
+def test_an_address_where_no_cluster_is(one_node, tmp_path):
+    """Though there is one elsewhere. Also a client's address: the driver must be on a node."""
     for address, words in (("127.0.0.1:1", "no Ray cluster"), ("ray://127.0.0.1:1", "on a node of the cluster")):
         status, _, err = here([*make(tmp_path, "fedavg"), "--workers", "1", "--address", address], tmp_path)
         assert status == 2 and words in err and "Traceback" not in err, err

@@ -31,7 +31,7 @@ def test_published_results_give_the_same_files(fedbench, runs):
     assert (status, err) == (0, "")
     assert out == f"{SKIPPED}{number} figures, {2 * number} files in results/runs/figures\n"
     assert fedbench("publish", "all")[0] == 0
-    some = ("gallery", "forest", "qualitative")
+    some = ("gallery", "curves", "transfer", "forest", "qualitative", "cost")
     only = [word for name in some for word in ("--only", name)]
     assert fedbench("figures", *only, "--from", "results/published/all", "--to", "elsewhere")[0] == 0
     ours, theirs = digests(RUNS / "figures"), digests(Path("elsewhere"))

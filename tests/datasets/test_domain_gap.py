@@ -20,9 +20,9 @@ def test_a_model_trained_on_one_modality_alone_loses_clearly_on_the_others(tmp_p
     """After 12 rounds of `local`, each client is at least 0.2 Dice worse on the other modalities than on its own."""
     suite = make_suite(
         {
-            "algorithms": ["local"], "datasets": [name], "seeds": [2],
-            "model": {"name": "unet", "channels": [8, 16, 32]},
-            "training": {"rounds": 12, "validate_every": 12, "lr": 1e-2},
+            "algorithms": ["local"], "datasets": [name], "seeds": [0],
+            "model": {"name": "unet", "channels": [16, 32, 64]},
+            "training": {"rounds": 12, "validate_every": 12, "lr": 5e-3},
         }
     )  # fmt: skip
     (cell,) = planning.plan(suite, tmp_path)

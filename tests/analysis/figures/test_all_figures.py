@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from matplotlib.text import Annotation, Text
 from fedbench.analysis import style
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.figures import FIGURES, Drawn, draw_all, write_captions
+from fedbench.analysis.figures import FIGURES, draw_all, write_captions
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.figures.scenes import ALGORITHMS, full_evidence, scene_of
 
@@ -26,7 +25,6 @@ ODD = (
     "local", "fedavg", "_own$a$ [x=1_2^3]", "fedprox[mu=0.1]", "other%20", "fedbn",
     "fedda-cyclic[lam=0.001,exchange=features]",
 )  # fmt: skip
-WITH_PDF = ("forest", "qualitative")
 PLAIN = [Condition("toy")]
 STRANGE = [Condition("set_$1$ 5%", "T2-weighted_fat$sat$")]
 
@@ -93,26 +91,23 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def draw_every_figure(folder: Path) -> list[Drawn]:
-    """As PNG, and two of them, of lines and of pictures, as PDF too, in which every letter costs time."""
-    found = plain()
-    analyses = Analyses(found)
-    only_png = partial(style.save, kinds=("png",))
-    return [*draw_all(found, analyses, folder, save=only_png), *draw_all(found, analyses, folder, WITH_PDF)]
-
-
 def test_another_process_writes_the_same_bytes(tmp_path: Path):
-    module = "tests.analysis.figures.test_all_figures"
     code = (
-        f"from pathlib import Path; from {module} import draw_every_figure as draw; draw(Path({str(tmp_path / 'b')!r}))"
+        "from pathlib import Path\n"
+        "from fedbench.analysis.analyses import Analyses\n"
+        "from fedbench.analysis.figures import draw_all\n"
+        "from tests.analysis.figures.test_all_figures import plain\n"
+        f"found = plain()\ndraw_all(found, Analyses(found), Path({str(tmp_path / 'b')!r}))\n"
     )
     root = Path(__file__).parents[3]
     surroundings = os.environ | {"PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     other = subprocess.Popen([sys.executable, "-c", code], cwd=root, env=surroundings)
-    assert not any(one.reason for one in draw_every_figure(tmp_path / "a"))
+    found = plain()
+    drawn = draw_all(found, Analyses(found), tmp_path / "a")
+    assert not any(one.reason for one in drawn)
     assert other.wait() == 0
     ours = digests(tmp_path / "a")
-    assert len(ours) == len(FIGURES) + len(WITH_PDF) and digests(tmp_path / "b") == ours
+    assert len(ours) == 2 * len(FIGURES) and digests(tmp_path / "b") == ours
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path: Path):
