@@ -65,15 +65,11 @@ def labels(cases: pd.DataFrame) -> pd.Series:
     kinds, place = np.unique(setting * len(deployments) + deployment, return_inverse=True)
     pairs = [(settings[kind // len(deployments)], deployments[kind % len(deployments)]) for kind in kinds]
     often = Counter(setting for setting, _ in pairs)
-    found = [_label(setting, deployment, alone=often[setting] == 1) for setting, deployment in pairs]
+    found = [
+        str(setting) if kind == "global" or (kind == "personal" and often[setting] == 1) else f"{setting} ({kind})"
+        for setting, kind in pairs
+    ]
     return pd.Series(pd.array(found, dtype="str").take(place), cases.index, name="label")
-
-
-def _label(setting: Any, deployment: Any, alone: bool) -> Any:
-    if pd.isna(setting) or pd.isna(deployment):
-        return pd.NA
-    plain = deployment == "global" or (deployment == "personal" and alone)
-    return str(setting) if plain else f"{setting} ({deployment})"
 
 
 def base_name(label: str) -> str:

@@ -322,6 +322,15 @@ def test_what_cannot_be_analysed_is_a_message(cases, message):
         matrix(cases)
 
 
+@pytest.mark.parametrize("column", ["flag", "unseen", "unit", "fold"])
+def test_a_gap_where_there_is_nothing_to_say_says_nothing(column):
+    """Older results lack what runs without folds, or with nothing left out, had no need of; and no flag is no flag."""
+    full = good(flag="", unseen="", unit="mm", fold=-1)
+    gaps = full.assign(**{column: pd.Series([None, *full[column][1:]], full.index)})
+    assert gaps[column].isna().any()
+    pd.testing.assert_frame_equal(matrix(gaps).by_seed, matrix(full).by_seed)
+
+
 def test_infinite_distances_are_refused():
     with pytest.raises(UserError, match=r"run toy.fedavg.s0, column 'hd95': an impossible value \(inf"):
         matrix(changed("hd95", float("inf")), Endpoint("cross", "hd95"))

@@ -98,6 +98,31 @@ MUTATIONS: list[Mutation] = [
         ("(joint.sum(0) + joint.sum(1))[1:]", "(2 * joint.sum(0))[1:]"),
         ("own = [d for d in deployments if d.client == client.name]", "own = [d for d in deployments if d.client]"),
     ),
+    # -- from rows to the matrix that is tested -----------------------------------------------------------------------
+    *of(
+        "fedbench/analysis/rows.py", "tests/analysis/test_scores.py",
+        ('(kind == "personal" and often[setting] == 1)', 'kind == "personal"'),
+        ("-1 if gaps is None else place[-1]", "-1"),
+        ("found = found * len(rows[name].cat.categories) +", "found = found +"),
+        ('len(group["partition"].unique()) > 1', "False"),
+        ('(again := group["label"].duplicated()).any()', "(again := group.empty)"),
+    ),
+    *of(
+        "fedbench/analysis/grid.py", "tests/analysis/test_scores.py",
+        ("place = (a * shape[1] + s) * shape[2] + cell", "place = (a * shape[1] + s) * shape[2] + cell[::-1]"),
+        ("truth=with_truth > 0", "truth=with_truth >= 0"),
+        ("absent = grid.present.any(axis=0) & ~grid.present", "absent = grid.present.all(axis=0) & ~grid.present"),
+        ("np.where(absent, worst, grid.scores)", "grid.scores"),
+        ("labels.cat.categories)[labels.cat.codes]", "labels.cat.categories[::-1])[labels.cat.codes]"),
+    ),
+    *of(
+        "fedbench/analysis/scores.py", "tests/analysis/test_scores.py",
+        ("np.add.reduceat(known.astype(int), starts", "np.add.reduceat(1 + 0 * known, starts"),
+        (".sum(axis=-2), known.sum(axis=-2))", ".sum(axis=-2), known.shape[-2] + 0 * known.sum(axis=-2))"),
+        ("worst = known.max() if endpoint.metric in DISTANCES else 0.0", "worst = 0.0"),
+        ("np.bincount(algorithm[(flags == flag).to_numpy()],", "np.bincount(algorithm[(flags != flag).to_numpy()],"),
+        ("if truth.sum() < 2:", "if truth.sum() < 1:"),
+    ),
     # -- statistics --------------------------------------------------------------------------------------------------
     *of(
         "fedbench/analysis/statistics.py", "tests/analysis/test_statistics.py",
