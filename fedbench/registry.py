@@ -17,9 +17,10 @@ import sys
 import traceback
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from fedbench.errors import UserError, nearest
@@ -234,12 +235,23 @@ def _in_a_line(error: BaseException, file: Path) -> str:
     return f"{type(error).__name__}{place}" + (f": {text[:300]}" if text else "")
 
 
+class _FromSource(SourceFileLoader):
+    """Runs what the file says now, which is what a run keeps the digest of.
+
+    Python takes its compiled copy for current if size and second of the last change are those it remembers: ``mu=0.1``
+    would run where ``mu=0.2`` has been written since.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _module_from(file: Path) -> ModuleType:
     content = hashlib.sha256(str(file).encode() + file.read_bytes())  # an edited file is another module
     name = f"fedbench_plugin_{content.hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_FromSource(name, str(file)))
     if spec is None or spec.loader is None:
         raise UserError(f"cannot import plugin file {file}")
     refuse_other_neighbours(file)
