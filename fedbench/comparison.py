@@ -46,8 +46,8 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     """
     found: list[str] = []
     comparisons: dict[str, Callable[[Path, Path], Iterator[str]]] = {
-        store.CASES: lambda a, b: _frames("scores", read_table(a), read_table(b)),
-        store.ROUNDS: lambda a, b: _frames("training curves", _untimed(a), _untimed(b)),
+        store.CASES: lambda a, b: differing_rows("scores", read_table(a), read_table(b)),
+        store.ROUNDS: lambda a, b: differing_rows("training curves", *(untimed(read_table(file)) for file in (a, b))),
         store.CHECKPOINT: lambda a, b: _arrays("weights", _weights(a), _weights(b)),
         store.PREDICTIONS: lambda a, b: _arrays("predicted slices", read_arrays(a), read_arrays(b)),
         store.FEATURES: lambda a, b: _arrays("features", read_arrays(a), read_arrays(b)),
@@ -58,12 +58,13 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     return found
 
 
-def _untimed(file: Path) -> pd.DataFrame:
-    rounds = read_table(file)
+def untimed(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Return the training curves without what is never the same twice."""
     return rounds[~rounds["metric"].isin(TIMED)].reset_index(drop=True)
 
 
-def _frames(what: str, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
+def differing_rows(what: str, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
+    """Yield what differs between two tables in the columns that both have, whatever the order of their rows."""
     if len(first) != len(second):
         yield f"{what}: {len(first)} rows against {len(second)}"
         return

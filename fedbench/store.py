@@ -184,7 +184,8 @@ def broken(folder: Path) -> str | None:
     return None
 
 
-def _finished(root: Path) -> Iterator[Path]:
+def finished(root: Path) -> Iterator[Path]:
+    """Yield the folders of the finished runs under ``root``, by name."""
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if (folder / DONE).exists() and not folder.name.startswith("."):
             yield folder
@@ -209,7 +210,7 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
     runs: list[dict[str, Any]] = []
     cases: list[pd.DataFrame] = []
     rounds: list[pd.DataFrame] = []
-    for folder in _finished(root):
+    for folder in finished(root):
         if run_ids is not None and folder.name not in run_ids:
             continue
         problem = broken(folder)

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fedbench import __version__, store
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import DISTANCES, FORMAT, MANIFEST, TABLES, TRIALS, Evidence, read_manifest
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.figures.separation import every_distance
+from fedbench.analysis.publish_frames import settings_without_paths, without_paths, write_frame
 from fedbench.analysis.publish_pictures import write_features, write_pictures
 from fedbench.analysis.rows import listed
 from fedbench.errors import UserError
@@ -31,12 +29,15 @@ from fedbench.files import sha256
 from fedbench.reading import read_table
 from fedbench.suite import safe
 
+if TYPE_CHECKING:
+    from fedbench.analysis.publish_adding import Addition
+
 UNUSED = ("volume_truth", "volume_prediction")  # columns of cases that nothing reads
 
 
 def publish(
     analyses: Analyses, target: Path, title: str = "", unfinished: Sequence[tuple[str, str]] = (),
-    replace: bool = False, trials: Path | None = None,
+    replace: bool = False, trials: Path | None = None, addition: Addition | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Write the evidence of a results folder to ``target``.
 
@@ -44,6 +45,7 @@ def publish(
         unfinished: (run id, state) of runs that belong here but did not finish.
         trials: the folder of ``fedbench tune``: its table, which says how hyper-parameters were chosen, is taken along.
         replace: overwrite what was published there before; other files of the folder stay.
+        addition: what ``analyses`` are of, where runs join those that are published in ``target``.
 
     Returns:
         bytes by file name.
@@ -55,37 +57,51 @@ def publish(
     evidence = analyses.evidence
     if safe(target.name) != target.name:
         raise UserError(f"cannot publish as '{target.name}': use letters, digits and dashes.")
-    _check_target(target, replace)
+    _check_target(target, replace or addition is not None)
     if trials is not None:
         _check_trials(trials, evidence)
-    code = one_version(evidence)
+    before = {} if addition is None else addition.manifest
+    code = one_version(evidence) if addition is None else before["runs by"]
     names = [condition.name for condition in evidence.trained]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two datasets of these results would share the files '{listed(twice)}'; publish them apart.")
+    for condition in evidence.trained:
+        analyses.get(condition)  # runs that cannot be compared are refused
     with _made(target.parent), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         part = Path(temporary)
-        chosen = {c.title: write_pictures(analyses, c, part) for c in evidence.trained}
+        kept = [] if addition is None else addition.published.trained  # their cases were chosen
+        chosen = {
+            c.title: write_pictures(analyses, c, part, list(evidence.views(c)) if c in kept else None)
+            for c in evidence.trained
+        }
         frames = {
-            "runs": _without_paths(evidence.runs),
+            "runs": without_paths(evidence.runs),
             "cases": evidence.cases.drop(columns=[c for c in UNUSED if c in evidence.cases]),
             "rounds": evidence.rounds,
         }
         for name, frame in frames.items():
-            _write_frame(part / f"{name}.parquet", _settings_without_paths(frame))
-        write_features(evidence, part / f"{TABLES[-1]}.parquet")
+            write_frame(part / f"{name}.parquet", settings_without_paths(frame))
+        features = f"{TABLES[-1]}.parquet"
+        write_features(evidence, part / features, None if addition is None else read_table(target / features))
         scenes = [Scene(analyses, condition, ()) for condition in evidence.trained]
         distances = pd.concat([every_distance(scene) for scene in scenes], ignore_index=True)
-        _write_frame(part / DISTANCES, distances)
+        write_frame(part / DISTANCES, distances.sort_values(["run_id", "deployment"], kind="stable"))
+        if trials is None and TRIALS[0] in before.get("sha256", ()):
+            trials = target
         if trials is not None:
             for name in TRIALS:
                 shutil.copyfile(trials / name, part / name)
         files = sorted(file.name for file in part.iterdir())
         manifest = {
-            "format": FORMAT, "name": target.name, "title": title, "published by": __version__, "runs by": code,
+            "format": FORMAT, "name": target.name, "title": title or before.get("title", ""),
+            "published by": __version__, "runs by": code,
             "versions": _versions(evidence), "reference": analyses.choices.reference,
             "selection": analyses.choices.selection, "chosen cases": chosen, "unfinished": dict(sorted(unfinished)),
             "sha256": {name: sha256(part / name) for name in files},
         }  # fmt: skip
+        if addition is not None:
+            joined = {"runs by": addition.code, "runs": len(addition.added), "repeats": addition.repeated}
+            manifest["added"] = [*before.get("added", ()), joined]
         _install(part, target, files, manifest)
     return {name: (target / name).stat().st_size for name in [MANIFEST, *files]}
 
@@ -177,42 +193,3 @@ def _versions(evidence: Evidence) -> dict[str, list[str]]:
         for name, version in json.loads(text)["versions"].items():
             found.setdefault(name, set()).add(str(version))
     return {name: sorted(found[name]) for name in sorted(found)}
-
-
-# -- frames --------------------------------------------------------------------------------------------------------
-
-
-def _write_frame(file: Path, frame: pd.DataFrame) -> None:
-    table = pa.Table.from_pandas(frame.reset_index(drop=True), preserve_index=False)
-    pq.write_table(table, file, compression="zstd", compression_level=12)
-
-
-def _without_paths(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return ``runs`` without folders of this machine, and its kernel's name, in identity and provenance."""
-
-    def cleaned(text: str) -> str:
-        content = _clean(json.loads(text))
-        if "hardware" in content and "system" in content["hardware"]:
-            content["hardware"]["system"] = str(content["hardware"]["system"]).partition("-")[0]
-        return json.dumps(content, sort_keys=True)
-
-    return runs.assign(**{column: runs[column].map(cleaned) for column in ("identity", "provenance")})
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_clean(inner) for inner in value]
-    return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) and _is_path(value) else value
-
-
-def _is_path(text: str) -> bool:
-    return re.match(r"(/|~|\.\.?/|\\\\|[A-Za-z]:[/\\])", text) is not None
-
-
-def _settings_without_paths(frame: pd.DataFrame) -> pd.DataFrame:
-    """A parameter of an algorithm may be a path: the algorithm's name keeps the file's name only."""
-    names = frame["setting"].unique()
-    clean = {name: re.sub(r"(=\"?)([^\],\"]+)", lambda m: m[1] + _clean(m[2]), name) for name in names}
-    return frame if all(a == b for a, b in clean.items()) else frame.assign(setting=frame["setting"].map(clean))

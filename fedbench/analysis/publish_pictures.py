@@ -26,15 +26,19 @@ def shown_runs(evidence: Evidence, condition: Condition) -> list[str]:
     return [run_id for run_id in found if run_id is not None]
 
 
-def write_features(evidence: Evidence, file: Path) -> None:
-    """Write some features of the shown runs as parquet: run_id, key, slice, values."""
-    rows = [
-        row
-        for condition in evidence.trained
-        for run_id in shown_runs(evidence, condition)
-        for row in _features(run_id, evidence)
-    ]
+def write_features(evidence: Evidence, file: Path, published: pd.DataFrame | None = None) -> None:
+    """Write some features of the shown runs as parquet: run_id, key, slice, values.
+
+    Args:
+        published: such rows, which stay; those of other runs are added.
+    """
+    shown = [run_id for condition in evidence.trained for run_id in shown_runs(evidence, condition)]
+    before = set() if published is None else set(published["run_id"])
+    rows = [row for run_id in shown if run_id not in before for row in _features(run_id, evidence)]
     kept = pd.DataFrame(rows, columns=["run_id", "key", "slice", "values"])
+    if published is not None:
+        kept = pd.concat([published, kept], ignore_index=True)
+        kept = kept.sort_values("run_id", key=lambda ids: ids.map(shown.index), kind="stable", ignore_index=True)
     table = pa.Table.from_pandas(kept.drop(columns="values").astype({"run_id": str, "key": str, "slice": int}))
     values = pa.array(kept["values"].tolist(), pa.list_(pa.float32()))
     pq.write_table(
@@ -67,10 +71,10 @@ def rounded(values: np.ndarray) -> np.ndarray:
     return ((bits + np.uint32(1 << (drop - 1))) & np.uint32((0xFFFFFFFF << drop) & 0xFFFFFFFF)).view(np.float32)
 
 
-def write_pictures(analyses: Analyses, condition: Condition, folder: Path) -> list[str]:
-    """Write views and predictions of the chosen cases; return the cases."""
+def write_pictures(analyses: Analyses, condition: Condition, folder: Path, cases: list[str] | None = None) -> list[str]:
+    """Write views and predictions of ``cases`` (None: of those that figures show); return them."""
     evidence = analyses.evidence
-    cases = chosen_cases(evidence, analyses, condition)
+    cases = chosen_cases(evidence, analyses, condition) if cases is None else cases
     views = {case: view for case, view in evidence.views(condition).items() if case in cases}
     predictions = {
         f"{run_id}|{key}": labels

@@ -16,6 +16,7 @@ from fedbench.names import safe
 
 if TYPE_CHECKING:
     from fedbench.analysis.analyses import Analyses, Choices
+    from fedbench.analysis.publish_adding import Published
 
 PUBLISHED = Path("results/published")
 PAGES = (".html", ".htm")  # what the names of files end with that ``--to`` may name, too
@@ -142,26 +143,38 @@ def publish(
     ] = None,
     incomplete: Annotated[bool, typer.Option("--incomplete", help="Although runs are missing.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite what was published under this name.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Join what was published under this name; it stays.")] = False,
 ) -> None:
     """Turn finished runs into a small folder to commit: all rows, and pictures of a few cases chosen by a rule.
 
     Takes the runs of a suite, or everything finished. Tables made from it are the same as from the runs.
 
+    --add publishes a suite in pieces: what is published need not be there as runs any more. If other code of fedbench
+    made it, one of its runs must be repeated beside the new ones; scores that differ are refused.
+
     Examples: `fedbench publish default --suite default` · `fedbench publish sts --suite study-sts-tuned -d sts=PATH
-    --trials results/runs/tuning/study-sts`
+    --trials results/runs/tuning/study-sts` · `fedbench publish default --suite default --add`
     """
     from fedbench.analysis.analyses import Analyses, Choices
     from fedbench.analysis.cells import human_bytes
     from fedbench.analysis.evidence import read_evidence
     from fedbench.analysis.publish import publish as write
+    from fedbench.analysis.publish_adding import Published, addition, said
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
-    ids, left, of_suite = _to_publish(options, incomplete)
+    if add and replace:
+        raise UserError("--add and --replace exclude each other: --add keeps what is published, --replace does not.")
+    there = Published(to / name) if add else None
+    ids, left, of_suite = _to_publish(options, incomplete, there)
+    joined = None if there is None else addition(there, options.out, ids)
+    if joined is not None:
+        reference = reference or joined.manifest["reference"]
+        console.print(said(joined), highlight=False, soft_wrap=True)
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
-    found = Analyses(read_evidence(options.out, ids), choices)
+    found = Analyses(read_evidence(options.out, ids) if joined is None else joined.evidence, choices)
     say_contradictions(found)
-    sizes = write(found, to / name, title or of_suite, left, replace, trials)
+    sizes = write(found, to / name, title or of_suite, left, replace, trials, joined)
     runs = len(found.evidence.runs)
     console.print(
         f"{runs} runs in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
@@ -169,8 +182,14 @@ def publish(
     )  # fmt: skip
 
 
-def _to_publish(options: SuiteOptions, incomplete: bool) -> tuple[list[str] | None, list[tuple[str, str]], str]:
-    """Return the runs (None: all), those that are missing, and the suite's title."""
+def _to_publish(
+    options: SuiteOptions, incomplete: bool, there: Published | None
+) -> tuple[list[str] | None, list[tuple[str, str]], str]:
+    """Return the runs (None: all), those that are missing, and the suite's title.
+
+    Args:
+        there: what is published already, and so not missing, whatever code made it.
+    """
     from fedbench.analysis.evidence import MANIFEST
     from fedbench.analysis.rows import listed
     from fedbench.analysis.tables_runs import unfinished_in
@@ -185,7 +204,8 @@ def _to_publish(options: SuiteOptions, incomplete: bool) -> tuple[list[str] | No
     if options.chosen:
         suite, cells = options.plan()
         known, ids, title = dict(left), [cell.id for cell in cells], suite.title
-        open_ = [run_id for run_id in ids if not (options.out / run_id / DONE).is_file()]
+        wanted = [cell.id for cell in cells if there is None or there.like(cell.identity) is None]
+        open_ = [run_id for run_id in wanted if not (options.out / run_id / DONE).is_file()]
         left = [(run_id, known.get(run_id, "not started")) for run_id in open_]
     elif options != SuiteOptions(out=options.out):
         raise UserError("these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET.")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fedbench import store
-from fedbench.analysis import choice, formats, publish, publish_pictures
+from fedbench.analysis import choice, formats, publish, publish_frames, publish_pictures
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, read_evidence, read_manifest
 from fedbench.analysis.tables import all_tables
@@ -141,9 +141,9 @@ def test_nothing_says_where_the_runs_were_made(runs, tmp_path):
 
 def test_a_path_in_a_parameter_is_only_a_name():
     frame = pd.DataFrame({"setting": ["fedavg", "mine[file=/home/me/x.pt,k=1]", 'mine[file="~/y z.pt"]', "a[b=c/d]"]})
-    cleaned = publish._settings_without_paths(frame)["setting"].tolist()
+    cleaned = publish_frames.settings_without_paths(frame)["setting"].tolist()
     assert cleaned == ["fedavg", "mine[file=x.pt,k=1]", 'mine[file="y z.pt"]', "a[b=c/d]"]
-    assert publish._clean({"a": ["/x/y", "C:\\u\\v", "./z", "3/4", "p"]}) == {"a": ["y", "v", "z", "3/4", "p"]}
+    assert publish_frames.clean({"a": ["/x/y", "C:\\u\\v", "./z", "3/4", "p"]}) == {"a": ["y", "v", "z", "3/4", "p"]}
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------

@@ -167,6 +167,9 @@ def test_publishing_again_needs_a_word(fedbench, runs):
     refused(fedbench("publish", "my study"), "letters, digits and dashes")
     refused(fedbench("publish", "study", "--from", "results/published/study"), "holds published results already")
     refused(fedbench("publish", "other", "--seeds", "0"), "name it too: --all, --suite NAME")
+    refused(fedbench("publish", "study", "--replace", "--add"), "--add and --replace exclude each other")
+    refused(fedbench("publish", "study", "--add"), "nothing to add to results/published/study")
+    refused(fedbench("publish", "other", "--add"), "nothing is published in results/published/other")
 
 
 def test_unfinished_runs_are_published_only_on_request(fedbench, runs):
@@ -199,6 +202,12 @@ def test_a_suite_is_published_whole(fedbench, tmp_path):
     assert kind == "personal" and labels is not None and labels.shape == views[sorted(views)[0]].truth.shape
     everything = b"".join(file.read_bytes() for file in found.source.iterdir())
     assert b"secret place" not in everything and str(tmp_path).encode() not in everything
+    more = ("publish", "study", *chosen, "--add")
+    refused(fedbench(*more), "nothing to add")
+    refused(fedbench(*more, "-a", "fedprox"), "1 run is not finished: toy.fedprox.s0")
+    status, out, _ = fedbench(*more, "-a", "moon")
+    assert status == 0 and out.splitlines()[-2:-1] == ["1 run joined 2"] and "3 runs in" in out
+    assert read_evidence(Path("results/published/study")).settings == ["fedavg", "fedbn", "moon"]
 
 
 # -- calibrate -------------------------------------------------------------------------------------------------------

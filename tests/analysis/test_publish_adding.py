@@ -1,0 +1,246 @@
+"""Results published in pieces: what is there stays, the pieces are the whole, what was computed otherwise is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedbench import store
+from fedbench.analysis import publish_pictures
+from fedbench.analysis.analyses import Analyses, Choices
+from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, read_evidence, read_manifest
+from fedbench.analysis.publish import publish
+from fedbench.analysis.publish_adding import Addition, Published, addition, said
+from fedbench.analysis.tables import all_tables
+from fedbench.errors import UserError
+from fedbench.files import sha256
+from tests.analysis.evidence_rows import evidence, write_store
+
+TOY = Condition("toy")
+CONDITIONS = (TOY, Condition("toy", "MR"), Condition("other"))
+FIRST, LATER = ("fedavg", "fedda-joint"), ("local", "moon")
+
+
+def runs(folder: Path, algorithms, conditions=(TOY,), **options) -> Path:
+    return write_store(folder, evidence(conditions, algorithms, patients=4, **options))
+
+
+def published(source: Path, target: Path) -> Path:
+    publish(Analyses(read_evidence(source)), target, "Our study")
+    return target
+
+
+def add(target: Path, source: Path) -> Addition:
+    found = addition(Published(target), source)
+    publish(Analyses(found.evidence, Choices()), target, addition=found)
+    return found
+
+
+def computed_by(code: str, folder: Path, dice: float = 0.0) -> None:
+    """Make runs of ``folder`` those of other code: other digest, other ids, and scores ``dice`` higher."""
+    for run in list(store.finished(folder)):
+        record = json.loads((run / store.RUN).read_text())
+        record["identity"]["harness"] = code * 64
+        (run / store.RUN).write_text(json.dumps(record))
+        cases = pd.read_parquet(run / store.CASES)
+        cases.assign(dice=cases["dice"] + dice).to_parquet(run / store.CASES, index=False)
+        store.seal(run)
+        run.rename(run.with_name(run.name.rpartition(".")[0] + "." + code * 12))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_pieces_are_the_whole(tmp_path):
+    """Every file but the manifest has the bytes of a publication at once, pictures and features too."""
+    whole = published(runs(tmp_path / "all", (*FIRST, *LATER), CONDITIONS), tmp_path / "whole" / "ours")
+    parts = published(runs(tmp_path / "first", FIRST, CONDITIONS), tmp_path / "parts" / "ours")
+    found = add(parts, runs(tmp_path / "later", LATER, CONDITIONS))
+    assert said(found) == "12 runs joined 12"
+    one, other = contents(whole), contents(parts)
+    first, then = (json.loads(made.pop(MANIFEST)) for made in (one, other))
+    assert one.keys() == other.keys() and [name for name in one if one[name] != other[name]] == []
+    assert then.pop("added") == [{"runs by": first["runs by"], "runs": 12, "repeats": []}]
+    assert first == then
+    (tables,) = {tuple(str(t) for t in all_tables(Analyses(read_evidence(folder)))) for folder in (whole, parts)}
+    assert tables
+
+
+def test_the_runs_need_not_be_there_any_more_and_are_not_added_twice(tmp_path):
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    with pytest.raises(UserError, match=r"nothing to add to .*ours: every finished run that was asked for"):
+        add(target, tmp_path / "runs")
+    shutil.rmtree(tmp_path / "runs")
+    runs(tmp_path / "runs", ("local", FIRST[0]))
+    assert add(target, tmp_path / "runs").added == ("toy.local.s0.0123456789ab", "toy.local.s1.0123456789ab")
+    runs(tmp_path / "more", LATER)
+    assert len(add(target, tmp_path / "more").added) == 2  # moon alone
+    assert read_evidence(target).settings == ["local", *FIRST, "moon"]
+    assert [part["runs"] for part in read_manifest(target)["added"]] == [2, 2]
+
+
+def test_only_runs_that_are_asked_for_join(tmp_path):
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    later = runs(tmp_path / "later", LATER)
+    asked = [run.name for run in store.finished(later) if "moon" in run.name]
+    assert addition(Published(target), later, asked).added == tuple(asked)
+    with pytest.raises(UserError, match="nothing to add"):
+        addition(Published(target), later, [])
+
+
+def test_shown_cases_stay_although_others_would_now_be_chosen(tmp_path):
+    """With FedDA another algorithm is in focus; pictures of other cases are not kept of what is published."""
+    target = published(runs(tmp_path / "runs", ("fedavg", "moon")), tmp_path / "ours")
+    before = read_evidence(target)
+    add(target, runs(tmp_path / "later", ("fedda-joint",)))
+    after = read_evidence(target)
+    assert set(after.views(TOY)) == set(before.views(TOY))
+    for setting in after.settings:
+        run_id = after.shown_run(TOY, setting)
+        assert run_id is not None and all(after.prediction(run_id, "CT", case) for case in after.views(TOY))
+
+
+def test_of_cut_pictures_the_same_slices_join(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish_pictures, "PICTURES", 500)
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    monkeypatch.undo()
+    later = runs(tmp_path / "later", ("moon",))
+    add(target, later)
+    after, own = read_evidence(target), read_evidence(later)
+    run_id = after.shown_run(TOY, "moon")
+    assert run_id is not None
+    for case, view in after.views(TOY).items():
+        kept, full = after.prediction(run_id, "CT", case), own.prediction(run_id, "CT", case)
+        assert kept is not None and full is not None and len(view.slices) == 1
+        place = own.views(TOY)[case].slices.index(view.slices[0])
+        assert np.array_equal(kept[1], full[1][[place]])
+
+
+def test_another_dataset_may_join(tmp_path):
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    add(target, runs(tmp_path / "later", FIRST, (Condition("other"),)))
+    after = read_evidence(target)
+    assert after.conditions == [Condition("other"), TOY]
+    assert after.views(Condition("other")) and after.views(TOY)
+
+
+def test_the_published_trials_stay(tmp_path):
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    for name in TRIALS:
+        (target / name).write_text(f"the contents of {name}")
+    manifest = read_manifest(target)
+    manifest["sha256"] |= {name: sha256(target / name) for name in TRIALS}
+    store.write_json(target / MANIFEST, manifest)
+    add(target, runs(tmp_path / "later", LATER))
+    assert set(TRIALS) <= read_manifest(target)["sha256"].keys()
+    assert [(target / name).read_text() for name in TRIALS] == [f"the contents of {name}" for name in TRIALS]
+
+
+# -- other code ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ours(tmp_path) -> Path:
+    return published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+
+
+def by_other_code(folder: Path, repeated: float | None = None) -> Path:
+    """Runs of moon by other code; beside them a published one again, with scores ``repeated`` higher."""
+    if repeated is not None:
+        runs(folder, ("fedavg",), seeds=(1,))
+        computed_by("b", folder, repeated)
+    runs(folder / "moon", ("moon",))
+    computed_by("b", folder / "moon")
+    for run in list(store.finished(folder / "moon")):
+        run.rename(folder / run.name)
+    return folder
+
+
+def test_runs_of_other_code_are_refused(ours, tmp_path):
+    before = contents(ours)
+    with pytest.raises(
+        UserError, match=r"by other code .*\(aaaaaaaaaaaa\) than those to add \(bbbbbbbbbbbb\)\. Repeat a published run"
+    ):
+        add(ours, by_other_code(tmp_path / "later"))
+    assert contents(ours) == before
+
+
+def test_unless_a_published_run_was_repeated_with_the_same_scores(ours, tmp_path):
+    found = add(ours, by_other_code(tmp_path / "later", repeated=0.0))
+    assert found.repeats == {f"toy.fedavg.s1.{'b' * 12}": "toy.fedavg.s1.0123456789ab"}
+    assert said(found) == "2 runs joined 4; repeated with the same scores: 1"
+    (part,) = read_manifest(ours)["added"]
+    assert part["repeats"] == ["toy.fedavg.s1.0123456789ab"] and part["runs by"]["harness"] == "b" * 64
+    after = read_evidence(ours)
+    assert len(after.runs) == 6 and after.settings == [*FIRST, "moon"]  # the repeated run is there once
+    more = runs(tmp_path / "more", ("fedbn",))
+    computed_by("b", more)
+    assert add(ours, more).repeats == {}  # that code was shown to do the same
+
+
+def test_a_repeated_run_with_other_scores_refuses_all(ours, tmp_path):
+    before = contents(ours)
+    with pytest.raises(
+        UserError,
+        match=r"toy\.fedavg\.s1\.b+ repeats the published .*0123456789ab, and its scores: \d+ of \d+ values of ",
+    ):
+        add(ours, by_other_code(tmp_path / "later", repeated=1e-9))
+    assert contents(ours) == before
+
+
+def test_a_repeated_run_by_a_third_code_proves_nothing(ours, tmp_path):
+    later = by_other_code(tmp_path / "later")
+    runs(tmp_path / "third", ("fedavg",))
+    computed_by("c", tmp_path / "third")
+    for run in list(store.finished(tmp_path / "third")):
+        run.rename(later / run.name)
+    with pytest.raises(UserError, match="Repeat a published run"):
+        add(ours, later)
+
+
+def test_runs_of_two_codes_do_not_join_at_once(ours, tmp_path):
+    later = by_other_code(tmp_path / "later", repeated=0.0)
+    runs(later, ("local",))
+    with pytest.raises(UserError, match="2 versions of fedbench's code"):
+        add(ours, later)
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_an_earlier_seed_would_change_what_figures_show(tmp_path):
+    target = published(runs(tmp_path / "runs", FIRST, seeds=(1, 2)), tmp_path / "ours")
+    add(target, runs(tmp_path / "later", FIRST, seeds=(3,)))
+    assert sorted(set(read_evidence(target).runs["seed"])) == [1, 2, 3]
+    with pytest.raises(UserError, match="with seed 0, fold -1 of toy added these would be others"):
+        add(target, runs(tmp_path / "earlier", FIRST, seeds=(0,)))
+
+
+def test_other_partitions_do_not_join(ours, tmp_path):
+    found: Evidence = evidence((TOY,), ("moon",), patients=4)
+    for frame in (found.runs, found.cases, found.rounds):
+        frame["partition"] = "another"
+    for i, text in found.runs["identity"].items():
+        found.runs.loc[i, "identity"] = json.dumps(json.loads(text) | {"partition": "another"})
+    before = contents(ours)
+    with pytest.raises(UserError, match="the partitions differ"):
+        add(ours, write_store(tmp_path / "later", found))
+    assert contents(ours) == before
+
+
+def test_there_must_be_something_published(tmp_path):
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(UserError, match=r"nothing is published in .*ours"):
+        Published(tmp_path / "ours")
+
+
+def test_an_edited_publication_is_not_added_to(ours, tmp_path):
+    pd.read_parquet(ours / "cases.parquet").assign(dice=0.9).to_parquet(ours / "cases.parquet")
+    with pytest.raises(UserError, match="does not match its checksum"):
+        add(ours, runs(tmp_path / "later", LATER))
