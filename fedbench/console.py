@@ -43,10 +43,12 @@ class Display(Watcher):
         self.total = total
         self.running: dict[str, tuple[Cell, float]] = {}
         self.ended: list[Outcome] = []
+        self.before: dict[str, float] = {}  # the share of each run that was done when it was first started
         self.begun = time.monotonic()
 
     def started(self, cell: Cell) -> None:
         self.running[cell.id] = (cell, time.monotonic())
+        self.before.setdefault(cell.id, self._share(cell.id))
 
     def finished(self, outcome: Outcome) -> None:
         self.running.pop(outcome.run_id, None)
@@ -64,10 +66,14 @@ class Display(Watcher):
         self.console.print(words, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def seconds_left(self) -> float | None:
-        """Estimate from the runs that ended in this session."""
-        if not self.ended:
-            return None
-        return (time.monotonic() - self.begun) / len(self.ended) * (self.total - len(self.ended))
+        """Estimate from what was done since the command began: whole runs, and the rounds of those that go on."""
+        so_far = len(self.ended) + sum(map(self._share, self.running))
+        done = so_far - sum(self.before.values())
+        return (time.monotonic() - self.begun) / done * (self.total - so_far) if done > 0 else None
+
+    def _share(self, run_id: str) -> float:
+        p = self.store.progress(run_id) or {}
+        return p.get("round", 0) / p["rounds"] if p.get("rounds") else 0.0
 
 
 class LiveDisplay(Display):

@@ -64,6 +64,26 @@ def test_a_terminal_shows_every_run_by_its_whole_name_and_how_far_it_is(store):
         assert "left" in text
 
 
+def test_the_time_left_counts_rounds_of_runs_that_go_on(store, monkeypatch):
+    """Of five runs one is done, one is half done, and of one that was interrupted a fifth was: 1.8 in 90 s."""
+    cells = [cell("fedavg"), cell("moon"), cell("fedbn")]
+    monkeypatch.setattr(module.time, "monotonic", lambda: 10.0)
+    say(store, cells[2], round=2)
+    with display(shown(False), store, 5) as view:
+        assert view.seconds_left() is None
+        for each in cells:
+            view.started(each)
+        assert view.seconds_left() is None
+        view.finished(Outcome(cells[0].id, "done", 3.0))
+        say(store, cells[1], round=5)
+        say(store, cells[2], round=5)
+        monkeypatch.setattr(module.time, "monotonic", lambda: 100.0)
+        assert view.seconds_left() == pytest.approx(90 / 1.8 * 3)
+        view.lost(cells[2], "killed")
+        view.started(cells[2])
+        assert view.seconds_left() == pytest.approx(90 / 1.8 * 3)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_errors_are_shown_as_they_are(store, terminal):
     """Brackets in them are no markup, which would be swallowed or end the driver."""
