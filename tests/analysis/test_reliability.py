@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from fedbench.analysis.paper import earlier_tests, reliability
-from fedbench.analysis.paper.earlier_tests import EARLIER, Flips, larger_luck, otherwise, own_luck, tell_earlier
+from fedbench.analysis.paper.earlier_tests import (
+    EARLIER,
+    Flips,
+    declared_of,
+    larger_luck,
+    named_differences,
+    otherwise,
+    own_luck,
+    tell_earlier,
+)
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.reliability import (
@@ -21,6 +30,7 @@ from fedbench.analysis.paper.reliability import (
     simulated_family,
 )
 from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.paper.verdicts import Verdict, judge
 from tests.analysis.evidence_rows import ALGORITHMS, evidence
 from tests.analysis.test_norms import FEW, TOY, trained
 
@@ -35,7 +45,7 @@ def analysis():
 
 
 def named(analysis) -> list[tuple[str, str]]:
-    rows = analysis.pairwise[analysis.pairwise["declared"]]
+    rows = declared_of(analysis)
     rows = rows[(rows["p_holm"] < 0.05) & (rows["runs_p_holm"] < 0.05)]
     return list(zip(rows["algorithm"], rows["reference"], strict=True))
 
@@ -44,6 +54,19 @@ def test_a_family_alone_is_called_as_it_is_and_one_far_too_large_names_nothing(a
     assert named(analysis)
     assert in_one_family([analysis]) == []
     assert in_one_family([analysis] * 2000) == named(analysis) * 2000
+
+
+def test_a_difference_that_points_both_ways_is_named_nowhere(analysis):
+    """The mean that is tested over runs, of the patients tested with every seed, has the other sign."""
+    (first, *others) = named(analysis)
+    rows = analysis.pairwise.copy()
+    rows.loc[(rows["algorithm"] == first[0]) & (rows["reference"] == first[1]), "runs_p_mean"] *= -1
+    odd = replace(analysis, pairwise=rows)
+    assert judge(analysis, *first).verdict is Verdict.BETTER and judge(odd, *first).verdict is Verdict.SAME
+    assert in_one_family([odd] * 2000) == others * 2000
+    assert (named_differences(analysis), named_differences(odd)) == (len(others) + 1, len(others))
+    assert otherwise(analysis, lambda of: np.ones(len(declared_of(of)))).only_now == [first, *others]
+    assert otherwise(odd, lambda of: np.ones(len(declared_of(of)))).only_now == others
 
 
 def test_two_algorithms_have_no_luck_but_their_own():

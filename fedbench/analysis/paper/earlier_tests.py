@@ -15,7 +15,7 @@ import pandas as pd
 from fedbench.analysis.intervals import DIGITS
 from fedbench.analysis.paper.answer_cross import family
 from fedbench.analysis.paper.numbers import Numbers, named, words
-from fedbench.analysis.paper.verdicts import focus, rivals
+from fedbench.analysis.paper.verdicts import direction, focus, rivals
 from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.rows import counted
 from fedbench.analysis.statistics import holm
@@ -54,7 +54,7 @@ class Flips(NamedTuple):
 def otherwise(analysis: Analysis, earlier: Callable[[Analysis], np.ndarray] = own_luck) -> Flips:
     """Return the declared pairs that would be called otherwise by an ``earlier`` form of the test over runs."""
     declared = declared_of(analysis)
-    over_patients = declared["p_holm"] < ALPHA
+    over_patients = (declared["p_holm"] < ALPHA) & (direction(analysis, declared) != 0)
     then = over_patients & (holm(earlier(analysis)) < ALPHA)
     now = over_patients & (declared["runs_p_holm"] < ALPHA)
     return Flips(pairs_of(declared[then & ~now]), pairs_of(declared[now & ~then]))
@@ -69,6 +69,13 @@ def _differences(analysis: Analysis) -> np.ndarray:
 def declared_of(analysis: Analysis) -> pd.DataFrame:
     """Return the declared comparisons."""
     return analysis.pairwise[analysis.pairwise["declared"]]
+
+
+def named_differences(analysis: Analysis) -> int:
+    """Return how many of the declared comparisons name a difference."""
+    declared = declared_of(analysis)
+    significant = (declared["p_holm"] < ALPHA) & (declared["runs_p_holm"] < ALPHA)
+    return int((significant & (direction(analysis, declared) != 0)).sum())
 
 
 def pairs_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -95,7 +102,7 @@ def _flips(numbers: Numbers, which: str, flips: Sequence[Flips], analyses: Seque
     ]
     asked = [_named([pair for pair in pairs if is_asked(pair)]) for pairs in every]
     share = numbers.put("earlier", which, "total", text=counted(sum(map(len, declared)), "declared comparison"))
-    named_now = sum(int(((rows["p_holm"] < ALPHA) & (rows["runs_p_holm"] < ALPHA)).sum()) for rows in declared)
+    named_now = sum(map(named_differences, analyses))
     here = numbers.put("earlier", which, "here", text=counted(named_now, "difference"))
     known = {family(other) for rows in declared for pair in pairs_of(rows) if is_asked(pair) for other in rivals(pair)}
     spared = sorted(known - {family(other) for pairs in every for p in pairs if is_asked(p) for other in rivals(p)})

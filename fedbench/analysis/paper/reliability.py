@@ -13,6 +13,7 @@ from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import CONFIDENCE, span
 from fedbench.analysis.paper.study import Study
+from fedbench.analysis.paper.verdicts import direction
 from fedbench.analysis.protocol import ALPHA, Analysis, declared_pairs
 from fedbench.analysis.rows import counted
 from fedbench.analysis.statistics import holm
@@ -65,10 +66,12 @@ def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
 
 def in_one_family(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
     """Return the declared pairs that would be called otherwise if several analyses had one family of comparisons."""
-    declared = pd.concat([declared_of(analysis) for analysis in analyses], ignore_index=True)
+    parts = [declared_of(analysis) for analysis in analyses]
+    agreed = np.concatenate([direction(*both) != 0 for both in zip(analyses, parts, strict=True)])
+    declared = pd.concat(parts, ignore_index=True)
     own = (declared["p_holm"] < ALPHA) & (declared["runs_p_holm"] < ALPHA)
     joint = (holm(declared["p"].to_numpy()) < ALPHA) & (holm(declared["runs_p"].to_numpy()) < ALPHA)
-    return pairs_of(declared[own != joint])
+    return pairs_of(declared[agreed & (own != joint)])
 
 
 def _one_family(study: Study) -> str:

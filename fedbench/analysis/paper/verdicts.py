@@ -61,13 +61,22 @@ def judge(analysis: Analysis, algorithm: str, other: str) -> Comparison:
     row = analysis.comparison(algorithm, other)
     family = "_holm" if row["declared"] else "_holm_all"
     p, runs_p = float(row[f"p{family}"]), float(row[f"runs_p{family}"])
-    better = 1 if analysis.matrix.endpoint.higher_is_better else -1
-    by_mean, over_runs = better * np.sign(row["mean"]), better * np.sign(row["runs_p_mean"])
-    by_ranks = {algorithm: 1, other: -1}.get(str(row["favours"]), 0)
     verdict = Verdict.SAME
-    if p < ALPHA and runs_p < ALPHA and over_runs == by_mean == by_ranks != 0:
-        verdict = Verdict.BETTER if by_ranks > 0 else Verdict.WORSE
+    if p < ALPHA and runs_p < ALPHA and (way := int(direction(analysis, row))):
+        verdict = Verdict.BETTER if way > 0 else Verdict.WORSE
     return Comparison(algorithm, other, analysis.reference, row, p, runs_p, verdict)
+
+
+def direction(analysis: Analysis, rows: pd.DataFrame | pd.Series) -> np.ndarray:
+    """Return of rows of :attr:`Analysis.pairwise` (or of one) whom all favour: 1 ``algorithm``, -1 ``reference``.
+
+    0 where the signed ranks, the mean and the mean that is tested over runs do not agree.
+    """
+    better = 1 if analysis.matrix.endpoint.higher_is_better else -1
+    by_mean, over_runs = better * np.sign(rows["mean"]), better * np.sign(rows["runs_p_mean"])
+    favours = rows["favours"]
+    by_ranks = np.where(favours == rows["algorithm"], 1, np.where(favours == rows["reference"], -1, 0))
+    return np.where((by_mean == by_ranks) & (over_runs == by_ranks), by_ranks, 0)
 
 
 def focus(labels: Iterable[str]) -> list[str]:
