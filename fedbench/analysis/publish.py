@@ -6,13 +6,11 @@ What tables are made from is published whole, so tables come out the same from e
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,6 +19,7 @@ from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import DISTANCES, FORMAT, MANIFEST, TABLES, TRIALS, Evidence, read_manifest
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.figures.separation import every_distance
+from fedbench.analysis.publish_folder import new_folder
 from fedbench.analysis.publish_frames import settings_without_paths, without_paths, write_frame
 from fedbench.analysis.publish_pictures import write_features, write_pictures
 from fedbench.analysis.rows import listed
@@ -42,7 +41,7 @@ def publish(
     """Write the evidence of a results folder to ``target``.
 
     Args:
-        unfinished: (run id, state) of runs that belong here but did not finish.
+        unfinished: (run id, state) of runs that belong here but did not finish; of an addition, of all together.
         trials: the folder of ``fedbench tune``: its table, which says how hyper-parameters were chosen, is taken along.
         replace: overwrite what was published there before; other files of the folder stay.
         addition: what ``analyses`` are of, where runs join those that are published in ``target``.
@@ -58,17 +57,19 @@ def publish(
     if safe(target.name) != target.name:
         raise UserError(f"cannot publish as '{target.name}': use letters, digits and dashes.")
     _check_target(target, replace or addition is not None)
+    _check_unchanged(target, addition)
+    before = {} if addition is None else addition.manifest
+    if trials is None and TRIALS[0] in before.get("sha256", ()):
+        trials = target
     if trials is not None:
         _check_trials(trials, evidence)
-    before = {} if addition is None else addition.manifest
     code = one_version(evidence) if addition is None else before["runs by"]
     names = [condition.name for condition in evidence.trained]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two datasets of these results would share the files '{listed(twice)}'; publish them apart.")
     for condition in evidence.trained:
         analyses.get(condition)  # runs that cannot be compared are refused
-    with _made(target.parent), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        part = Path(temporary)
+    with new_folder(target.resolve()) as part:
         kept = [] if addition is None else addition.published.trained  # their cases were chosen
         chosen = {
             c.title: write_pictures(analyses, c, part, list(evidence.views(c)) if c in kept else None)
@@ -86,8 +87,6 @@ def publish(
         scenes = [Scene(analyses, condition, ()) for condition in evidence.trained]
         distances = pd.concat([every_distance(scene) for scene in scenes], ignore_index=True)
         write_frame(part / DISTANCES, distances.sort_values(["run_id", "deployment"], kind="stable"))
-        if trials is None and TRIALS[0] in before.get("sha256", ()):
-            trials = target
         if trials is not None:
             for name in TRIALS:
                 shutil.copyfile(trials / name, part / name)
@@ -102,22 +101,11 @@ def publish(
         if addition is not None:
             joined = {"runs by": addition.code, "runs": len(addition.added), "repeats": addition.repeated}
             manifest["added"] = [*before.get("added", ()), joined]
-        _install(part, target, files, manifest)
+        store.write_json(part / MANIFEST, manifest)
+        read_manifest(part)
+        _take_along(target, part)
+        _check_unchanged(target, addition)
     return {name: (target / name).stat().st_size for name in [MANIFEST, *files]}
-
-
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; if nothing comes into it, and it was not there, it goes again."""
-    there = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        if not there:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
 
 
 def one_version(evidence: Evidence) -> dict[str, str]:
@@ -149,6 +137,11 @@ def _check_target(target: Path, replace: bool) -> None:
         raise UserError(f"{target} holds published results; say --replace to overwrite them, or choose another name.")
 
 
+def _check_unchanged(target: Path, addition: Addition | None) -> None:
+    if addition is not None and read_manifest(target) != addition.manifest:
+        raise UserError(f"{target} was published anew while runs were added to it; give the command again.")
+
+
 def _check_trials(folder: Path, evidence: Evidence) -> None:
     """Refuse trials that did not choose what these runs were made with."""
     if missing := [name for name in TRIALS if not (folder / name).is_file()]:
@@ -162,8 +155,9 @@ def _check_trials(folder: Path, evidence: Evidence) -> None:
         raise UserError(f"{folder} holds trials on {listed(sorted(tuned))}, these are runs on {listed(other)}.")
     chosen = trials[trials["chosen"]]
     name = "label" if "label" in chosen else "setting"  # earlier tables have no label
-    settings = set(chosen[chosen["stage"] == "own"][name])
-    if other := [setting for setting in evidence.settings if setting not in settings]:
+    own = chosen[chosen["stage"] == "own"].assign(setting=lambda rows: rows[name])
+    settings = set(settings_without_paths(own)["setting"])
+    if other := sorted(set(settings_without_paths(evidence.runs)["setting"]) - settings):
         raise UserError(f"{folder} did not choose {listed(other)}: the runs are not those of the tuned suite.")
     for point in chosen[chosen["stage"] == "shared"]["parameters"]:
         for key, value in json.loads(point).items():
@@ -173,17 +167,15 @@ def _check_trials(folder: Path, evidence: Evidence) -> None:
                 raise UserError(f"{folder} chose {key} = {value}, the runs have {listed(sorted(used))}.")
 
 
-def _install(part: Path, target: Path, files: Sequence[str], manifest: dict[str, Any]) -> None:
-    """The old manifest goes first and the new one comes last: in between the folder is visibly not published."""
-    target.mkdir(exist_ok=True)
-    old = store.read_json(target / MANIFEST) or {}
-    (target / MANIFEST).unlink(missing_ok=True)
-    for name in old.get("sha256", {}):
-        (target / Path(name).name).unlink(missing_ok=True)
-    for name in files:
-        shutil.move(part / name, target / name)
-    store.write_json(target / MANIFEST, manifest)
-    read_manifest(target)
+def _take_along(target: Path, part: Path) -> None:
+    """Copy what lies in ``target`` and was not published, such as tables that were made there."""
+    published = {MANIFEST, *(store.read_json(target / MANIFEST) or {}).get("sha256", {})}
+    for path in target.iterdir() if target.is_dir() else ():
+        if path.name not in published and not (part / path.name).exists():
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, part / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, part / path.name, follow_symlinks=False)
 
 
 def _versions(evidence: Evidence) -> dict[str, list[str]]:

@@ -1,13 +1,15 @@
-"""Publishing in pieces: finished runs join what is published, of which nothing changes.
+"""Publishing in pieces: finished runs join what is published, whose rows stay as they are.
 
-A study may take longer than anyone keeps its runs. Runs of other code may only join if one of the published runs was
-repeated beside them and gave the same scores, so that what is compared was computed alike.
+A study may take longer than anyone keeps its runs. Runs of other code, of the harness or of an algorithm that is there,
+may only join if one of the published runs was repeated by that code and gave the same scores, so that what is compared
+was computed alike.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,17 @@ import pandas as pd
 from fedbench import store
 from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, read_evidence, read_manifest
 from fedbench.analysis.publish import one_version
+from fedbench.analysis.publish_folder import recover
 from fedbench.analysis.publish_frames import clean, settings_without_paths
 from fedbench.analysis.rows import counted, listed
 from fedbench.comparison import differing_rows, untimed
+from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig
 from fedbench.errors import UserError
-from fedbench.views import CaseView, read_key
+from fedbench.views import FOLDER, CaseView, read_key
 
+DIGITS = 12  # of a digest, in a message
+LATER = {"clients_at_once": 1}  # columns that older publications lack, and what they would hold
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
 CODE = ("fedbench", "harness", "algorithm_code", "dataset_code")  # of a run's identity: what it was computed by
 
 
@@ -61,6 +68,7 @@ class Published:
     """
 
     def __init__(self, folder: Path) -> None:
+        recover(folder.resolve())
         if not (folder / MANIFEST).is_file():
             raise UserError(f"nothing is published in {folder} that runs could be added to; leave out --add.")
         self.manifest = read_manifest(folder)
@@ -73,13 +81,32 @@ class Published:
         """The versions of the code that made the runs, as :func:`fedbench.analysis.publish.one_version` says them."""
         return [self.manifest["runs by"], *(part["runs by"] for part in self.manifest.get("added", ()))]
 
+    @property
+    def algorithms(self) -> set[tuple[str, str]]:
+        """Name and code of the algorithms."""
+        return {_algorithm(json.loads(text)) for text in self.evidence.runs["identity"]}
+
     def like(self, identity: Mapping[str, Any]) -> str | None:
         """Return the published run that computed what ``identity`` says, None if there is none."""
-        return self._ids.get(_computed(identity))
+        return self._ids.get(_computed(identity)) if identity else None
+
+    def holds(self, run_id: str) -> bool:
+        """Say whether a run of this id is published."""
+        return run_id in self._ids.values()
+
+    def unfinished(self, done: Collection[str], left: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return what was unfinished when it was published and is not ``done`` by now, and what is ``left``."""
+        before = {run_id: state for run_id, state in self.manifest["unfinished"].items() if run_id not in done}
+        return sorted({**before, **dict(left)}.items())
 
 
 def _computed(identity: Mapping[str, Any]) -> str:
-    return json.dumps(clean({k: v for k, v in identity.items() if k not in CODE}), sort_keys=True)
+    """Return what a run computes, as text, without the code; keys that older runs lack have today's defaults."""
+    kept = {key: value for key, value in identity.items() if key not in CODE}
+    for section, config in SECTIONS.items():
+        with contextlib.suppress(ValueError):  # of keys that are no more; they are as they were
+            kept[section] = config(**identity.get(section, {})).model_dump()
+    return json.dumps(clean(json.loads(json.dumps(kept))), sort_keys=True)
 
 
 def addition(there: Published, source: Path, run_ids: Iterable[str] | None = None) -> Addition:
@@ -92,57 +119,100 @@ def addition(there: Published, source: Path, run_ids: Iterable[str] | None = Non
         UserError: no run joins, one that repeats a published run has other scores, other code made the published runs
             and none of them was repeated, or figures would have to show runs whose pictures are not kept.
     """
-    identities = {folder.name: _identity(folder) for folder in store.finished(source)}
-    like = {run_id: there.like(identity) for run_id, identity in identities.items()}
-    wanted = set(identities if run_ids is None else run_ids)
+    made = {folder.name: _identity(folder) for folder in store.finished(source)}
+    like = {run_id: there.like(identity) for run_id, identity in made.items()}
+    wanted = set(made if run_ids is None else run_ids)
     added = tuple(run_id for run_id, known in like.items() if known is None and run_id in wanted)
-    folder = there.evidence.source
     if not added:
-        raise UserError(f"nothing to add to {folder}: every finished run that was asked for is published there.")
+        raise UserError(
+            f"nothing to add to {there.evidence.source}: every finished run that was asked for is published there."
+        )
     found = read_evidence(source, added)
     code = one_version(found)
-    repeats = {run_id: known for run_id, known in like.items() if known is not None and run_id != known}
-    _check_repeats(there.evidence, source, repeats)
-    repeats = {run_id: known for run_id, known in repeats.items() if _code(identities[run_id]) == code}
-    if code not in there.codes and not repeats:
-        some = there.evidence.runs.sort_values(["seed", "fold", "seconds"]).iloc[0]
-        made_by = listed(_short(known) for known in there.codes)
-        raise UserError(
-            f"{folder}: the published runs were made by other code of fedbench ({made_by}) than those to add "
-            f"({_short(code)}). Repeat a published run by that code in {source} first (such as {some['setting']} with "
-            f"seed {some['seed']}): if its scores are the same, the others may join."
-        )
+    known = {run_id: known for run_id, known in like.items() if known is not None and _code(made[run_id]) == code}
+    repeats = _repeats(there, source, made, known, {_algorithm(made[run_id]) for run_id in added})
+    _check_code(there, source, {run_id: made[run_id] for run_id in added}, [made[run_id] for run_id in repeats])
     evidence = _together(there.evidence, found)
     _check_shown(there.evidence, evidence)
     return Addition(evidence, there.evidence, there.manifest, added, code, repeats)
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / store.RUN).read_text(encoding="utf-8"))["identity"]
+    """Return what determined a run; nothing if its record is damaged, which is said if the run is read."""
+    run = store.read_json(folder / store.RUN)
+    identity = run.get("identity") if isinstance(run, dict) else None
+    return identity if isinstance(identity, dict) else {}
 
 
 def _code(identity: Mapping[str, Any]) -> dict[str, str]:
     return {"fedbench": str(identity["fedbench"]), "harness": str(identity["harness"])}
 
 
-def _short(code: Mapping[str, str]) -> str:
-    return code["harness"][:12]
+def _algorithm(identity: Mapping[str, Any]) -> tuple[str, str]:
+    """Return name and code of a run's algorithm."""
+    return str(identity["algorithm"]), str(identity.get("algorithm_code", ""))
 
 
-def _check_repeats(published: Evidence, source: Path, repeats: Mapping[str, str]) -> None:
-    again = store.load_results(source, list(repeats))
-    for run_id, known in repeats.items():
-        for what, theirs, ours in (
-            ("scores", published.cases, again.cases),
-            ("training curves", untimed(published.rounds), untimed(again.rounds)),
-        ):
-            names = ((theirs, known), (ours, run_id))
-            pair = (rows[rows["run_id"] == name].drop(columns=["run_id", "setting"]) for rows, name in names)
-            if apart := list(differing_rows(what, *pair)):
-                raise UserError(
-                    f"{published.source}: {run_id} repeats the published {known}, and its {apart[0]}. Runs that are "
-                    "not computed alike are not compared: publish all runs of one machine and one version anew."
-                )
+def _repeats(
+    there: Published, source: Path, made: Mapping[str, Any], known: Mapping[str, str], added: set[tuple[str, str]]
+) -> dict[str, str]:
+    """Return which runs repeat published ones (``known``) with the same scores, and are no copies of them.
+
+    Raises:
+        UserError: one has other scores, and its algorithm is the published one or one of those ``added``.
+    """
+    again = store.load_results(source, list(known), skip_damaged=True)
+    found = {}
+    for run_id in again.runs["run_id"] if len(again.runs) else ():
+        apart = _apart(there.evidence, known[run_id], again, run_id)
+        algorithm = _algorithm(made[run_id])
+        if not apart and run_id != known[run_id]:
+            found[run_id] = known[run_id]
+        elif apart and (algorithm in added or algorithm in there.algorithms):
+            raise UserError(
+                f"{there.evidence.source}: {run_id} in {source} repeats the published {known[run_id]}, and its "
+                f"{apart[0]}. Runs that are not computed alike are not compared: publish all runs of one machine and "
+                "one version anew."
+            )
+    return found
+
+
+def _apart(published: Evidence, known: str, again: store.Results, run_id: str) -> list[str]:
+    """Return what differs in scores and training curves."""
+    found: list[str] = []
+    for what, theirs, ours in (
+        ("scores", published.cases, again.cases),
+        ("training curves", untimed(published.rounds), untimed(again.rounds)),
+    ):
+        names = ((theirs, known), (ours, run_id))
+        pair = (rows[rows["run_id"] == name].drop(columns=["run_id", "setting"]) for rows, name in names)
+        found += differing_rows(what, *pair)
+    return found
+
+
+def _check_code(
+    there: Published, source: Path, added: Mapping[str, Mapping[str, Any]], repeated: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse runs of other code than the published ones', of the harness or an algorithm, if none was repeated."""
+    code = _code(next(iter(added.values())))
+    runs = there.evidence.runs.sort_values(["seed", "fold", "seconds"])
+    if code not in there.codes and not repeated:
+        some, what = runs.iloc[0], "fedbench"
+        theirs, ours = listed(known["harness"][:DIGITS] for known in there.codes), code["harness"][:DIGITS]
+    else:
+        proven = there.algorithms | {_algorithm(identity) for identity in repeated}
+        names = {name for name, _ in there.algorithms}
+        mine = {_algorithm(identity) for identity in added.values()}
+        if not (open_ := sorted(pair for pair in mine - proven if pair[0] in names)):
+            return
+        name, digest = open_[0]
+        some, what = runs[runs["algorithm"] == name].iloc[0], name
+        theirs, ours = listed(d[:DIGITS] for n, d in sorted(there.algorithms) if n == name), digest[:DIGITS]
+    raise UserError(
+        f"{there.evidence.source}: the published runs were made by other code of {what} ({theirs}) than those to add "
+        f"({ours}). Repeat a published run by that code in {source} first (such as {some['setting']} with seed "
+        f"{some['seed']}): if its scores are the same, the others may join."
+    )
 
 
 def _check_shown(published: Evidence, together: Evidence) -> None:
@@ -162,8 +232,8 @@ def _check_shown(published: Evidence, together: Evidence) -> None:
 def _together(published: Evidence, found: Evidence) -> Evidence:
     """Return both as one, runs by name as in a results folder."""
     old = set(published.runs["run_id"])
-    kept = [c for c in published.trained if c in found.trained]
-    places = {run_id: _places(published, found, c) for c in kept for run_id in found.of(c).runs["run_id"]}
+    of_condition = {c: _places(published, found, c) for c in published.trained if c in found.trained}
+    places = {run_id: of_condition[c] for c in of_condition for run_id in found.of(c).runs["run_id"]}
 
     def views(condition: Condition) -> Mapping[str, CaseView]:
         return (published if condition in published.trained else found).views(condition)
@@ -182,23 +252,31 @@ def _together(published: Evidence, found: Evidence) -> Evidence:
 
 
 def _rows(published: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Concatenate tables, with the columns of the published one."""
+    """Concatenate tables, with the columns of the published one and of :data:`LATER`."""
     cleaned = settings_without_paths(found)
-    lacking = [column for column in published if column not in cleaned]
-    if lacking:
+    before = published.assign(**{c: v for c, v in LATER.items() if c in cleaned and c not in published})
+    if lacking := [column for column in before if column not in cleaned]:
         raise UserError(f"the runs to add have no column {listed(lacking)} of the published ones; publish all anew.")
-    both = pd.concat([published, cleaned[list(published)]], ignore_index=True)
+    both = pd.concat([before, cleaned[list(before)]], ignore_index=True)
     return both.sort_values("run_id", kind="stable", ignore_index=True)
 
 
 def _places(published: Evidence, found: Evidence, condition: Condition) -> dict[str, list[int]]:
-    """Return where the published slices of each published case are among those that a results folder keeps."""
-    every = found.views(condition)
-    return {
-        case: [every[case].slices.index(number) for number in view.slices]
-        for case, view in published.views(condition).items()
-        if case in every
-    }
+    """Return where the published slices of each published case are among those that a results folder keeps.
+
+    Raises:
+        UserError: of a run that figures show the pictures are not there, or other slices are.
+    """
+    first, own = (e.of(condition).runs.sort_values(["seed", "fold"]).iloc[0] for e in (published, found))
+    if (first["seed"], first["fold"]) != (own["seed"], own["fold"]):
+        return {}  # figures do not show them
+    wanted, there = published.views(condition), found.views(condition)
+    if any(case not in there or not set(view.slices) <= set(there[case].slices) for case, view in wanted.items()):
+        raise UserError(
+            f"{found.source}: the runs to add on {condition.title} lack slices that figures show of the published "
+            f"runs; bring the folder {FOLDER} too, or publish all anew."
+        )
+    return {case: [there[case].slices.index(number) for number in view.slices] for case, view in wanted.items()}
 
 
 def said(found: Addition) -> str:

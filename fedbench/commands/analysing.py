@@ -143,14 +143,14 @@ def publish(
     ] = None,
     incomplete: Annotated[bool, typer.Option("--incomplete", help="Although runs are missing.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite what was published under this name.")] = False,
-    add: Annotated[bool, typer.Option("--add", help="Join what was published under this name; it stays.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Join what was published under this name; its rows stay.")] = False,
 ) -> None:
     """Turn finished runs into a small folder to commit: all rows, and pictures of a few cases chosen by a rule.
 
     Takes the runs of a suite, or everything finished. Tables made from it are the same as from the runs.
 
-    --add publishes a suite in pieces: what is published need not be there as runs any more. If other code of fedbench
-    made it, one of its runs must be repeated beside the new ones; scores that differ are refused.
+    --add publishes a suite in pieces: what is published need not be there as runs any more. If other code made it, of
+    fedbench or of an algorithm, one of its runs must be repeated beside the new ones; other scores are refused.
 
     Examples: `fedbench publish default --suite default` · `fedbench publish sts --suite study-sts-tuned -d sts=PATH
     --trials results/runs/tuning/study-sts` · `fedbench publish default --suite default --add`
@@ -165,16 +165,19 @@ def publish(
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
     if add and replace:
         raise UserError("--add and --replace exclude each other: --add keeps what is published, --replace does not.")
+    if add and reference:
+        raise UserError("--add and --reference exclude each other: the shown cases were chosen when it was published.")
     there = Published(to / name) if add else None
     ids, left, of_suite = _to_publish(options, incomplete, there)
     joined = None if there is None else addition(there, options.out, ids)
     if joined is not None:
-        reference = reference or joined.manifest["reference"]
-        console.print(said(joined), highlight=False, soft_wrap=True)
+        reference, of_suite = joined.manifest["reference"], joined.manifest["title"]
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
     found = Analyses(read_evidence(options.out, ids) if joined is None else joined.evidence, choices)
     say_contradictions(found)
     sizes = write(found, to / name, title or of_suite, left, replace, trials, joined)
+    if joined is not None:
+        console.print(said(joined), highlight=False, soft_wrap=True)
     runs = len(found.evidence.runs)
     console.print(
         f"{runs} runs in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
@@ -194,12 +197,12 @@ def _to_publish(
     from fedbench.analysis.rows import listed
     from fedbench.analysis.tables_runs import unfinished_in
     from fedbench.commands.options import must_exist
-    from fedbench.store import DONE
+    from fedbench.store import DONE, finished
 
     must_exist(options.out)
     if (options.out / MANIFEST).is_file():
         raise UserError(f"{options.out} holds published results already; --from takes the results folder.")
-    left = unfinished_in(options.out)
+    left = [(i, state) for i, state in unfinished_in(options.out) if there is None or not there.holds(i)]
     ids, title = None, ""
     if options.chosen:
         suite, cells = options.plan()
@@ -216,6 +219,8 @@ def _to_publish(
             f"{options.out}: {len(left)} {several} not finished: {named}. Finish them with `fedbench run`, or say "
             "--incomplete; tables then show what is missing."
         )
+    if there is not None:
+        left = there.unfinished({folder.name for folder in finished(options.out)}, left)
     return ids, left, title
 
 

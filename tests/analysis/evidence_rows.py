@@ -121,7 +121,7 @@ def write_store(root: Path, found: Evidence, side: int = 12, slices: int = 8) ->
             array_key(m.deployment, m.client if m.deployment == "personal" else None, m.case): m.modality
             for m in models.itertuples()
         }
-        stream = np.random.default_rng(0)
+        stream = np.random.default_rng([*run["run_id"].encode()])
         labels = {key: stream.integers(0, 3, (3, side, side), dtype=np.uint8) for key in arrays}
         save_arrays(folder / store.PREDICTIONS, labels)
         features = {key: stream.normal(size=(slices, 16)).astype(np.float32) for key in arrays}

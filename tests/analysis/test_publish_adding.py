@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,20 @@ import pandas as pd
 import pytest
 
 from fedbench import store
+from fedbench.analysis import publish as module
 from fedbench.analysis import publish_pictures
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, read_evidence, read_manifest
 from fedbench.analysis.publish import publish
 from fedbench.analysis.publish_adding import Addition, Published, addition, said
 from fedbench.analysis.tables import all_tables
+from fedbench.config import DataConfig, TrainingConfig
 from fedbench.errors import UserError
 from fedbench.files import sha256
+from fedbench.views import FOLDER
 from tests.analysis.evidence_rows import evidence, write_store
 
+ROOT = Path(__file__).resolve().parents[2]
 TOY = Condition("toy")
 CONDITIONS = (TOY, Condition("toy", "MR"), Condition("other"))
 FIRST, LATER = ("fedavg", "fedda-joint"), ("local", "moon")
@@ -130,16 +136,109 @@ def test_another_dataset_may_join(tmp_path):
     assert after.views(Condition("other")) and after.views(TOY)
 
 
-def test_the_published_trials_stay(tmp_path):
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
-    for name in TRIALS:
-        (target / name).write_text(f"the contents of {name}")
-    manifest = read_manifest(target)
-    manifest["sha256"] |= {name: sha256(target / name) for name in TRIALS}
-    store.write_json(target / MANIFEST, manifest)
-    add(target, runs(tmp_path / "later", LATER))
+def trials(folder: Path, chosen) -> Path:
+    """What ``fedbench tune`` leaves: a table that says these settings were chosen."""
+    folder.mkdir()
+    table = pd.DataFrame({"stage": "own", "label": list(chosen), "parameters": "{}", "chosen": True, "dice toy": 0.5})
+    table.to_parquet(folder / TRIALS[0], index=False)
+    for name in TRIALS[1:]:
+        (folder / name).write_text(f"the contents of {name}")
+    return folder
+
+
+def test_the_published_trials_stay_and_must_have_chosen_what_joins(tmp_path):
+    target, chosen = tmp_path / "ours", trials(tmp_path / "trials", [*FIRST, "moon"])
+    publish(Analyses(read_evidence(runs(tmp_path / "runs", FIRST))), target, trials=chosen)
+    shutil.rmtree(tmp_path / "runs")
+    kept = {name: (chosen / name).read_bytes() for name in TRIALS}
+    shutil.rmtree(chosen)
+    add(target, runs(tmp_path / "later", ("moon",)))
+    assert {name: (target / name).read_bytes() for name in TRIALS} == kept
     assert set(TRIALS) <= read_manifest(target)["sha256"].keys()
-    assert [(target / name).read_text() for name in TRIALS] == [f"the contents of {name}" for name in TRIALS]
+    with pytest.raises(UserError, match="did not choose local"):
+        add(target, runs(tmp_path / "more", ("local",)))
+
+
+def test_what_was_unfinished_stays_known_until_it_is_there(tmp_path):
+    left = [("toy.moon.s0.0123456789ab", "failed"), ("toy.x.s1.0123456789ab", "not started")]
+    publish(Analyses(read_evidence(runs(tmp_path / "runs", FIRST))), tmp_path / "ours", unfinished=left)
+    there = Published(tmp_path / "ours")
+    assert there.unfinished({"toy.moon.s0.0123456789ab"}, [("toy.y.s0", "failed")]) == [
+        ("toy.x.s1.0123456789ab", "not started"),
+        ("toy.y.s0", "failed"),
+    ]
+
+
+def test_older_publications_lack_a_column(tmp_path):
+    """How many clients trained side by side was not kept; of the added runs it is."""
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    frame = pd.read_parquet(target / "runs.parquet").drop(columns="clients_at_once")
+    frame.to_parquet(target / "runs.parquet", index=False)
+    manifest = json.loads((target / MANIFEST).read_text())
+    manifest["sha256"]["runs.parquet"] = sha256(target / "runs.parquet")
+    store.write_json(target / MANIFEST, manifest)
+    later = runs(tmp_path / "later", ("moon",))
+    for run in store.finished(later):
+        record = json.loads((run / store.RUN).read_text())
+        (run / store.RUN).write_text(json.dumps(record | {"clients_at_once": 2}))
+        store.seal(run)
+    add(target, later)
+    assert read_evidence(target).runs.groupby("setting")["clients_at_once"].first().to_dict() == {
+        "fedavg": 1, "fedda-joint": 1, "moon": 2
+    }  # fmt: skip
+
+
+# -- whoever is killed -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_killed_while_it_is_put_in_place_nothing_published_is_lost(tmp_path, renames):
+    """A process of its own that dies before the first move, between the two, and behind them."""
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    (target / "notes.txt").write_text("mine")
+    before, later = contents(target), runs(tmp_path / "later", ("moon",))
+    code = f"""
+import os, pathlib
+from tests.analysis.test_publish_adding import add
+left, rename = [{renames}], pathlib.Path.rename
+def counted(path, to):
+    if not left[0]:
+        os.kill(os.getpid(), 9)
+    left[0] -= 1
+    return rename(path, to)
+pathlib.Path.rename = counted
+import shutil
+tidy = shutil.rmtree
+shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), 9) if not left[0] and {renames} == 2 else tidy(*a, **k)
+add(pathlib.Path({str(target)!r}), pathlib.Path({str(later)!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
+    there = Published(target)
+    if renames < 2:
+        assert contents(target) == before
+        add(target, later)
+    else:
+        assert "moon" in there.evidence.settings
+    assert read_evidence(target).settings == [*FIRST, "moon"] and (target / "notes.txt").read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".before")]
+
+
+def test_an_error_while_it_is_made_leaves_what_is_published(tmp_path, monkeypatch):
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    before, later = contents(target), runs(tmp_path / "later", ("moon",))
+    monkeypatch.setattr(module, "_versions", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        add(target, later)
+    assert contents(target) == before and {p.name for p in tmp_path.iterdir()} == {"runs", "later", "ours"}
+
+
+def test_of_two_that_add_at_once_the_second_is_refused(tmp_path):
+    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+    mine = addition(Published(target), runs(tmp_path / "later", ("moon",)))
+    add(target, runs(tmp_path / "more", ("local",)))
+    with pytest.raises(UserError, match="published anew while runs were added"):
+        publish(Analyses(mine.evidence), target, addition=mine)
+    assert read_evidence(target).settings == ["local", *FIRST]
 
 
 # -- other code ------------------------------------------------------------------------------------------------------
@@ -159,14 +258,15 @@ def by_other_code(folder: Path, repeated: float | None = None) -> Path:
     computed_by("b", folder / "moon")
     for run in list(store.finished(folder / "moon")):
         run.rename(folder / run.name)
+    if not (folder / FOLDER).exists():
+        (folder / "moon" / FOLDER).rename(folder / FOLDER)
     return folder
 
 
 def test_runs_of_other_code_are_refused(ours, tmp_path):
     before = contents(ours)
-    with pytest.raises(
-        UserError, match=r"by other code .*\(aaaaaaaaaaaa\) than those to add \(bbbbbbbbbbbb\)\. Repeat a published run"
-    ):
+    told = r"by other code of fedbench \(aaaaaaaaaaaa\) than those to add \(bbbbbbbbbbbb\)\. Repeat a published run"
+    with pytest.raises(UserError, match=told):
         add(ours, by_other_code(tmp_path / "later"))
     assert contents(ours) == before
 
@@ -188,7 +288,7 @@ def test_a_repeated_run_with_other_scores_refuses_all(ours, tmp_path):
     before = contents(ours)
     with pytest.raises(
         UserError,
-        match=r"toy\.fedavg\.s1\.b+ repeats the published .*0123456789ab, and its scores: \d+ of \d+ values of ",
+        match=r"toy\.fedavg\.s1\.b+ in .* repeats the published .*0123456789ab, and its scores: \d+ of \d+ values of ",
     ):
         add(ours, by_other_code(tmp_path / "later", repeated=1e-9))
     assert contents(ours) == before
@@ -202,6 +302,65 @@ def test_a_repeated_run_by_a_third_code_proves_nothing(ours, tmp_path):
         run.rename(later / run.name)
     with pytest.raises(UserError, match="Repeat a published run"):
         add(ours, later)
+
+
+def test_repeated_runs_of_code_that_does_not_join_are_passed_over(ours, tmp_path):
+    """Runs of an older version may still lie there, with whatever scores."""
+    later = by_other_code(tmp_path / "later", repeated=0.0)
+    runs(tmp_path / "third", ("fedavg",))
+    computed_by("c", tmp_path / "third", dice=0.01)
+    for run in list(store.finished(tmp_path / "third")):
+        run.rename(later / run.name)
+    assert len(add(ours, later).repeats) == 1
+
+
+def test_a_copy_of_a_published_run_with_other_scores_refuses_all(ours, tmp_path):
+    """The same code on another machine: the run has the same id."""
+    later = runs(tmp_path / "later", ("moon", "fedavg"))
+    assert addition(Published(ours), later).repeats == {}
+    folder = later / "toy.fedavg.s0.0123456789ab"
+    cases = pd.read_parquet(folder / store.CASES)
+    cases.assign(dice=cases["dice"] + 1e-9).to_parquet(folder / store.CASES, index=False)
+    store.seal(folder)
+    with pytest.raises(UserError, match=r"toy\.fedavg\.s0\.0123456789ab in .* repeats the published"):
+        add(ours, later)
+
+
+def algorithm_changed(folder: Path, *seeds: int, dice: float = 0.0) -> Path:
+    """Runs of fedavg and moon whose fedavg has another digest, so that it has other ids."""
+    runs(folder, ("fedavg", "moon"), seeds=seeds)
+    for run in list(store.finished(folder)):
+        record = json.loads((run / store.RUN).read_text())
+        if record["identity"]["algorithm"] != "fedavg":
+            continue
+        record["identity"]["algorithm_code"] = "d" * 64
+        (run / store.RUN).write_text(json.dumps(record))
+        cases = pd.read_parquet(run / store.CASES)
+        cases.assign(dice=cases["dice"] + dice).to_parquet(run / store.CASES, index=False)
+        store.seal(run)
+        run.rename(run.with_name(run.name.replace("0123456789ab", "d" * 12)))
+    return folder
+
+
+def test_other_code_of_an_algorithm_that_is_there_must_be_shown_to_do_the_same(ours, tmp_path):
+    with pytest.raises(UserError, match=r"by other code of fedavg .*\(dddddddddddd\)\. Repeat .*such as fedavg with"):
+        add(ours, algorithm_changed(tmp_path / "new seed", 2))
+    with pytest.raises(UserError, match=r"repeats the published .*fedavg"):
+        add(ours, algorithm_changed(tmp_path / "with another", 1, 2, dice=1e-9))
+    found = addition(Published(ours), algorithm_changed(tmp_path / "with the same", 1, 2))
+    assert list(found.repeats.values()) == ["toy.fedavg.s1.0123456789ab"]
+    assert "toy.fedavg.s2.dddddddddddd" in found.added
+
+
+def test_what_older_runs_do_not_say_is_as_it_is_by_default(ours):
+    """A key that the configuration got later makes no other run of them."""
+    there = Published(ours)
+    identity = json.loads(there.evidence.runs["identity"].iloc[0])
+    known = there.like(identity)
+    assert known is not None
+    whole = DataConfig(**identity["data"]).model_dump()  # as a plan holds it, with tuples
+    assert there.like(identity | {"data": whole, "harness": "new", "training": TrainingConfig().model_dump()}) == known
+    assert there.like(identity | {"training": {"rounds": 3}}) is None
 
 
 def test_runs_of_two_codes_do_not_join_at_once(ours, tmp_path):
@@ -232,6 +391,25 @@ def test_other_partitions_do_not_join(ours, tmp_path):
     with pytest.raises(UserError, match="the partitions differ"):
         add(ours, write_store(tmp_path / "later", found))
     assert contents(ours) == before
+
+
+def test_damaged_runs_are_told_if_they_are_asked_for(ours, tmp_path):
+    later = runs(tmp_path / "later", LATER)
+    (later / "toy.moon.s0.0123456789ab" / store.RUN).write_text("{")
+    local = [f"toy.local.s{seed}.0123456789ab" for seed in (0, 1)]
+    assert addition(Published(ours), later, local).added == tuple(local)
+    with pytest.raises(UserError, match=r"toy\.moon\.s0\.0123456789ab is corrupt"):
+        addition(Published(ours), later)
+
+
+def test_without_their_pictures_runs_that_figures_show_do_not_join(ours, tmp_path):
+    later = runs(tmp_path / "later", ("moon",))
+    shutil.rmtree(later / FOLDER)
+    with pytest.raises(UserError, match=r"runs to add on toy lack slices that figures show .*bring the folder \.views"):
+        addition(Published(ours), later)
+    more = runs(tmp_path / "more", FIRST, seeds=(2,))
+    shutil.rmtree(more / FOLDER)
+    assert len(addition(Published(ours), more).added) == 2  # of another seed figures show none
 
 
 def test_there_must_be_something_published(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import pickle
+import shutil
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedbench.datasets.nuclei import Nuclei
+from fedbench.datasets.nuclei import LISTED, Nuclei
 from fedbench.errors import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei"
@@ -229,9 +230,12 @@ def test_mask_of_another_size_or_with_grey_edges(root, one):
 # -- nothing can be listed ---------------------------------------------------------------------------------------------
 
 
-def test_no_index(root):
+def test_none_of_the_listed_images(root):
     (root / "index.csv").unlink()
-    with pytest.raises(UserError, match=r"no index\.csv beside .*stage1_train\. .*not part of the public download"):
+    said = (
+        r"of the 195 images that .*nuclei\.csv lists none is in .*stage1_train\. .*on GitHub; .*write index\.csv beside"
+    )
+    with pytest.raises(UserError, match=said):
         list(Nuclei(root).cases())
 
 
@@ -291,6 +295,28 @@ def test_real_images_and_fields(real):
         row = real[case.sources[0].stem]
         assert int(case.patient.removeprefix("field-")) == int(row["field"])
         assert len(case.sources) - 1 == int(row["n_nuclei"])
+
+
+def test_the_images_are_listed_and_a_download_needs_no_table_of_its_own(real, tmp_path):
+    """Of the public download all other images are passed over; what is missing or has other masks is told."""
+    with LISTED.open(newline="") as file:
+        assert {row.pop("image_id"): row for row in csv.DictReader(file)} == {
+            name: {key: row[key] for key in ("modality", "n_nuclei", "field")} for name, row in real.items()
+        }
+    some = sorted(real)[:3]
+    for file in (file for name in some for file in (REAL / "stage1_train" / name).rglob("*.png")):
+        copy = tmp_path / file.relative_to(REAL)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    write_image(tmp_path / "stage1_train", "0" * 64, 0, False, 1)
+    next((tmp_path / "stage1_train" / some[2] / "masks").iterdir()).unlink()
+    cases = [found for found in Nuclei(tmp_path).cases() if not isinstance(found, UserError)]
+    whole = {found.id: found for found in Nuclei(REAL).cases() if not isinstance(found, UserError)}
+    assert [case.sources[0].stem for case in cases] == some[:2]
+    assert all(whole[case.id].modality == case.modality for case in cases)
+    (masks, *missing) = sorted(problems(tmp_path), key=lambda text: "is missing" in text)
+    assert some[2] in masks and f"masks, {LISTED} says {real[some[2]]['n_nuclei']}" in masks
+    assert len(missing) == 192 and missing[0].endswith("nuclei.csv lists it; download it again.")
 
 
 def test_real_nuclei_are_seen(real):
