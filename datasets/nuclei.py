@@ -58,7 +58,7 @@ class Nuclei(Dataset):
     caveats = (
         "Each image has one modality, and nuclei that touch are one in its mask. They differ more in size within a "
         "modality (7 to 50 px) than between: the median diameter is 20, 18, 20 and 15 px, half of that on the common "
-        "grid."
+        "grid. Which images are used, and of each the kind and the field, says a table of ours, not the download."
     )
     licence = "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/"
     citation = (

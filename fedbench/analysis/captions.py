@@ -9,6 +9,7 @@ from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, Analyses, 
 from fedbench.analysis.cells import Cell, Column, Value
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.units import PATIENT, unit_of
 
 NAME = Column("algorithm", left=True, heads=True)
 MARKS = best.RULE | {RECONSTRUCTED: RECONSTRUCTION}
@@ -43,7 +44,9 @@ def selected(analyses: Analyses) -> str:
 
 def about(analyses: Analyses, made: Sequence[Analysis]) -> str:
     """Return numbers of patients and seeds, the selection rule and the missing policy: two sentences."""
-    size = f"{_range(len(a.matrix.values) for a in made)} patients, {_range(len(a.matrix.seeds) for a in made)} seeds"
+    unit = unit_of(made[0].matrix.dataset)
+    patients = f"{_range(len(a.matrix.values) for a in made)} patients{'' if unit == PATIENT else f' (each a {unit})'}"
+    size = f"{patients}, {_range(len(a.matrix.seeds) for a in made)} seeds"
     folds = made[0].matrix.folds.nunique()
     return f"{size}{f', {folds} folds' if folds > 1 else ''}. {selected(analyses)}"
 

@@ -106,7 +106,7 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
     )
     facts: dict[str, Value] = {"selection": analyses.choices.selection, "missing scores": analyses.choices.missing}
     return Table(
-        "main.pooled", "Scores over all datasets", caption, columns, rows, rule_of(algorithms), MARKS,
+        "main.pooled", "Scores over datasets", caption, columns, rows, rule_of(algorithms), MARKS,
         tuple(notes), facts | {"datasets": datasets},
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from fedbench.analysis.paper.answer_alignment import UNSETTLED, alignment, align
 from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
 from fedbench.analysis.paper.answer_cross import (
     by_rival,
+    dependent,
     family,
     most_for,
     short,
@@ -26,7 +27,7 @@ from fedbench.analysis.paper.answer_cross import (
     with_common_models,
 )
 from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
-from fedbench.analysis.paper.answer_own import by_modality, own_modality, own_open, own_short
+from fedbench.analysis.paper.answer_own import by_modality, control, own_modality, own_open, own_short
 from fedbench.analysis.paper.answer_unseen import NOTHING, seen_only, unseen_modalities
 from fedbench.analysis.paper.answers import undecided
 from fedbench.analysis.paper.kinds import has_one_of_each_kind
@@ -110,13 +111,49 @@ def test_values_that_an_ablation_tries_are_no_part_of_the_main_span():
     means = {c.algorithm: f"{c.row['mean']:+.3f}".replace("-", "\u2212") for _, c in found}
     text = told(short, found)
     assert f"(mean differences of {means['fedda-joint']} Dice in 1, and of {means['fedda-joint[lam=0.5]']} to " in text
-    assert f"{means['fedda-joint[lam=0.1]']} in 2 with other values, an ablation)" in text
+    assert f"{means['fedda-joint[lam=0.1]']} in 2 of an ablation, with other values)" in text
     best = told(most_for, found)
     assert (
         "most in favour of FedDA is that of fedda-joint[lam=0.1]\u2020 on toy (ablation), in an ablation: +0.0" in best
     )
     alone = told(short, found[:1])
     assert f"(mean differences of {means['fedda-joint']} Dice)" in alone
+
+
+def test_comparisons_on_the_same_patients_are_told():
+    parts = ablated(**{"fedda-joint": -0.07})
+    found = [(p, c) for p, c in studied_in(parts, "cross") if c.other == "fedavg"]
+    text = told(dependent, found)
+    patients = len(parts[0].get("cross").matrix.values)
+    assert f"no independent pieces of evidence: 3 on the same {patients} patients of toy, and those of one" in text
+    fewer = part_of(evidence((TOY,), ("fedavg", "fedda-joint"), (0, 1), patients - 1))
+    both = [*found, *((p, c) for p, c in studied_in([fewer], "cross"))]
+    assert f"4 on the same at most {patients} patients of toy" in told(dependent, both)
+    assert told(dependent, found[:1]) == ""
+
+
+def test_sizes_where_it_was_better_are_told_apart_from_those_where_it_was_not():
+    gains = {"clear": 0.3, "more": 0.4, "none": -0.05}
+    labels = ("centralised", "fedavg", "fedda-joint")
+    parts = {
+        name: part_of(trained("batch", {"centralised": gain, "fedda-joint": 0.0}, algorithms=labels))
+        for name, gain in gains.items()
+    }
+    sizes = {
+        name: f"{part.get('cross').comparison('centralised', 'fedavg')['mean']:+.3f}".replace("-", "\u2212")
+        for name, part in parts.items()
+    }
+    for name, part in parts.items():
+        for frame in (part.analyses.evidence.runs, part.analyses.evidence.cases, part.analyses.evidence.rounds):
+            frame["run_id"] = name + frame["run_id"]  # or they would be the same runs, which count once
+    studies = study_of([(name, part.analyses.evidence) for name, part in parts.items()]).parts
+    text = told(control, studies)
+    assert text.endswith(
+        f"centralised was better than fedavg by cross-modality Dice in 2 of 3 conditions (mean differences of "
+        f"{sizes['clear']} to {sizes['more']} Dice there, of {sizes['none']} elsewhere)."
+    )
+    assert told(control, studies[:1]).endswith(f"in the one condition (mean difference of {sizes['clear']} Dice).")
+    assert told(control, [part_of(trained("batch", algorithms=("fedavg", "fedprox")))]) == ""
 
 
 def test_where_nothing_is_in_favour_the_least_bad_is_told():
@@ -145,7 +182,7 @@ def test_a_gain_on_the_own_modality_is_told_with_its_size_and_the_open_one_named
     assert "fedprox" not in own_open(numbers, [part])
     few = part_of(evidence((TOY,), LABELS, (0,), 14))
     assert own_modality(Numbers(), [few]).endswith("in no condition.")
-    assert own_open(Numbers(), [few]).startswith("The largest gain there that is not distinguishable")
+    assert own_open(Numbers(), [few]).startswith("Among aggregation algorithms, the largest gain there that is not")
 
 
 def test_who_wins_on_the_own_modality_is_counted_over_the_conditions_that_have_it():
@@ -169,6 +206,7 @@ def test_the_largest_difference_left_open_is_told_with_its_condition_and_norm():
     rows = {name: part_of(trained("instance", {"fedprox": gain})) for name, gain in (("few", 0.01), ("none", 0.0))}
     text = told(undecided, rows.values())
     assert text.startswith("These tests are cautious: on toy, affine instance normalisation, a difference of 0.0")
+    assert "in cross-modality Dice between" in text
     assert "the largest left open where no modality was left out of training, is not" in text
 
 
@@ -377,8 +415,8 @@ def test_what_is_left_open_is_told_with_its_metric_and_millimetres_are_not_compa
     found = evidence((TOY,), LABELS, (0, 1, 2), 14)
     by_distance = replace(found, runs=found.runs.assign(declared=json.dumps({"relation": "cross", "metric": "hd95"})))
     by_dice, by_mm = (part_of(each) for each in (found, by_distance))
-    assert re.search(r"a difference of 0\.\d{3} Dice between", told(undecided, [by_dice]))
-    assert re.search(r"a difference of \d+\.\d{3} mm HD95 between", told(undecided, [by_mm]))
+    assert re.search(r"a difference of 0\.\d{3} in cross-modality Dice between", told(undecided, [by_dice]))
+    assert re.search(r"a difference of \d+\.\d{3} mm in cross-modality HD95 between", told(undecided, [by_mm]))
     assert told(undecided, [by_mm, by_dice]) == told(undecided, [by_dice])
 
 

@@ -408,6 +408,12 @@ def test_every_table_of_scores_says_selection_policy_patients_and_seeds():
             assert found.facts["patients"] == "8" and found.facts["seeds"] == "2"
 
 
+def test_what_is_no_patient_is_called_what_it_is():
+    """Of nuclei the unit is the field of view, as its plugin declares."""
+    told = {table.name: table.caption for table in all_tables(Analyses(evidence([Condition("nuclei")], FEW)))}
+    assert "8 patients (each a field of view), 2 seeds." in told["main.nuclei"]
+
+
 def test_reconstructions_carry_their_sign_and_the_sign_is_explained():
     assert captions.name_of("fedda-joint[lam=1]").sign == RECONSTRUCTED and captions.name_of("fedavg").sign == ""
     for found in all_tables(Analyses(evidence(algorithms=FEW))):

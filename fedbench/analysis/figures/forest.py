@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -45,8 +46,9 @@ def draw(scene: Scene) -> Sketch:
         figure,
         sentences(
             f"Mean paired difference to {style.display_name(reference)} with 95% bootstrap intervals over patients "
-            f"(thick) and over patients and seeds (thin); filled marker: Wilcoxon's p < {ALPHA:g} after Holm's "
-            "correction over the declared comparisons. An arrow: on beyond the axis, which is made for the federated "
+            f"(thick) and over patients and seeds (thin); filled marker: p < {ALPHA:g} after Holm's correction over "
+            "the declared comparisons by Wilcoxon's test over patients and by the test over patients and seeds; half "
+            "filled: by the former alone. An arrow: on beyond the axis, which is made for the federated "
             "algorithms, with the mean difference if that lies there.",
             scene.about(list(found.values())),
             scene.footnote([*rows, reference]),
@@ -94,12 +96,20 @@ def _draw_panel(panel: Axes, analysis: Analysis, scene: Scene, rows: Sequence[st
             _point_beyond(panel, row, False, look.colour)
         panel.plot(
             found["mean"], row, marker=look.marker, color=look.colour, markersize=look.size(5), linestyle="none",
-            zorder=3, markerfacecolor=look.colour if found["p_holm"] < ALPHA else "white", markeredgewidth=0.9,
-            label=label,
+            zorder=3, fillstyle=filled(found), markerfacecoloralt="white", markeredgewidth=0.9,
+            markerfacecolor="white" if filled(found) == "none" else look.colour, label=label,
         )  # fmt: skip
     name_rows(panel, rows)
     panel.set_xlim(low, high)
     panel.grid(axis="x")
+
+
+def filled(found: pd.Series) -> Literal["full", "left", "none"]:
+    """Return how much of a marker is filled: all of it if both tests find the difference, half if that of patients."""
+    if not found["p_holm"] < ALPHA:
+        return "none"
+    both = found["runs_p_holm"] < ALPHA and np.sign(found["runs_p_mean"]) == np.sign(found["mean"])
+    return "full" if both else "left"
 
 
 def _point_beyond(panel: Axes, row: int, left: bool, colour: str, number: str = "") -> None:

@@ -98,7 +98,28 @@ def _sizes(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     many = (
         numbers.put("short", name, "total", text=str(len(own))) for name, own in (("main", main), ("ablation", others))
     )
-    return "mean differences of {2} Dice in {0}, and of {3} in {1} with other values, an ablation".format(*many, *spans)
+    return "mean differences of {2} Dice in {0}, and of {3} in {1} of an ablation, with other values".format(
+        *many, *spans
+    )
+
+
+def dependent(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
+    """Say how many of the comparisons look at the same patients, so that they are no independent evidence."""
+    of: dict[str, list[int]] = {}
+    for part, _ in found:
+        of.setdefault(part.condition.dataset, []).append(len(part.get("cross").matrix.values))
+    if len(found) < 2:
+        return ""
+    told = []
+    for name, patients in sorted(of.items()):
+        many = numbers.put("dependent", name, "comparisons", text=str(len(patients)))
+        size = numbers.put("dependent", name, "patients", text=str(max(patients)))
+        most = "" if len(set(patients)) == 1 else "at most "
+        told.append(f"{many} on the same {most}{size} patients of \\textsf{{{escape(name)}}}")
+    return (
+        f"These are no independent pieces of evidence: {words(told)}, and those of one condition share the runs of the "
+        "reference."
+    )
 
 
 def most_for(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
@@ -151,7 +172,7 @@ def with_common_models(numbers: Numbers, comparisons: list[Comparison]) -> str:
     names = words([named(name, False) for name in sorted({family(c.other) for c in rest})])
     total = numbers.put("common", "total", text=counted(len(rest), "comparison"))
     sizes = spread(numbers, ("common", "difference"), rest)
-    return f"With {names}, {total}, the mean differences were {sizes} Dice, none of them distinguishable from zero."
+    return f"With {names}, {total}, the mean differences were {sizes} Dice, and FedDA was distinguishable in none."
 
 
 def family(label: str) -> str:

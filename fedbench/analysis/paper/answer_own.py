@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from fedbench.analysis.analyses import ALONE, POOLED, is_reconstruction, is_reference_point
-from fedbench.analysis.paper.effects import effect, spread
+from fedbench.analysis.paper.effects import by_verdict, effect
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, words
 from fedbench.analysis.paper.study import Models, Part
@@ -44,11 +44,11 @@ def own_short(numbers: Numbers, parts: Sequence[Part]) -> str:
     if not found:
         return ""
     better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
-    sizes = spread(numbers, ("alone", "difference"), found)
+    sizes = by_verdict(numbers, ("alone", "difference"), found)
     winners = [_share(numbers, each, "{0} ({1})") for each in _by_winner(parts).values()]
     return (
         f"On its own modality, a client that trains alone was better than {named(found[0].other, False)} in {better} "
-        f"(mean differences of {sizes} Dice); of the other aggregation algorithms {'only ' if winners else ''}"
+        f"({sizes}); of the other aggregation algorithms {'only ' if winners else ''}"
         f"{words(winners)} {'were' if len(winners) > 1 else 'was'} better there than {named(found[0].other, False)}."
     )
 
@@ -82,7 +82,7 @@ def own_open(numbers: Numbers, parts: Sequence[Part]) -> str:
     part, largest = max(undecided, key=lambda each: float(each[1].row["mean"]))
     who = numbers.put("in open", "algorithm", text=f"{_name(largest)} on {escape(part.title)}")
     size = effect(numbers, ("in open",), largest)
-    return f"The largest gain there that is not distinguishable is that of {who}: {size}."
+    return f"Among aggregation algorithms, the largest gain there that is not distinguishable is that of {who}: {size}."
 
 
 def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
@@ -91,11 +91,8 @@ def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
     if not found:
         return ""
     better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
-    sizes = spread(numbers, ("alone", "difference"), found)
-    return (
-        f"Clients that train alone were better there than {named(found[0].other, False)} in {better} (mean differences "
-        f"of {sizes} Dice)."
-    )
+    sizes = by_verdict(numbers, ("alone", "difference"), found)
+    return f"Clients that train alone were better there than {named(found[0].other, False)} in {better} ({sizes})."
 
 
 def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
@@ -104,10 +101,29 @@ def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
     if not found:
         return "Training each client alone was not published, so what federation itself adds is not known."
     better = numbers.put("federation", "better", text=out_of(tally(found).better, len(found), "condition"))
-    sizes = spread(numbers, ("federation", "difference"), found)
+    sizes = by_verdict(numbers, ("federation", "difference"), found)
     return (
         f"On modalities that a client does not hold, {named(found[0].algorithm, False)} itself was better than clients "
-        f"that train alone in {better} (mean differences of {sizes} Dice)."
+        f"that train alone in {better} ({sizes})."
+    )
+
+
+def control(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """Say where the tests see that pooled training is better than the reference: what they can see at all."""
+    found: dict[tuple[Models, Models], Comparison] = {}
+    for part in parts:
+        analysis = part.get("cross")
+        if POOLED in analysis.matrix.algorithms and analysis.reference != POOLED:
+            key = part.models(POOLED), part.models(analysis.reference)
+            found.setdefault(key, judge(analysis, POOLED, analysis.reference))
+    every = list(found.values())
+    if not every:
+        return ""
+    better = numbers.put("control", "better", text=out_of(tally(every).better, len(every), "condition"))
+    sizes = by_verdict(numbers, ("control", "difference"), every)
+    return (
+        f"What these tests can see is shown by pooled training: {named(POOLED, False)} was better than "
+        f"{named(every[0].other, False)} by cross-modality Dice in {better} ({sizes})."
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
 from fedbench.analysis.paper.answer_alignment import alignment
@@ -13,16 +14,26 @@ from fedbench.analysis.paper.answer_cost import cost
 from fedbench.analysis.paper.answer_cross import (
     CROSS,
     by_rival,
+    dependent,
     in_words,
     most_for,
     short,
     with_common_models,
 )
 from fedbench.analysis.paper.answer_luck import luck
-from fedbench.analysis.paper.answer_own import alone, behind_pooled, federation, own_modality, own_open, own_short
+from fedbench.analysis.paper.answer_own import (
+    alone,
+    behind_pooled,
+    control,
+    federation,
+    own_modality,
+    own_open,
+    own_short,
+)
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.ground import Ground, dataset_of
+from fedbench.analysis.paper.kinds import kind_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
@@ -59,7 +70,9 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "alone": alone(numbers, own),
         "federation": federation(numbers, ground.crossed),
         "gap": behind_pooled(numbers, ground.crossed),
-        "room": _room(numbers, to_reference),
+        "room": room(numbers, to_reference),
+        "dependent": dependent(numbers, ground.to_reference),
+        "control": control(numbers, ground.crossed),
         "unseen": unseen_modalities(numbers, ground.held_out),
         "seen": seen_only(numbers, ground.held_out),
         "undecided": undecided(numbers, ground.whole),
@@ -111,7 +124,7 @@ def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
     ).strip()
 
 
-def _room(numbers: Numbers, comparisons: list[Comparison]) -> str:
+def room(numbers: Numbers, comparisons: list[Comparison]) -> str:
     """Say what the intervals of the undecided comparisons with the reference leave room for."""
     undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
     highs = [row["runs_p_high"] if np.isfinite(row["runs_p_high"]) else row["mean_high"] for row in undecided]
@@ -140,8 +153,9 @@ def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     metric = min(metrics, key=list(METRICS).index)  # Dice, where it is declared; millimetres are not compared with it
     alike = [each for each, own in zip(open_ones, metrics, strict=True) if own == metric]
     part, widest = max(alike, key=lambda each: abs(float(each[1].row["mean"])))
-    unit = f"{part.primary.matrix.unit} {METRICS[metric]}".strip()
-    size = numbers.put("undecided", "size", text=f"{number(abs(float(widest.row['mean'])))} {unit}")
+    unit, relation = part.primary.matrix.unit, part.primary.matrix.endpoint.relation
+    amount = f"{number(abs(float(widest.row['mean'])))} {unit}".strip()
+    size = numbers.put("undecided", "size", text=f"{amount} in {relation}-modality {METRICS[metric]}")
     pair = words([named(a, is_reconstruction(a)) for a in (widest.algorithm, widest.other)])
     norms = Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
     told = [escape(part.title), *(NORMS.get(norm, escape(norm)) for norm in norms)]
@@ -154,12 +168,19 @@ def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     )
 
 
+def _by_kind(values: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of the federated algorithms, named without tuned numbers unless two would have one name."""
+    federated = values[[label for label in values.columns if not is_reference_point(label)]]
+    kinds = federated.rename(columns=kind_of)
+    return kinds if kinds.columns.is_unique else federated
+
+
 def _consensus(numbers: Numbers, study: Study) -> str:
     """Name the federated algorithm with the best mean rank over data sets; reference points are not ranked."""
     main = study.groups[0][1]
     whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
     matrices = [main.get(c).matrix for c in of_patients(whole, lambda condition: condition.dataset)]
-    ranked = [replace(m, values=m.values[[a for a in m.algorithms if not is_reference_point(a)]]) for m in matrices]
+    ranked = [replace(m, values=_by_kind(m.values)) for m in matrices]
     if len(ranked) < 2 or len(shared(ranked)) < 2:
         return ""
     order = consensus(ranked).order
@@ -169,6 +190,7 @@ def _consensus(numbers: Numbers, study: Study) -> str:
     of = numbers.put("consensus", "ranked", text=str(len(order)))
     datasets = numbers.put("consensus", "datasets", text=counted(len(ranked), "data set"))
     return (
-        f"Over {datasets}, of the {of} federated algorithms that were run with the same hyper-parameters on each, "
-        f"{best} had the best mean rank ({rank}); so few data sets allow no test, and the rank describes these alone."
+        f"Over {datasets}, of the {of} federated algorithms that were run on each (numbers among their parameters, "
+        f"which were tuned for each, left aside), {best} had the best mean rank ({rank}); so few data sets allow no "
+        "test, and the rank describes these alone."
     )

@@ -10,10 +10,10 @@ import pandas as pd
 
 from fedbench.analysis.paper.latex import breakable, escape
 from fedbench.analysis.paper.numbers import HEAD, words
-from fedbench.analysis.paper.phantoms import plugin_of
 from fedbench.analysis.paper.setup import Settings, listed, span, split_of
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.rows import counted
+from fedbench.analysis.units import plugin_of
 
 
 def datasets_section(study: Study) -> str:
@@ -27,7 +27,8 @@ def _paragraph(name: str, parts: list[Part]) -> str:
     plugin = plugin_of(name)
     sentences = [_holds(parts), *_prepared(plugin, parts), _ran(parts), _left_out(parts), *_sourced(plugin)]
     if plugin is not None:
-        sentences.insert(0, escape(f"{_described(plugin)} {plugin.caveats}".strip()))
+        whole = f"In all it holds {plugin.expected}." if plugin.expected else ""
+        sentences.insert(0, escape(" ".join(filter(None, (_described(plugin), whole, plugin.caveats)))))
     return f"\\paragraph{{\\textsf{{{escape(name)}}}.}}\n" + "\n".join(s for s in sentences if s) + "\n\n"
 
 

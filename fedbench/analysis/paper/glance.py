@@ -14,12 +14,12 @@ from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.paper.answer_alignment import UNMEASURED, alignment_short
 from fedbench.analysis.paper.answer_cost import cost_short
-from fedbench.analysis.paper.answer_cross import CROSS, in_words, most_for, short, with_common_models
+from fedbench.analysis.paper.answer_cross import CROSS, dependent, in_words, most_for, short, with_common_models
 from fedbench.analysis.paper.answer_luck import luck_short
 from fedbench.analysis.paper.answer_norms import answer_norms_short
-from fedbench.analysis.paper.answer_own import own_short
+from fedbench.analysis.paper.answer_own import control, own_short
 from fedbench.analysis.paper.answer_unseen import unseen_modalities
-from fedbench.analysis.paper.answers import on_phantoms, undecided
+from fedbench.analysis.paper.answers import on_phantoms, room, undecided
 from fedbench.analysis.paper.convergence import endings, tell_endings
 from fedbench.analysis.paper.ground import Ground
 from fedbench.analysis.paper.kinds import has_one_of_each_kind, kind_of
@@ -81,14 +81,16 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
     on_them = [(part, endings(part.analyses.results(part.condition).rounds)) for part in ground.phantoms]
     aligned = alignment_short(numbers, measured)
     texts = [
-        f"{asked} {short(numbers, ground.to_reference)}. {most_for(numbers, ground.to_reference)}",
+        f"{asked} {short(numbers, ground.to_reference)}. {dependent(numbers, ground.to_reference)} "
+        f"{most_for(numbers, ground.to_reference)}",
         f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if every else "",
         own_short(numbers, ground.whole),
         unseen_modalities(numbers, ground.held_out) if ground.held_out else "",
         aligned if aligned != UNMEASURED else "",
         f"{cost_short(numbers, measured)} {luck_short(numbers, ground.crossed, to_reference)}",
         answer_norms_short(numbers, made),
-        f"{undecided(numbers, ground.whole)} {tell_endings(numbers, ended)}",
+        f"{control(numbers, ground.crossed)} {room(numbers, to_reference)} {undecided(numbers, ground.whole)}",
+        tell_endings(numbers, ended),
         on_phantoms(numbers, on_them),
         limit_unfinished(study),
     ]

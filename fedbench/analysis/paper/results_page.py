@@ -25,7 +25,6 @@ from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.phantoms import plugin_of
 from fedbench.analysis.paper.plain import markdown, plain
 from fedbench.analysis.paper.reliability import decidable
 from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
@@ -35,16 +34,15 @@ from fedbench.analysis.paper.telling import reference_point
 from fedbench.analysis.paper.verdicts import judge
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import counted
-from fedbench.dataset import Dataset
+from fedbench.analysis.units import PATIENT, unit_of
 
 NAMED = ("better", "worse")
-PATIENT = Dataset.patient
 ROWS = 12  # of a table; the paper has all
 MADE = (
     "Made by `python -m fedbench paper` from what is published. Means over patients; 95% bootstrap intervals over "
-    "patients. *Better* and *worse* need both corrected tests, over patients and over patients and seeds; all else is "
-    "*not distinguishable*, which is no claim of equality. Names hold no more parameters than tell algorithms apart; "
-    "the paper's table of configurations has all."
+    "patients, which are too narrow where patients are few. *Better* and *worse* need both corrected tests, over "
+    "patients and over patients and seeds; all else is *not distinguishable*, which is no claim of equality. Names "
+    "hold no more parameters than tell algorithms apart; the paper's table of configurations has all."
 )
 
 
@@ -88,8 +86,7 @@ def shared_runs(parts: Sequence[Part]) -> str:
 
 def told_patients(parts: Iterable[Part]) -> str:
     """Say on which data sets a patient is something else, as their loaders declare; empty where on none."""
-    plugins = {name: plugin_of(name) for name in sorted({part.condition.dataset for part in parts})}
-    units = {name: getattr(plugin, "patient", PATIENT) for name, plugin in plugins.items()}
+    units = {name: unit_of(name) for name in sorted({part.condition.dataset for part in parts})}
     return " ".join(f"On {name} a patient is a {unit}." for name, unit in units.items() if unit != PATIENT)
 
 

@@ -39,7 +39,7 @@ def describe_tuning(numbers: Numbers, study: Study) -> None:
         return
     sentences = [f"For {names([name])}, {_chosen(frame)}." for name, frame in study.trials.items()]
     sentences.append(
-        f"No case that these trials' own split tests took part (Table~\\ref{{tab:{NAME}}}).{_also_tested(study)}"
+        f"No test case of these trials' own split took part (Table~\\ref{{tab:{NAME}}}).{_also_tested(study)}"
     )
     if others := sorted(study.manifests.keys() - study.trials.keys()):
         sentences.append(f"Nothing was tuned anew for {names(others)}.")

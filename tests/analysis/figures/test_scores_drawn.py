@@ -13,11 +13,10 @@ import pytest
 from fedbench.analysis import style
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.figures import FIGURES
-from fedbench.analysis.figures.forest import limits
+from fedbench.analysis.figures.forest import filled, limits
 from fedbench.analysis.figures.ranks import cliques, mean_ranks
 from fedbench.analysis.figures.scene import Scene, Skipped
 from fedbench.analysis.figures.transfer import transfers
-from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases
@@ -144,12 +143,26 @@ def test_positions_are_the_differences_of_the_analysis(scene: Scene):
         inside += 1
         marker = named(axes, label)
         assert marker.get_xdata()[0] == found["mean"]
-        filled = marker.get_markerfacecolor() != "white"
-        assert filled == (found["p_holm"] < ALPHA)
+        assert marker.get_fillstyle() == filled(found)
         ends = [tuple(line.get_xdata()) for line in axes.lines if line.get_ydata()[0] == marker.get_ydata()[0]]
         for name in ("mean", "runs"):
             assert (found[f"{name}_low"], found[f"{name}_high"]) in ends
     assert inside >= 2
+
+
+@pytest.mark.parametrize(
+    ("p", "runs_p", "runs_mean", "drawn_as"),
+    [
+        (0.01, 0.01, 0.1, "full"),
+        (0.01, 0.2, 0.1, "left"),
+        (0.01, np.nan, np.nan, "left"),  # one seed
+        (0.01, 0.01, -0.1, "left"),  # of the patients tested with every seed the mean has the other sign
+        (0.2, 0.01, 0.1, "none"),
+    ],
+)
+def test_a_marker_is_filled_as_both_tests_say(p, runs_p, runs_mean, drawn_as):
+    found = pd.Series({"p_holm": p, "runs_p_holm": runs_p, "mean": 0.1, "runs_p_mean": runs_mean})
+    assert filled(found) == drawn_as
 
 
 def test_what_lies_beyond_the_axis_is_written(scene: Scene):
