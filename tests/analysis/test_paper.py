@@ -289,9 +289,9 @@ def test_what_stays_undecided_and_what_clients_reach_alone_is_said(monkeypatch):
     assert "training runs" in macros["AnswerUndecided"]
     own = study_of([("", found)]).parts[0].primary
     pairs = own.pairwise[own.pairwise["declared"]]
-    assert macros["UndecidedSize"] == f"{pairs['mean'].abs().max():.3f} Dice"
+    assert macros["UndecidedSize"] == f"{pairs['mean'].abs().max():.3f} in cross-modality Dice"
     assert "train alone were better there than" in spelled("AnswerAlone", macros)
-    assert "in no condition (mean differences of $+" in spelled("AnswerAlone", macros)
+    assert "in no condition (mean difference of $+" in spelled("AnswerAlone", macros)
 
 
 def test_the_same_runs_in_two_studies_count_once():

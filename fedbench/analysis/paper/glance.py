@@ -89,7 +89,7 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
         aligned if aligned != UNMEASURED else "",
         f"{cost_short(numbers, measured)} {luck_short(numbers, ground.crossed, to_reference)}",
         answer_norms_short(numbers, made),
-        f"{control(numbers, ground.crossed)} {room(numbers, to_reference)} {undecided(numbers, ground.whole)}",
+        f"{undecided(numbers, ground.whole)} {control(numbers, ground.crossed)} {room(numbers, to_reference)}",
         tell_endings(numbers, ended),
         on_phantoms(numbers, on_them),
         limit_unfinished(study),
