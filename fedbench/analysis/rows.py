@@ -198,6 +198,25 @@ def check_values(rows: pd.DataFrame, metric: str) -> None:
             )
 
 
+def budgets(runs: pd.DataFrame) -> list[str]:
+    """Say whether optimiser steps differ between algorithms, or only between seeds and folds: they train on others."""
+    if len(set(runs["steps"])) == 1:
+        return []
+    ends = runs.groupby("setting")["steps"].agg(["min", "max"])
+    if all(len(set(own)) == 1 for _, own in runs.groupby(["seed", "fold"])["steps"]):
+        least, most = runs["steps"].min(), runs["steps"].max()
+        of, between = ("seed and fold", "folds") if len(set(runs["fold"])) > 1 else ("seed", "seeds")
+        return [
+            f"Training steps per run are the same for all algorithms of a {of}; between {between} they differ ({least} "
+            f"to {most}) as the numbers of training images do."
+        ]
+    told: dict[str, list[str]] = {}
+    for name, low, high in ends.itertuples():
+        told.setdefault(str(low) if low == high else f"{low} to {high}", []).append(str(name))
+    each = "; ".join(f"{steps}: {listed(names)}" for steps, names in told.items())
+    return [f"Training steps per run differ between algorithms ({each}): the budgets are not equal."]
+
+
 def listed(names: Iterable[object]) -> str:
     """Return the first few distinct names as text, and how many more there are."""
     every = list(dict.fromkeys(str(n) for n in names))

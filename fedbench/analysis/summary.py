@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fedbench.analysis.rows import NO_TRUTH, counted, listed
+from fedbench.analysis.rows import NO_TRUTH, budgets, counted, listed
 from fedbench.errors import UserError
 from fedbench.store import Results
 
@@ -211,9 +211,7 @@ def _notes(runs: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
                 f"{setting}: {lost} {_list(missing)} missing or not finished; its means are over "
                 f"{len(seeds[setting])} of {all_seeds}, not comparable with the others."
             )
-    if len(set(runs["steps"])) > 1:
-        budgets = "; ".join(f"{n}: {_list(group['setting'])}" for n, group in runs.groupby("steps"))
-        notes.append(f"Training steps per run differ ({budgets}): the budgets are not equal.")
+    notes += budgets(runs)
     few = frame[(frame["patients"] < FEWEST_PATIENTS) & (frame["deployment"] != NO_RUN)]
     if len(few):
         notes.append(f"No interval with fewer than {FEWEST_PATIENTS} patients.")

@@ -14,7 +14,7 @@ from fedbench.analysis.analyses import POOLED, RELATIONS, Analyses, in_order
 from fedbench.analysis.captions import MARKS, NAME, about, facts_of, name_of, rule_of, selected
 from fedbench.analysis.cells import Cell, Column, Table, count, duration, size, text
 from fedbench.analysis.evidence import MANIFEST, Condition, Evidence
-from fedbench.analysis.rows import Endpoint, counted, listed
+from fedbench.analysis.rows import Endpoint, budgets, counted, listed
 
 TRAFFIC = {"bytes up": "up", "bytes down": "down"}
 KINDS = ("missed", "false-alarm", "both-empty", "missing")
@@ -38,7 +38,7 @@ def cost(analyses: Analyses, condition: Condition) -> Table:
         "time of what else it did."
     )
     notes = [f"Hardware: {listed(_hardware(runs))}."]
-    notes += _budgets(runs)
+    notes += budgets(runs)
     if beside := sum(runs.get("clients_at_once", pd.Series(1)) > 1):  # tables of old publications lack the column
         notes.append(f"{counted(beside, 'run')} trained clients side by side, which took less time than one by one.")
     if POOLED in algorithms:
@@ -59,25 +59,6 @@ def _cost(name: str, runs: pd.DataFrame, rounds: pd.DataFrame) -> list[Cell]:
         size(runs["peak_memory_bytes"].mean()), count(runs["parameters"].mean()), count(runs["steps"].mean()),
         count(rounds.groupby("run_id", observed=True)["round"].nunique().mean()), count(len(runs)),
     ]  # fmt: skip
-
-
-def _budgets(runs: pd.DataFrame) -> list[str]:
-    """Say whether optimiser steps differ between algorithms, or only between seeds and folds: they train on others."""
-    if len(set(runs["steps"])) == 1:
-        return []
-    ends = runs.groupby("setting")["steps"].agg(["min", "max"])
-    if all(len(set(own)) == 1 for _, own in runs.groupby(["seed", "fold"])["steps"]):
-        least, most = runs["steps"].min(), runs["steps"].max()
-        of, between = ("seed and fold", "folds") if len(set(runs["fold"])) > 1 else ("seed", "seeds")
-        return [
-            f"Training steps per run are the same for all algorithms of a {of}; between {between} they differ ({least} "
-            f"to {most}) as the numbers of training images do."
-        ]
-    told: dict[str, list[str]] = {}
-    for name, low, high in ends.itertuples():
-        told.setdefault(str(low) if low == high else f"{low} to {high}", []).append(str(name))
-    each = "; ".join(f"{steps}: {listed(names)}" for steps, names in told.items())
-    return [f"Training steps per run differ between algorithms ({each}): the budgets are not equal."]
 
 
 def _hardware(runs: pd.DataFrame) -> list[str]:

@@ -192,6 +192,20 @@ def test_unequal_seeds_missing_runs_and_unequal_budgets_are_noted():
     assert "(10: fedavg; 20: fedbn)" in notes
 
 
+def test_steps_that_differ_between_folds_alone_are_no_unequal_budgets():
+    """Folds train on different images; all algorithms of a fold take as many steps."""
+    of_fold = {0: 10, 1: 12}
+    runs = [
+        run(s, steps=n) | {"fold": f, "run_id": f"{s}.{f}"} for s in ("fedavg", "fedbn") for f, n in of_fold.items()
+    ]
+    cases = [
+        score(f"{f}", 0.5, setting=s) | {"fold": f, "run_id": f"{s}.{f}"} for s in ("fedavg", "fedbn") for f in of_fold
+    ]
+    notes = "\n".join(summarise(results(runs, cases), "toy").attrs["notes"])
+    assert "the same for all algorithms of a seed and fold; between folds they differ (10 to 12)" in notes
+    assert "budgets are not equal" not in notes
+
+
 def test_nothing_to_summarise_is_a_message():
     with pytest.raises(UserError, match="no finished run of dataset 'other'"):
         summarise(results([run()], [score("A", 0.5)]), "other")
