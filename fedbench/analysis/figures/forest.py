@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ def _draw_panel(panel: Axes, analysis: Analysis, scene: Scene, rows: Sequence[st
     for row, label in enumerate(rows):
         if label not in table.index:
             continue
-        found, look = table.loc[label], scene.look(label)
+        found, look = cast("pd.Series", table.loc[label]), scene.look(label)
         if not low + edge / 2 <= found["mean"] <= high - edge / 2:
             _point_beyond(panel, row, bool(found["mean"] < low + edge), look.colour, f"{found['mean']:+.{digits}f}")
             continue
