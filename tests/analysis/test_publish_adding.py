@@ -16,6 +16,7 @@ from fedbench import store
 from fedbench.analysis import publish as module
 from fedbench.analysis import publish_pictures
 from fedbench.analysis.analyses import Analyses, Choices
+from fedbench.analysis.choice import chosen_cases
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, read_evidence, read_manifest
 from fedbench.analysis.publish import publish
 from fedbench.analysis.publish_adding import Addition, Published, addition, said
@@ -102,9 +103,16 @@ def test_only_runs_that_are_asked_for_join(tmp_path):
 
 def test_shown_cases_stay_although_others_would_now_be_chosen(tmp_path):
     """With FedDA another algorithm is in focus; pictures of other cases are not kept of what is published."""
-    target = published(runs(tmp_path / "runs", ("fedavg", "moon")), tmp_path / "ours")
+    first, later = (
+        write_store(tmp_path / name, evidence((TOY,), algorithms, patients=12))
+        for name, algorithms in (("runs", ("fedavg", "moon")), ("later", ("fedda-joint",)))
+    )
+    target = published(first, tmp_path / "ours")
     before = read_evidence(target)
-    add(target, runs(tmp_path / "later", ("fedda-joint",)))
+    whole = Analyses(evidence((TOY,), ("fedavg", "moon", "fedda-joint"), patients=12))
+    others = set(chosen_cases(whole.evidence, whole, TOY))
+    assert others - set(before.views(TOY)) and set(before.views(TOY)) - others
+    add(target, later)
     after = read_evidence(target)
     assert set(after.views(TOY)) == set(before.views(TOY))
     for setting in after.settings:
