@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench import checkpoint, store
+from fedbench.differing import differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.planning import refuse_damage
 from fedbench.prepared import FACTS, is_store
@@ -22,7 +23,6 @@ from fedbench.runner import Options, execute
 from fedbench.sources import harness_digest
 from fedbench.suite import Cell
 
-TIMED = ("seconds", "validation seconds")  # metrics of rounds that are never the same twice
 SHOWN = 6
 MISSING = "absent"
 
@@ -56,27 +56,6 @@ def differing_bits(first: Path, second: Path) -> list[str]:
         if (first / name).is_file() and (second / name).is_file():
             found += compare(first / name, second / name)
     return found
-
-
-def untimed(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Return the training curves without what is never the same twice."""
-    return rounds[~rounds["metric"].isin(TIMED)].reset_index(drop=True)
-
-
-def differing_rows(what: str, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
-    """Yield what differs between two tables in the columns that both have, whatever the order of their rows."""
-    if len(first) != len(second):
-        yield f"{what}: {len(first)} rows against {len(second)}"
-        return
-    columns = [column for column in first.columns if column in second.columns]
-    names = [column for column in columns if not pd.api.types.is_float_dtype(first[column])]
-    first, second = (frame.sort_values(names, ignore_index=True, kind="stable") for frame in (first, second))
-    for column in columns:
-        a, b = first[column], second[column]
-        same = (a == b) | (a.isna() & b.isna())
-        if not same.all():
-            apart = f", at most {np.nanmax(np.abs(a - b)):.3g} apart" if pd.api.types.is_numeric_dtype(a) else ""
-            yield f"{what}: {(~same).sum()} of {len(same)} values of '{column}' differ{apart}"
 
 
 def _arrays(what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterator[str]:

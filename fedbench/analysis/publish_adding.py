@@ -23,8 +23,8 @@ from fedbench.analysis.publish import one_version
 from fedbench.analysis.publish_folder import recover
 from fedbench.analysis.publish_frames import clean, settings_without_paths
 from fedbench.analysis.rows import counted, listed
-from fedbench.comparison import differing_rows, untimed
 from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig
+from fedbench.differing import differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.views import FOLDER, CaseView, read_key
 
@@ -129,7 +129,7 @@ def addition(there: Published, source: Path, run_ids: Iterable[str] | None = Non
         )
     found = read_evidence(source, added)
     code = one_version(found)
-    known = {run_id: known for run_id, known in like.items() if known is not None and _code(made[run_id]) == code}
+    known = {i: same for i, same in like.items() if same is not None and _code(made[i]) == code}
     repeats = _repeats(there, source, made, known, {_algorithm(made[run_id]) for run_id in added})
     _check_code(there, source, {run_id: made[run_id] for run_id in added}, [made[run_id] for run_id in repeats])
     evidence = _together(there.evidence, found)

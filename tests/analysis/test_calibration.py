@@ -7,11 +7,11 @@ import pytest
 
 from fedbench.analysis.calibration import BETTER, GIVEN, LUCK, UNEQUAL, Scores, calibrate, declared, named, score
 from fedbench.analysis.intervals import stream
-from fedbench.analysis.paper.verdicts import Verdict, judge
 from fedbench.analysis.protocol import analyse
 from fedbench.analysis.rows import Endpoint
 from fedbench.analysis.scores import over_cells, over_seeds, score_matrix
 from fedbench.analysis.simulation import Design, simulate, slices, to_rows
+from fedbench.analysis.verdicts import Verdict, judge
 from tests.analysis.evidence_rows import of_cases
 
 SIMULATIONS = 300

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedbench.analysis import fitting, publish
+from fedbench.analysis import fitting, publish, verdicts
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, read_evidence
 from fedbench.analysis.figures import FIGURES, alignment
@@ -26,7 +26,6 @@ from fedbench.analysis.paper import (
     reliability,
     sections,
     training,
-    verdicts,
 )
 from fedbench.analysis.paper.answer_cross import studied
 from fedbench.analysis.paper.numbers import Numbers

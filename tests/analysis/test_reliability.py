@@ -30,7 +30,7 @@ from fedbench.analysis.paper.reliability import (
     simulated_family,
 )
 from fedbench.analysis.paper.study import study_of
-from fedbench.analysis.paper.verdicts import Verdict, judge
+from fedbench.analysis.verdicts import Verdict, judge
 from tests.analysis.evidence_rows import ALGORITHMS, evidence
 from tests.analysis.test_norms import FEW, TOY, trained
 

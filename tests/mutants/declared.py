@@ -234,7 +234,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "fedbench/analysis/publish_adding.py", "tests/analysis/test_publish_adding.py",
         ("if code not in there.codes and not repeated:", "if False:"),
-        (" and _code(made[run_id]) == code}", "}"),
+        (" and _code(made[i]) == code}", "}"),
         ("known is None and run_id in wanted", "run_id in wanted"),
         ("elif apart and (algorithm in added or algorithm in there.algorithms):", "elif False:"),
         ("algorithm in added or algorithm in there.algorithms", "algorithm in there.algorithms"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from fedbench.analysis.analyses import is_reference_point
 from fedbench.analysis.figures.distributions import METRICS, SHOWN, in_figure_order, name_rows, relation_title
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
 from fedbench.analysis.protocol import ALPHA, Analysis
+from fedbench.analysis.verdicts import Comparison, Verdict, judge
 
 ROW = 0.17  # inches of an algorithm
 BOUNDS = ["mean", "mean_low", "mean_high", "runs_low", "runs_high"]
@@ -83,7 +84,7 @@ def _draw_panel(panel: Axes, analysis: Analysis, scene: Scene, rows: Sequence[st
     for row, label in enumerate(rows):
         if label not in table.index:
             continue
-        found, look = cast("pd.Series", table.loc[label]), scene.look(label)
+        found, look = table.loc[label], scene.look(label)
         if not low + edge / 2 <= found["mean"] <= high - edge / 2:
             _point_beyond(panel, row, bool(found["mean"] < low + edge), look.colour, f"{found['mean']:+.{digits}f}")
             continue
@@ -96,20 +97,19 @@ def _draw_panel(panel: Axes, analysis: Analysis, scene: Scene, rows: Sequence[st
             _point_beyond(panel, row, False, look.colour)
         panel.plot(
             found["mean"], row, marker=look.marker, color=look.colour, markersize=look.size(5), linestyle="none",
-            zorder=3, fillstyle=filled(found), markerfacecoloralt="white", markeredgewidth=0.9,
-            markerfacecolor="white" if filled(found) == "none" else look.colour, label=label,
+            zorder=3, fillstyle=filled(judge(analysis, label, analysis.reference)), markerfacecoloralt="white",
+            markeredgewidth=0.9, label=label,
         )  # fmt: skip
     name_rows(panel, rows)
     panel.set_xlim(low, high)
     panel.grid(axis="x")
 
 
-def filled(found: pd.Series) -> Literal["full", "left", "none"]:
-    """Return how much of a marker is filled: all of it if both tests find the difference, half if that of patients."""
-    if not found["p_holm"] < ALPHA:
-        return "none"
-    both = found["runs_p_holm"] < ALPHA and np.sign(found["runs_p_mean"]) == np.sign(found["mean"])
-    return "full" if both else "left"
+def filled(found: Comparison) -> Literal["full", "left", "none"]:
+    """Return how much of a marker is filled: all if a difference is named, half if only patients' tests find it."""
+    if found.verdict is not Verdict.SAME:
+        return "full"
+    return "left" if found.patients_only else "none"
 
 
 def _point_beyond(panel: Axes, row: int, left: bool, colour: str, number: str = "") -> None:

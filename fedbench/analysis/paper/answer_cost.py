@@ -11,7 +11,7 @@ from fedbench.analysis.paper.numbers import Numbers, number
 from fedbench.analysis.paper.readings import READINGS, reading
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Pace, Training
-from fedbench.analysis.paper.verdicts import focus
+from fedbench.analysis.verdicts import focus
 
 UNKNOWN = "The cost of FedDA against the reference was not measured."
 

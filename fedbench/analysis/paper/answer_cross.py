@@ -10,8 +10,8 @@ from fedbench.analysis.paper.kinds import has_one_of_each_kind
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.paper.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 from fedbench.analysis.rows import counted
+from fedbench.analysis.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 
 NAMED = 3  # algorithms in brackets
 CROSS = "on modalities that a client does not hold"

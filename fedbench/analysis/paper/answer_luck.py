@@ -9,7 +9,7 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed
 from fedbench.analysis.paper.scatter import Scatter, scatters
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.paper.verdicts import Comparison
+from fedbench.analysis.verdicts import Comparison
 
 ONE_SEED = "With one seed the luck of a training run cannot be told."
 

@@ -13,8 +13,8 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_compared import Compared, of_one_model
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, out_of, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
-from fedbench.analysis.paper.verdicts import focus, tally
 from fedbench.analysis.rows import counted
+from fedbench.analysis.verdicts import focus, tally
 
 NOWHERE = (
     "No published condition was trained with several kinds of normalisation on the same partitions, so how far the "

@@ -11,9 +11,9 @@ from fedbench.analysis.paper.effects import by_verdict, effect
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, words
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.paper.verdicts import Comparison, Verdict, judge, tally
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint, counted
+from fedbench.analysis.verdicts import Comparison, Verdict, judge, tally
 from fedbench.errors import UserError
 
 
@@ -43,12 +43,10 @@ def own_short(numbers: Numbers, parts: Sequence[Part]) -> str:
     found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
     if not found:
         return ""
-    better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
-    sizes = by_verdict(numbers, ("alone", "difference"), found)
     winners = [_share(numbers, each, "{0} ({1})") for each in _by_winner(parts).values()]
     return (
-        f"On its own modality, a client that trains alone was better than {named(found[0].other, False)} in {better} "
-        f"({sizes}); of the other aggregation algorithms {'only ' if winners else ''}"
+        f"On its own modality, a client that trains alone was better than {named(found[0].other, False)} in "
+        f"{_where(numbers, 'alone', found)}; of the other aggregation algorithms {'only ' if winners else ''}"
         f"{words(winners)} {'were' if len(winners) > 1 else 'was'} better there than {named(found[0].other, False)}."
     )
 
@@ -90,9 +88,8 @@ def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
     found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
     if not found:
         return ""
-    better = numbers.put("alone", "better", text=out_of(tally(found).better, len(found), "condition"))
-    sizes = by_verdict(numbers, ("alone", "difference"), found)
-    return f"Clients that train alone were better there than {named(found[0].other, False)} in {better} ({sizes})."
+    where = _where(numbers, "alone", found)
+    return f"Clients that train alone were better there than {named(found[0].other, False)} in {where}."
 
 
 def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
@@ -100,11 +97,9 @@ def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
     found = [judge(analysis, analysis.reference, ALONE) for analysis in _with_alone(parts, "cross")]
     if not found:
         return "Training each client alone was not published, so what federation itself adds is not known."
-    better = numbers.put("federation", "better", text=out_of(tally(found).better, len(found), "condition"))
-    sizes = by_verdict(numbers, ("federation", "difference"), found)
     return (
         f"On modalities that a client does not hold, {named(found[0].algorithm, False)} itself was better than clients "
-        f"that train alone in {better} ({sizes})."
+        f"that train alone in {_where(numbers, 'federation', found)}."
     )
 
 
@@ -119,11 +114,9 @@ def control(numbers: Numbers, parts: Iterable[Part]) -> str:
     every = list(found.values())
     if not every:
         return ""
-    better = numbers.put("control", "better", text=out_of(tally(every).better, len(every), "condition"))
-    sizes = by_verdict(numbers, ("control", "difference"), every)
     return (
         f"What these tests can see is shown by pooled training: {named(POOLED, False)} was better than "
-        f"{named(every[0].other, False)} by cross-modality Dice in {better} ({sizes})."
+        f"{named(every[0].other, False)} by cross-modality Dice in {_where(numbers, 'control', every)}."
     )
 
 
@@ -182,6 +175,12 @@ def _behind(numbers: Numbers, part: Part, gaps: pd.DataFrame) -> str:
         f"on {escape(part.title)} it is largest for {modality} ({patients}; {reached} against {pooled}), and at most "
         f"{others} for any other"
     )
+
+
+def _where(numbers: Numbers, key: str, found: Sequence[Comparison]) -> str:
+    """``3 of 5 conditions (mean differences of ...)``: where it was better, and the sizes there and elsewhere."""
+    better = numbers.put(key, "better", text=out_of(tally(found).better, len(found), "condition"))
+    return f"{better} ({by_verdict(numbers, (key, 'difference'), found)})"
 
 
 def _with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:

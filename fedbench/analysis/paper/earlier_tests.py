@@ -15,11 +15,11 @@ import pandas as pd
 from fedbench.analysis.intervals import DIGITS
 from fedbench.analysis.paper.answer_cross import family
 from fedbench.analysis.paper.numbers import Numbers, named, words
-from fedbench.analysis.paper.verdicts import direction, focus, rivals
 from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.rows import counted
 from fedbench.analysis.statistics import holm
 from fedbench.analysis.variance import common_luck, mean_squares, over_runs, quasi_f
+from fedbench.analysis.verdicts import direction, focus, rivals
 
 
 def own_luck(analysis: Analysis) -> np.ndarray:

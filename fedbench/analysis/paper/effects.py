@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fedbench.analysis.paper.numbers import Numbers, interval, p_value, signed
-from fedbench.analysis.paper.verdicts import Comparison, Verdict
+from fedbench.analysis.verdicts import Comparison, Verdict
 
 
 def effect(numbers: Numbers, keys: Sequence[str], comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from fedbench.analysis.paper.answer_cross import studied_in
 from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.paper.verdicts import Comparison
+from fedbench.analysis.verdicts import Comparison
 
 Found = list[tuple[Part, Comparison]]
 

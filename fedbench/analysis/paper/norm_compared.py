@@ -11,7 +11,7 @@ from fedbench.analysis.evidence import Condition
 from fedbench.analysis.norms import Column, Group, SideBySide, Step, side_by_side, step
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.paper.verdicts import Comparison, judge
+from fedbench.analysis.verdicts import Comparison, judge
 
 HOMELESS = "the main study"  # a group whose folder nobody knows
 

@@ -12,7 +12,7 @@ from fedbench.analysis.paper.norm_tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import HEAD, Numbers, interval, named, number, signed, words
 from fedbench.analysis.paper.setup import NORMS
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.paper.verdicts import Comparison, Verdict
+from fedbench.analysis.verdicts import Comparison, Verdict
 
 TITLE = "\n\\subsection{Normalisation as a factor}\\label{sec:norms}\n"
 

@@ -9,8 +9,8 @@ from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION
 from fedbench.analysis.captions import NAME, name_of, rule_of
 from fedbench.analysis.cells import INTERVAL, Cell, Table
 from fedbench.analysis.norms import Column, SideBySide, step
-from fedbench.analysis.paper.verdicts import Verdict, judge
 from fedbench.analysis.rows import listed
+from fedbench.analysis.verdicts import Verdict, judge
 
 DIGITS = 3
 WORDS = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.SAME: ""}

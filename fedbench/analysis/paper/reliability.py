@@ -13,10 +13,10 @@ from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import CONFIDENCE, span
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.paper.verdicts import direction
 from fedbench.analysis.protocol import ALPHA, Analysis, declared_pairs
 from fedbench.analysis.rows import counted
 from fedbench.analysis.statistics import holm
+from fedbench.analysis.verdicts import direction
 
 SIMULATIONS, RESAMPLES = 1000, 1000
 DIFFERENCE, LARGE = 0.02, 0.05  # Dice

@@ -31,10 +31,10 @@ from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
-from fedbench.analysis.paper.verdicts import judge
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import counted
 from fedbench.analysis.units import PATIENT, unit_of
+from fedbench.analysis.verdicts import judge
 
 NAMED = ("better", "worse")
 ROWS = 12  # of a table; the paper has all

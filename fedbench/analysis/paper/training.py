@@ -16,8 +16,8 @@ from fedbench.analysis.figures.separation import separation
 from fedbench.analysis.paper.convergence import Ending, endings
 from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.paper.verdicts import focus
 from fedbench.analysis.rows import counted
+from fedbench.analysis.verdicts import focus
 
 SECONDS = "seconds"  # of a client's training in a round
 LATE = 0.75  # of the rounds; discriminators are judged after it

@@ -15,8 +15,8 @@ from fedbench.analysis.paper.kinds import has_one_of_each_kind
 from fedbench.analysis.paper.numbers import Numbers, named, out_of, signed, words
 from fedbench.analysis.paper.setup import names, span
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.paper.verdicts import focus
 from fedbench.analysis.rows import listed
+from fedbench.analysis.verdicts import focus
 
 NAME = "tuning"
 UNTUNED = "No trials are published with these results: hyper-parameters are those that the suites name."

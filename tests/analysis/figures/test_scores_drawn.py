@@ -18,6 +18,7 @@ from fedbench.analysis.figures.ranks import cliques, mean_ranks
 from fedbench.analysis.figures.scene import Scene, Skipped
 from fedbench.analysis.figures.transfer import transfers
 from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.verdicts import Comparison, Verdict, judge
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases
 from tests.analysis.figures.scenes import drawn, full_evidence, named, panel, scene_of
@@ -143,7 +144,7 @@ def test_positions_are_the_differences_of_the_analysis(scene: Scene):
         inside += 1
         marker = named(axes, label)
         assert marker.get_xdata()[0] == found["mean"]
-        assert marker.get_fillstyle() == filled(found)
+        assert marker.get_fillstyle() == filled(judge(analysis, label, "fedavg"))
         ends = [tuple(line.get_xdata()) for line in axes.lines if line.get_ydata()[0] == marker.get_ydata()[0]]
         for name in ("mean", "runs"):
             assert (found[f"{name}_low"], found[f"{name}_high"]) in ends
@@ -151,18 +152,16 @@ def test_positions_are_the_differences_of_the_analysis(scene: Scene):
 
 
 @pytest.mark.parametrize(
-    ("p", "runs_p", "runs_mean", "drawn_as"),
+    ("verdict", "p", "drawn_as"),
     [
-        (0.01, 0.01, 0.1, "full"),
-        (0.01, 0.2, 0.1, "left"),
-        (0.01, np.nan, np.nan, "left"),  # one seed
-        (0.01, 0.01, -0.1, "left"),  # of the patients tested with every seed the mean has the other sign
-        (0.2, 0.01, 0.1, "none"),
+        (Verdict.BETTER, 0.01, "full"),
+        (Verdict.WORSE, 0.01, "full"),
+        (Verdict.SAME, 0.01, "left"),  # one seed, or the test over runs says nothing, or the other way
+        (Verdict.SAME, 0.2, "none"),
     ],
 )
-def test_a_marker_is_filled_as_both_tests_say(p, runs_p, runs_mean, drawn_as):
-    found = pd.Series({"p_holm": p, "runs_p_holm": runs_p, "mean": 0.1, "runs_p_mean": runs_mean})
-    assert filled(found) == drawn_as
+def test_a_marker_is_filled_as_the_words_are(verdict, p, drawn_as):
+    assert filled(Comparison("moon", "fedavg", "fedavg", pd.Series(dtype=float), p, 0.5, verdict)) == drawn_as
 
 
 def test_what_lies_beyond_the_axis_is_written(scene: Scene):

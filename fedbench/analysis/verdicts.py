@@ -1,4 +1,4 @@
-"""Better, worse or not distinguishable: the only words the paper has for a comparison, and when it may use them.
+"""Better, worse or not distinguishable: the only words there are for a comparison, and when they may be used.
 
 A difference is named if Holm-corrected Wilcoxon over patients *and* the Holm-corrected test over patients and training
 runs are significant, and point the same way. With one seed there is no test over runs, so no difference is named. Where

@@ -1,0 +1,31 @@
+"""Whether two runs have the same scores and training curves: their tables alone, nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+TIMED = ("seconds", "validation seconds")  # metrics of rounds that are never the same twice
+
+
+def untimed(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Return the training curves without what is never the same twice."""
+    return rounds[~rounds["metric"].isin(TIMED)].reset_index(drop=True)
+
+
+def differing_rows(what: str, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
+    """Yield what differs between two tables in the columns that both have, whatever the order of their rows."""
+    if len(first) != len(second):
+        yield f"{what}: {len(first)} rows against {len(second)}"
+        return
+    columns = [column for column in first.columns if column in second.columns]
+    names = [column for column in columns if not pd.api.types.is_float_dtype(first[column])]
+    first, second = (frame.sort_values(names, ignore_index=True, kind="stable") for frame in (first, second))
+    for column in columns:
+        a, b = first[column], second[column]
+        same = (a == b) | (a.isna() & b.isna())
+        if not same.all():
+            apart = f", at most {np.nanmax(np.abs(a - b)):.3g} apart" if pd.api.types.is_numeric_dtype(a) else ""
+            yield f"{what}: {(~same).sum()} of {len(same)} values of '{column}' differ{apart}"
