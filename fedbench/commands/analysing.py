@@ -171,7 +171,7 @@ def publish(
     ids, left, of_suite = _to_publish(options, incomplete, there)
     joined = None if there is None else addition(there, options.out, ids)
     if joined is not None:
-        reference, of_suite = joined.manifest["reference"], joined.manifest["title"]
+        reference, of_suite = joined.manifest["reference"], ""  # its title stays
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
     found = Analyses(read_evidence(options.out, ids) if joined is None else joined.evidence, choices)
     say_contradictions(found)

@@ -49,19 +49,26 @@ def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]])
     """The same in one sentence."""
     every = variants(measured)
     found = by_dataset(every)
-    idle = sum(v.undecided for v in every)
+    no_game = idle(numbers, measured)
     if not found:
-        return "" if idle else UNMEASURED
+        return "" if no_game else UNMEASURED
     text = (
         "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two, "
         f"{tell_moves(numbers, found, 'short')}"
     )
     if disagree(found):
         text += f": {UNSETTLED}"
-    if not idle:
-        return f"{text}."
-    share = numbers.put("idle", text=f"{idle} of {counted(len(every), 'comparison')}")
-    return f"{text}. In {share} the discriminators only guessed late in training."
+    return f"{text}. {no_game}".strip()
+
+
+def idle(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
+    """Say in how many comparisons discriminators did not play; empty where they all did."""
+    every = variants(measured)
+    many = sum(v.undecided for v in every)
+    if not many:
+        return ""
+    share = numbers.put("idle", text=f"{many} of {counted(len(every), 'comparison')}")
+    return f"In {share} the discriminators only guessed late in training."
 
 
 def _reading(numbers: Numbers, kind: str, every: Sequence[Variant], found: Sequence[tuple[Part, Comparison]]) -> str:

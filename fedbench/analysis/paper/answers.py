@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
-from fedbench.analysis.paper.answer_alignment import alignment
+from fedbench.analysis.paper.answer_alignment import alignment, idle
 from fedbench.analysis.paper.answer_cost import cost
 from fedbench.analysis.paper.answer_cross import (
     CROSS,
@@ -79,6 +79,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "luck": luck(numbers, ground.crossed, to_reference),
         "consensus": _consensus(numbers, study),
         "alignment": alignment(numbers, measured),
+        "idle": idle(numbers, measured),
         "ending": tell_endings(numbers, ended),
         "ending short": rising_short(numbers, ended),
         "cost": cost(numbers, measured),
