@@ -47,10 +47,10 @@ def draw(scene: Scene) -> Sketch:
         figure,
         sentences(
             f"Mean paired difference to {style.display_name(reference)} with 95% bootstrap intervals over patients "
-            f"(thick) and over patients and seeds (thin); filled marker: better or worse by both tests, over "
-            f"patients and over patients and seeds (p < {ALPHA:g} after Holm's correction over the declared "
-            "comparisons); half filled: by Wilcoxon's test over patients alone. An arrow: on beyond the axis, which is made for the federated "
-            "algorithms, with the mean difference if that lies there.",
+            "(thick) and over patients and seeds (thin); filled marker: better or worse by both tests, over patients "
+            f"and over patients and seeds (p < {ALPHA:g} after Holm's correction over the declared comparisons); half "
+            "filled: by Wilcoxon's test over patients alone. An arrow: on beyond the axis, which is made for the "
+            "federated algorithms, with the mean difference if that lies there.",
             scene.about(list(found.values())),
             scene.footnote([*rows, reference]),
         ),
