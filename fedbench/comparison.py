@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from fedbench import checkpoint, store
-from fedbench.differing import differing_rows, untimed
+from fedbench.differing import DECIDING, differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.planning import refuse_damage
 from fedbench.prepared import FACTS, is_store
-from fedbench.provenance import cpu_instructions, versions
+from fedbench.provenance import cpu_instructions, gpu_name, versions
 from fedbench.reading import read_arrays, read_table
 from fedbench.runner import Options, execute
 from fedbench.sources import harness_digest
@@ -109,13 +109,15 @@ def other_code(cell: Cell) -> str:
 def elsewhere(run: Mapping[str, Any]) -> str:
     """Say how the machine that made a run (its ``run.json``) differs from this one in what bits depend on; or nothing.
 
-    Bits depend on versions and on the CPU's vector instructions: both decide in which order sums are added up.
+    Bits depend on versions, on the CPU's vector instructions and on the GPU: they decide in which order sums are added.
     """
-    made, here = run.get("versions") or {}, versions()
-    found = [f"{name} {made[name]}, here {own}" for name, own in here.items() if made.get(name, own) != own]
-    instructions = (run.get("hardware") or {}).get("instructions", "unknown instructions")
+    made, here, hardware = run.get("versions") or {}, versions(), run.get("hardware") or {}
+    found = [f"{n} {made[n]}, here {here[n]}" for n in DECIDING if n in made and n in here and made[n] != here[n]]
+    instructions = hardware.get("instructions", "unknown instructions")
     if instructions != cpu_instructions():
         found.append(f"a CPU with {instructions}, here {cpu_instructions()}")
+    if (gpu := hardware.get("gpu")) and gpu != (own := gpu_name()):
+        found.append(f"a {gpu}, here {f'a {own}' if own else 'no GPU'}")
     return f"made with {'; '.join(found)}" if found else ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+DECIDING = ("python", "torch", "monai", "numpy", "scipy")  # whose versions decide a run's bits
 TIMED = ("seconds", "validation seconds")  # metrics of rounds that are never the same twice
 
 

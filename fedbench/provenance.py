@@ -68,8 +68,13 @@ def _hardware(device: str) -> dict[str, Any]:
         "system": platform.platform(),
     }
     if device == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name()
+        facts["gpu"] = gpu_name()
     return facts
+
+
+def gpu_name() -> str:
+    """Return what the first GPU calls itself; nothing where there is none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 def forget_peak_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from fedbench import load_results
-from fedbench.store import Store
+from fedbench.store import Store, seal
 from tests import plugins
 from tests.toys import refused
 
@@ -342,6 +343,22 @@ def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):
     )
     assert status == 0 and "(best-validation round)" in out
     assert "1 finished runs were declared with selection = last, not best-validation" in err
+
+
+def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, tiny):
+    run = ("run", "--suite", tiny, "--workers", "0")
+    assert fedbench(*run)[0] == 0
+    (folder,) = [file.parent for file in Path("results/runs").glob("*/run.json")]
+    record = json.loads((folder / "run.json").read_text())
+    record["versions"]["torch"], record["hardware"]["gpu"] = "1.0", "NVIDIA Abacus"
+    (folder / "run.json").write_text(json.dumps(record))
+    seal(folder)
+    assert fedbench(*run)[2] == ""  # nothing new joins it
+    status, _, err = fedbench(*run, "--seeds", "0-1")
+    assert status == 0 and "1 finished runs were made with torch 1.0, here 2." in err
+    assert "; a NVIDIA Abacus, here no GPU: a difference to new ones may come from that alone; another --out" in err
+    status, _, err = fedbench("tables")
+    assert status == 0 and "runs were made with torch 1.0 (1 run) or 2." in err
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b"])

@@ -6,6 +6,8 @@ analyses.get(condition, Endpoint("in", "hd95"))
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +20,7 @@ from fedbench.analysis.evidence import Condition, Evidence, declarations, declar
 from fedbench.analysis.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
 from fedbench.analysis.rows import METRICS, Endpoint, base_name, counted, labels, listed, of_dataset
 from fedbench.analysis.scores import Missing, ScoreMatrix, matrix_of
+from fedbench.differing import DECIDING
 from fedbench.errors import UserError
 
 RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen modality"}
@@ -54,6 +57,15 @@ def _either(values: Mapping[str, int]) -> str:
     return " or ".join(f"{value} ({counted(number, 'run')})" for value, number in values.items())
 
 
+def _machines(runs: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return how many runs were made with each version of what decides bits, where they say so."""
+    every = [json.loads(text) for text in runs["provenance"]]
+    found = {n: Counter(str(p["versions"][n]) for p in every if n in p.get("versions", {})) for n in DECIDING}
+    for what, key in (("CPUs of", "instructions"), ("the GPU", "gpu")):
+        found[what] = Counter(str(p["hardware"][key]) for p in every if key in (p.get("hardware") or {}))
+    return {what: dict(sorted(values.items())) for what, values in found.items()}
+
+
 class Analyses:
     """The analyses of an :class:`Evidence`, made when first asked for and kept."""
 
@@ -73,7 +85,10 @@ class Analyses:
 
     @property
     def contradictions(self) -> list[str]:
-        """What the runs' suites declared differently, and what is taken: a suite was edited, or several meet here."""
+        """What the runs' suites declared differently, with what is taken, and on what different machines they ran.
+
+        A suite was edited, several meet here, or packages were upgraded between two runs.
+        """
         open_ = [key for key in ("reference", "selection") if getattr(self._chosen, key) is None]
         found = [
             f"runs were declared with {key} = {_either(values)}: {getattr(self.choices, key)} is taken by default."
@@ -88,6 +103,11 @@ class Analyses:
                     found.append(
                         f"{condition.title}: runs were declared with {key} = {_either(values)}: {taken} is taken."
                     )
+            found += [
+                f"{condition.title}: runs were made with {what} {_either(values)}: they may differ for that alone."
+                for what, values in _machines(runs).items()
+                if len(values) > 1
+            ]
         return found
 
     @cached_property

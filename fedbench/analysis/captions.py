@@ -46,7 +46,8 @@ def about(analyses: Analyses, made: Sequence[Analysis]) -> str:
     """Return numbers of patients and seeds, the selection rule and the missing policy: two sentences."""
     unit = unit_of(made[0].matrix.dataset)
     patients = f"{_range(len(a.matrix.values) for a in made)} patients{'' if unit == PATIENT else f' (each a {unit})'}"
-    size = f"{patients}, {_range(len(a.matrix.seeds) for a in made)} seeds"
+    seeds = _range(len(a.matrix.seeds) for a in made)
+    size = f"{patients}, {seeds} {'seed' if seeds == '1' else 'seeds'}"
     folds = made[0].matrix.folds.nunique()
     return f"{size}{f', {folds} folds' if folds > 1 else ''}. {selected(analyses)}"
 

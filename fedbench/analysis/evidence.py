@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
+from fedbench.analysis.publish_folder import interrupted
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.names import safe
@@ -303,8 +304,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def published_folders(root: Path) -> list[Path]:
-    """Return the published folders under ``root`` (``results/published``), by name."""
-    return sorted(path.parent for path in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+    """Return the published folders under ``root`` (``results/published``), by name.
+
+    Raises:
+        UserError: publishing one was interrupted between taking the old folder away and giving the new one.
+    """
+    found = sorted(path.parent for path in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+    for folder in found:
+        if (name := interrupted(folder)) and not (root / name).exists():
+            raise UserError(f"{root / name} is gone, for publishing it was interrupted; rename {folder} to {name}.")
+    return [folder for folder in found if not folder.name.startswith(".")]
 
 
 def merge(parts: Sequence[Evidence]) -> Evidence:

@@ -63,6 +63,11 @@ def publish(
         trials = target
     if trials is not None:
         _check_trials(trials, evidence)
+    elif (target / TRIALS[0]).is_file():
+        raise UserError(
+            f"{target} holds trials of `fedbench tune`, which would be lost: give --trials FOLDER too, or delete "
+            f"{target / TRIALS[0]} first if these runs were not tuned."
+        )
     code = one_version(evidence) if addition is None else before["runs by"]
     names = [condition.name for condition in evidence.trained]
     if twice := sorted({name for name in names if names.count(name) > 1}):

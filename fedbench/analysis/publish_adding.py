@@ -94,10 +94,22 @@ class Published:
         """Say whether a run of this id is published."""
         return run_id in self._ids.values()
 
-    def unfinished(self, done: Collection[str], left: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return what was unfinished when it was published and is not ``done`` by now, and what is ``left``."""
-        before = {run_id: state for run_id, state in self.manifest["unfinished"].items() if run_id not in done}
+    def unfinished(self, added: Collection[str], left: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return what was unfinished when it was published and is not ``added`` now, and what is ``left``.
+
+        Other code gives a run another id: then one that was unfinished with the same dataset, algorithm, seed, fold and
+        modality left out is taken for it.
+        """
+        before = dict(self.manifest["unfinished"])
+        new = [*added, *(run_id for run_id, _ in left)]
+        for run_id in [run_id for run_id in new if before.pop(run_id, None) is None]:
+            before.pop(next((old for old in sorted(before) if _stem(old) == _stem(run_id)), ""), None)
         return sorted({**before, **dict(left)}.items())
+
+
+def _stem(run_id: str) -> str:
+    """Return a run's id without the digest at its end."""
+    return run_id.rpartition(".")[0]
 
 
 def _computed(identity: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+BEFORE = ".before"  # what the name of a folder ends with while it is replaced
+
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
@@ -47,7 +49,13 @@ def _swap(made: Path, target: Path) -> None:
 
 
 def _before(target: Path) -> Path:
-    return target.with_name(f".{target.name}.before")
+    return target.with_name(f".{target.name}{BEFORE}")
+
+
+def interrupted(folder: Path) -> str | None:
+    """Return the name of the folder whose old state ``folder`` holds, left by a process that was killed; else None."""
+    name = folder.name
+    return name[1 : -len(BEFORE)] if name.startswith(".") and name.endswith(BEFORE) else None
 
 
 @contextlib.contextmanager

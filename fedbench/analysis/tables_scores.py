@@ -13,6 +13,7 @@ from fedbench.analysis.analyses import RELATIONS, Analyses, in_order
 from fedbench.analysis.captions import MARKS, NAME, about, column_of, facts_of, name_of, notes_of, rule_of, selected
 from fedbench.analysis.cells import ESTIMATE, Column, Table, Value, estimate, number, text
 from fedbench.analysis.evidence import Condition
+from fedbench.analysis.kinds import alike
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.ranking import consensus, dataset_means, shared
 from fedbench.analysis.rows import METRICS, Endpoint, counted, listed
@@ -56,7 +57,7 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
     Relations of which fewer than two algorithms have scores in all datasets are left out and noted; None if all are.
 
     Datasets weigh the same; within a dataset, so do the modalities left out. In- and cross-modality scores are those
-    with nothing left out of training.
+    with nothing left out of training. An algorithm whose tuned numbers differ between datasets is one: its kind.
 
     Args:
         conditions: what is pooled; default: all, as trained.
@@ -71,7 +72,7 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
         here = [c for c in pooled if bool(c.unseen) == left_out and relation in analyses.relations(c)]
         if len({c.dataset for c in here}) < 2:
             continue
-        of_metric = {m: [analyses.get(c, Endpoint(relation, m)).matrix for c in here] for m in METRICS}
+        of_metric = {m: alike([analyses.get(c, Endpoint(relation, m)).matrix for c in here]) for m in METRICS}
         if len(shared(of_metric["dice"])) < 2:
             where = listed(c.title for c in here)
             notes[f"{RELATIONS[relation]}: not pooled, fewer than two algorithms have scores in all of {where}."] = None
@@ -102,7 +103,8 @@ def pooled_result(analyses: Analyses, conditions: Sequence[Condition] | None = N
     caption = (
         f"Mean over {counted(datasets, 'dataset')} of each dataset's mean over patients, and mean rank of an "
         f"algorithm's mean Dice (1 is best). {DIRECTION} {selected(analyses)} No interval and no mark: with so few "
-        "datasets nothing is said about others."
+        "datasets nothing is said about others. Numbers among parameters are left aside where tuning chose others for "
+        "each dataset."
     )
     facts: dict[str, Value] = {"selection": analyses.choices.selection, "missing scores": analyses.choices.missing}
     return Table(
@@ -175,12 +177,12 @@ def _about_primary(analyses: Analyses, condition: Condition) -> str:
 
 
 def _coincide(made: Sequence[Analysis]) -> list[str]:
-    """Say why two columns hold the same numbers: a shared model meets the same images as own and as foreign ones."""
+    """Say why two columns hold the same numbers: of a shared model, and images that weigh the same in both."""
     means = {a.matrix.endpoint.relation: a.means["mean"] for a in made if a.matrix.endpoint.metric == "dice"}
     if not {"in", "cross"} <= set(means):
         return []
     same = in_order(means["in"].index[np.isclose(means["in"], means["cross"].reindex(means["in"].index), atol=1e-12)])
-    why = "the clients share one model, and every modality is as often a client's own as it is a foreign one"
+    why = "the clients share one model, and every modality weighs as much among own as among foreign ones"
     return [f"In- and cross-modality scores are the same for {', '.join(same)}: {why}."] if same else []
 
 

@@ -170,8 +170,9 @@ def publish(
     there = Published(to / name) if add else None
     ids, left, of_suite = _to_publish(options, incomplete, there)
     joined = None if there is None else addition(there, options.out, ids)
-    if joined is not None:
+    if there is not None and joined is not None:
         reference, of_suite = joined.manifest["reference"], ""  # its title stays
+        left = there.unfinished(joined.added, left)
     choices = Choices(reference, missing="complete-cases" if incomplete else "refuse")
     found = Analyses(read_evidence(options.out, ids) if joined is None else joined.evidence, choices)
     say_contradictions(found)
@@ -197,7 +198,7 @@ def _to_publish(
     from fedbench.analysis.rows import listed
     from fedbench.analysis.tables_runs import unfinished_in
     from fedbench.commands.options import must_exist
-    from fedbench.store import DONE, finished
+    from fedbench.store import DONE
 
     must_exist(options.out)
     if (options.out / MANIFEST).is_file():
@@ -219,8 +220,6 @@ def _to_publish(
             f"{options.out}: {len(left)} {several} not finished: {named}. Finish them with `fedbench run`, or say "
             "--incomplete; tables then show what is missing."
         )
-    if there is not None:
-        left = there.unfinished({folder.name for folder in finished(options.out)}, left)
     return ids, left, title
 
 

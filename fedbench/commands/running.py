@@ -64,6 +64,7 @@ def run(
     say_other_declaration([cell for cell in cells if cell.id in done], results)
     failed = []
     if todo:
+        say_other_machine([cell for cell in cells if cell.id in done], results)
         refuse_damage(cell.prepared for cell in todo)
         resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address, clients_at_once)
         with interruptible(), telling_damage(results), display(console, results, len(todo)) as view:
@@ -135,6 +136,21 @@ def say_other_declaration(finished: list[Cell], results: Store) -> None:
             "tables, reports and publications follow what the runs were declared with.",
             style="yellow", highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def say_other_machine(finished: list[Cell], results: Store) -> None:
+    """Say which finished runs stand in one table with new ones that other packages or another processor compute."""
+    from fedbench.comparison import elsewhere
+    from fedbench.store import RUN, read_json
+
+    made = Counter(elsewhere(read_json(results.folder(cell.id) / RUN) or {}) for cell in finished)
+    for where, number in made.items():
+        if where:
+            errors.print(
+                f"{number} finished runs were {where}: a difference to new ones may come from that alone; "
+                "another --out makes all runs alike.",
+                style="yellow", highlight=False, soft_wrap=True,
+            )  # fmt: skip
 
 
 def say_failures(results: Store, failed: Iterable[Outcome]) -> None:

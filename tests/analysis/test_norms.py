@@ -127,7 +127,7 @@ def test_the_step_of_the_norm_is_paired_over_patients_and_shown_first(found):
     assert gain.low < gain.mean < gain.high and gain.runs_low < gain.mean < gain.runs_high
     assert step(batch, anew, "fedavg").mean == pytest.approx(0.1, abs=1e-6)
     first = effects_table(found, "toy", "toy", "").rows[0]
-    assert first[0].text == "fedavg: the norm itself" and first[1].text == "–"
+    assert first[0].text == "fedavg: the norm or its statistics" and first[1].text == "–"
     assert first[3].values[:3] == (gain.mean, gain.low, gain.high)
 
 
@@ -218,11 +218,11 @@ def test_the_words_follow_the_data():
     text, said = told(a=batch, b=instance)
     assert "with batch normalisation, fedda-joint† is better" in text
     assert "with affine instance normalisation, none of 3 is distinguishable from it" in text
-    assert "the largest step between norms was larger than" in text
+    assert "compared with the largest of these, the largest step between norms was larger." in text
     assert "2 comparisons of a variant of FedDA with fedavg of the same norm, 1 came out better, none worse" in said
     assert "depended on the norm for the one variant" in said
     text, said = told(a=trained("batch", {"fedda-joint": -0.2}), b=trained("instance", {"fedda-joint": -0.2}))
-    assert "the largest step between norms was no larger than" in text
+    assert "the largest step between norms was no larger." in text
     assert "fedavg of the same norm, none came out better, 2 worse" in said and "norm for no variant" in said
 
 
@@ -237,7 +237,7 @@ def test_models_that_clients_keep_are_no_step_between_algorithms():
         both.append(replace(found, cases=pd.concat(parts, ignore_index=True)))
     text, said = told(a=both[0], b=both[1])
     assert "fedbn (personal) is worse" in text
-    assert "the largest step between norms was larger than" in text
+    assert "the largest step between norms was larger." in text
     without = told(a=every[0], b=every[1])[1]
     assert "With the norm held" in said and said.split(". Of ")[0] == without.split(". Of ")[0]
 
@@ -290,7 +290,21 @@ def test_with_one_norm_one_sentence_says_so():
 
 def test_statistics_taken_anew_are_a_column_without_another_group():
     text, said = told(a=trained("batch", anew=0.1))
-    assert "with batch normalisation with re-estimated statistics" in text and "by +0.100" in said
+    assert "with batch normalisation with re-estimated statistics" in text and "by +0.100 [" in said
+    assert "between norms" not in text and "that of statistics taken anew was larger." in text
+
+
+def test_statistics_taken_anew_are_no_other_norm():
+    """With them FedDA is worse; its verdict, and the step between norms, are those of what was trained."""
+    found = trained("batch", {"fedda-joint": 0.06}, anew=0.1)
+    both = found.cases["setting"].eq("fedda-joint") & found.cases["deployment"].eq("reestimated")
+    found = replace(found, cases=found.cases.assign(dice=found.cases["dice"] - 0.2 * both))
+    text, said = told(a=found)
+    assert "Of 1 comparison of a variant of FedDA with fedavg of the same norm, 1 came out better, none worse." in said
+    assert "depended" not in said and "with statistics taken anew for both by \u22120.1" in said
+    text, said = told(a=found, b=trained("instance", {"fedda-joint": 0.06}))
+    assert "Of 2 comparisons" in said and "depended on the norm for no variant" in said
+    assert "the largest step between norms was no larger and that of statistics taken anew was no larger." in text
 
 
 def test_modalities_left_out_are_told_elsewhere():

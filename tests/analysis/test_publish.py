@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from fedbench import store
 from fedbench.analysis import choice, formats, publish, publish_frames, publish_pictures
 from fedbench.analysis.analyses import Analyses, Choices
-from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, read_evidence, read_manifest
+from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, published_folders, read_evidence, read_manifest
 from fedbench.analysis.tables import all_tables
 from fedbench.analysis.tables_runs import unfinished
 from fedbench.errors import UserError
@@ -172,6 +173,19 @@ def test_published_results_are_overwritten_only_on_request(small, tmp_path):
     publish.publish(analysed(small), target, "again", replace=True)
     assert read_manifest(target)["title"] == "again"
     assert (target / "notes.txt").read_text() == "mine" and not (target / "views.gone.npz").exists()
+
+
+def test_what_an_interrupted_publication_left_is_no_folder_of_results(small, tmp_path):
+    """A process killed between taking the old folder away and giving the new one leaves the old under another name."""
+    target, old = tmp_path / "ours", tmp_path / ".ours.before"
+    publish.publish(analysed(small), target)
+    shutil.copytree(target, old)
+    assert published_folders(tmp_path) == [target]
+    shutil.rmtree(target)
+    with pytest.raises(
+        UserError, match=r"ours is gone, for publishing it was interrupted; rename .*\.ours\.before to ours"
+    ):
+        published_folders(tmp_path)
 
 
 def test_something_else_is_never_overwritten(small, tmp_path):

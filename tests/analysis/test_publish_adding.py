@@ -171,10 +171,25 @@ def test_what_was_unfinished_stays_known_until_it_is_there(tmp_path):
     left = [("toy.moon.s0.0123456789ab", "failed"), ("toy.x.s1.0123456789ab", "not started")]
     publish(Analyses(read_evidence(runs(tmp_path / "runs", FIRST))), tmp_path / "ours", unfinished=left)
     there = Published(tmp_path / "ours")
-    assert there.unfinished({"toy.moon.s0.0123456789ab"}, [("toy.y.s0", "failed")]) == [
+    assert there.unfinished({"toy.moon.s0.0123456789ab"}, [("toy.y.s0.1", "failed")]) == [
         ("toy.x.s1.0123456789ab", "not started"),
-        ("toy.y.s0", "failed"),
+        ("toy.y.s0.1", "failed"),
     ]
+    by_other_code = {"toy.moon.s0.fffffffffff0"}, [("toy.x.s1.fffffffffff1", "failed")]
+    assert there.unfinished(*by_other_code) == [("toy.x.s1.fffffffffff1", "failed")]
+    assert there.unfinished({"toy.moon.s1.0"}, []) == sorted(left)
+
+
+def test_trials_are_not_lost_when_results_are_published_anew(tmp_path):
+    found, target = Analyses(read_evidence(runs(tmp_path / "runs", FIRST))), tmp_path / "ours"
+    chosen = trials(tmp_path / "trials", FIRST)
+    publish(found, target, trials=chosen)
+    with pytest.raises(UserError, match="trials of `fedbench tune`, which would be lost: give --trials FOLDER too"):
+        publish(found, target, replace=True)
+    publish(found, target, replace=True, trials=chosen)
+    (target / TRIALS[0]).unlink()
+    publish(found, target, replace=True)
+    assert not set(TRIALS) & read_manifest(target)["sha256"].keys()
 
 
 def test_older_publications_lack_a_column(tmp_path):

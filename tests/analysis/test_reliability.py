@@ -102,9 +102,9 @@ def test_whom_another_test_concerns_and_whom_not_is_told_by_name(analysis, monke
     tell_earlier(numbers, [analysis])
     text = plain(numbers, numbers.text("earlier", "first"))
     assert text == (
-        f"of 7 declared comparisons 0 would be named besides (none of FedDA with another aggregation algorithm), and "
-        f"of the {len(named(analysis))} differences named here 1 would not be (1, with fedbn); of FedDA with fedavg or "
-        "fedprox it is none"
+        "of 7 declared comparisons 0 would be named besides (of FedDA with another aggregation algorithm: none), and "
+        f"of the {len(named(analysis))} differences named here 1 would not be (of FedDA with another aggregation "
+        "algorithm: 1, with fedbn); of FedDA with fedavg or fedprox it is none"
     )
     assert numbers.text("earlier", "degrees") == "2"
     tell_earlier(numbers := Numbers(), [analysis, primary(evidence((TOY,), FEW, (0, 1, 2, 3, 4)))])
@@ -143,7 +143,7 @@ def test_luck_is_simulated_as_large_as_that_of_dice_whatever_the_primary_endpoin
     found = evidence((TOY,), FEW, patients=14)
     by_distance = replace(found, runs=found.runs.assign(declared=json.dumps({"relation": "cross", "metric": "hd95"})))
     asked = []
-    monkeypatch.setattr(reliability, "_calibration", lambda *arguments: asked.append(arguments[2]) or "")
+    monkeypatch.setattr(reliability, "_calibration", lambda *arguments: asked.append(arguments[2]) or ("", ""))
     for each in (found, by_distance):
         describe_reliability(Numbers(), study_of([("", each)]))
     assert asked[0] == asked[1] and max(asked[1]) < 0.1

@@ -28,12 +28,15 @@ from fedbench.analysis.verdicts import Comparison, tally
 
 WON = 0.95  # accuracy on patches: nothing fools it
 UNMEASURED = "No features were kept, so nothing can be said about alignment."
+UNSTUDIED = "FedDA was not run, so nothing can be said about its alignment."
 UNSETTLED = "whether FedDA aligns features is not settled"
 
 
 def alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
     """Say what each reading did to scores and distances, whether discriminators played, and what follows."""
     every = variants(measured)
+    if not every:
+        return UNSTUDIED
     known = [v for v in every if v.moved is not None]
     judged = [v for v in every if v.accuracy is not None]
     if not known and not judged:
@@ -46,19 +49,25 @@ def alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> st
 
 
 def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
-    """The same in one sentence."""
+    """The same in one sentence; empty where FedDA was not run."""
     every = variants(measured)
     found = by_dataset(every)
     no_game = idle(numbers, measured)
     if not found:
-        return "" if no_game else UNMEASURED
-    text = (
+        return no_game or (UNMEASURED if every else "")
+    return (
         "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two, "
-        f"{tell_moves(numbers, found, 'short')}"
-    )
+        f"{tell_moves(numbers, found, 'short')}: {_direction(found)}. {no_game}"
+    ).strip()
+
+
+def _direction(found: Sequence[Moves]) -> str:
+    """What most variants did, over the data sets."""
     if disagree(found):
-        text += f": {UNSETTLED}"
-    return f"{text}. {no_game}".strip()
+        return UNSETTLED
+    nearer = [escape(moves.dataset) for moves in found if moves.direction < 0]
+    where = "no data set" if not nearer else "every data set" if len(nearer) == len(found) else words(nearer)
+    return f"on {where} did most variants bring them nearer" if not nearer else f"most came nearer on {where}"
 
 
 def idle(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
@@ -193,8 +202,7 @@ def _shared(numbers: Numbers, found: Iterable[Moves]) -> str:
 
 def _pooled(numbers: Numbers, measured: Iterable[tuple[Part, Training]]) -> str:
     """Whether the model on pooled data, which bounds what federation can give, has its modalities nearer."""
-    found: dict[tuple[Models, Models], str] = {}
-    farther = False
+    found: dict[tuple[Models, Models], tuple[str, bool]] = {}
     for part, training in measured:
         reference = part.primary.reference
         if not {POOLED, reference} <= training.distances.keys() or "cross" not in part.relations:
@@ -205,12 +213,14 @@ def _pooled(numbers: Numbers, measured: Iterable[tuple[Part, Training]]) -> str:
         distances = numbers.put(*keys, text=f"{number(own, 2)} against {number(other, 2)}")
         dice = numbers.put(*keys, "dice", text=f"{number(means[POOLED])} against {number(means[reference])}")
         told = f"{escape(part.title)} {distances} at a Dice of {dice}"
-        found.setdefault((part.models(POOLED), part.models(reference)), told)
-        farther |= own > other and means[POOLED] > means[reference]
+        without = bool(own > other and means[POOLED] > means[reference])
+        found.setdefault((part.models(POOLED), part.models(reference)), (told, without))
     if not found:
         return ""
-    lead = "Good scores do not ask for near features: the" if farther else "The"
+    many = sum(without for _, without in found.values())
+    share = numbers.put("pooled distance", "without", text=out_of(many, len(found), "condition"))
+    lead = f"In {share} pooled training scored higher although its features lay farther apart: the" if many else "The"
     return (
         f"{lead} distance of {named(POOLED, False)}, which has seen every modality, against the reference's was on "
-        f"{'; '.join(found.values())}."
+        f"{'; '.join(told for told, _ in found.values())}."
     )

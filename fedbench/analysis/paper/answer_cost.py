@@ -26,7 +26,8 @@ def cost(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
         f"A run of FedDA sent {_bytes(numbers, sent)}. A round of its training took {_median(numbers, paces)} times "
         "the reference's time: the median over conditions and variants, whose own medians are "
         f"{_medians(numbers, paces)} (single pairs of runs with the same seed and fold: {pairs}). Runs "
-        "shared a machine whose load was not always the same, so that less than the reference's time is no gain."
+        "shared a machine whose load was not always the same, so that neither a factor below one nor one as far above "
+        "it can be put down to the algorithm; bytes can."
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from fedbench.analysis.analyses import is_personal
 from fedbench.analysis.paper.effects import effect, spread
-from fedbench.analysis.paper.kinds import has_one_of_each_kind
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
@@ -90,16 +90,17 @@ def short(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
 
 def _sizes(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     """The span of the mean differences: of the main runs, and of the other values that ablations try."""
-    main = [c for part, c in found if has_one_of_each_kind(part)]
-    others = [c for part, c in found if not has_one_of_each_kind(part)]
+    main = [c for part, c in found if not part.ablation]
+    others = [c for part, c in found if part.ablation]
     if not main or not others:
         return f"mean differences of {spread(numbers, ('short', 'difference'), main or others)} Dice"
     spans = spread(numbers, ("short", "main"), main), spread(numbers, ("short", "ablation"), others)
     many = (
         numbers.put("short", name, "total", text=str(len(own))) for name, own in (("main", main), ("ablation", others))
     )
-    return "mean differences of {2} Dice in {0}, and of {3} in {1} of an ablation, with other values".format(
-        *many, *spans
+    which = "an ablation" if len({part.key for part, _ in found if part.ablation}) == 1 else "ablations"
+    return "mean differences of {2} Dice in {0}, and of {3} in {1} more of {4}, with other hyper-parameters".format(
+        *many, *spans, which
     )
 
 
@@ -108,7 +109,7 @@ def dependent(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     of: dict[str, list[int]] = {}
     for part, _ in found:
         of.setdefault(part.condition.dataset, []).append(len(part.get("cross").matrix.values))
-    if len(found) < 2:
+    if max(map(len, of.values()), default=0) < 2:
         return ""
     told = []
     for name, patients in sorted(of.items()):
@@ -116,10 +117,9 @@ def dependent(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
         size = numbers.put("dependent", name, "patients", text=str(max(patients)))
         most = "" if len(set(patients)) == 1 else "at most "
         told.append(f"{many} on the same {most}{size} patients of \\textsf{{{escape(name)}}}")
-    return (
-        f"These are no independent pieces of evidence: {words(told)}, and those of one condition share the runs of the "
-        "reference."
-    )
+    together = max(Counter(part.key for part, _ in found).values()) > 1
+    share = ", and those of one condition share the runs of the reference" if together else ""
+    return f"These are no independent pieces of evidence: {words(told)}{share}."
 
 
 def most_for(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
@@ -127,7 +127,7 @@ def most_for(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     if not found:
         return ""
     part, best = max(found, key=lambda each: float(each[1].row["mean"]))
-    of = "" if has_one_of_each_kind(part) else ", in an ablation"
+    of = ", in an ablation" if part.ablation else ""
     who = numbers.put("most for", "variant", text=f"{named(best.algorithm, True)} on {escape(part.title)}{of}")
     reference = named(best.other, False)
     lead = "most in favour of FedDA" if best.row["mean"] > 0 else "least against FedDA"

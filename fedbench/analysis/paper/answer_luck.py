@@ -19,7 +19,7 @@ def luck(numbers: Numbers, parts: Iterable[Part], to_reference: Iterable[Compari
     parts = list(parts)
     found = scattered(parts)
     if not found:
-        return ONE_SEED
+        return ONE_SEED if parts else ""
     ordered = sorted(found.values(), key=lambda pair: pair[1].sd)
     least, most = (
         tell_scatter(numbers, ("luck", end), *pair) for end, pair in (("least", ordered[0]), ("most", ordered[-1]))
@@ -46,21 +46,31 @@ def scattered(parts: Iterable[Part]) -> dict[Models, tuple[Part, Scatter]]:
 
 
 def luck_short(numbers: Numbers, parts: Iterable[Part], to_reference: Iterable[Comparison]) -> str:
-    """Compare the widest gap between two seeds of one algorithm with the largest difference to the reference."""
+    """Compare the widest gap between two seeds, of the reference and of any, with the largest difference to it."""
     sizes = [float(c.row["mean"]) for c in to_reference]
-    ordered = list(scattered(parts).values())
-    if not sizes or not ordered:
+    every = list(scattered(parts).values())
+    if not sizes or not every:
         return ""
     most = max(sizes, key=abs)
     largest = numbers.put("luck", "largest difference", text=signed(most))
-    gap = max(each.high - each.low for _, each in ordered)
-    word = numbers.put("luck", "compared", text="larger" if gap > abs(most) else "no larger")
-    widest = numbers.put("luck", "widest", text=number(gap))
+    own = [(part, each) for part, each in every if each.algorithm == part.primary.reference]
+    part, each = max(every, key=_gap)
+    widest = numbers.put("luck", "widest", text=number(_gap((part, each))))
+    where = f"{named(each.algorithm, is_reconstruction(each.algorithm))} on {escape(part.title)}"
+    told = f"up to {widest} for {numbers.put('luck', 'widest', 'of', text=where)}"
+    if own:
+        gap = numbers.put("luck", "reference", "widest", text=number(_gap(max(own, key=_gap))))
+        told = f"up to {gap} for {named(own[0][1].algorithm, False)} and {told}"
+    alone = _gap(max(own or every, key=_gap)) > abs(most)
     return (
-        f"The widest gap between two seeds of one algorithm, {widest}, is {word} than the largest mean difference "
-        f"between FedDA and the reference, whatever its sign ({largest})"
-        + (": with one seed each, such a difference could be had by luck alone." if gap > abs(most) else ".")
+        f"Between two seeds the mean of one algorithm moved by {told}; the largest mean difference between FedDA and "
+        f"the reference, whatever its sign, is {largest}"
+        + (": with one seed each, such a difference could be had by luck alone." if alone else ".")
     )
+
+
+def _gap(found: tuple[Part, Scatter]) -> float:
+    return found[1].high - found[1].low
 
 
 def tell_scatter(numbers: Numbers, keys: tuple[str, ...], part: Part, scatter: Scatter) -> str:

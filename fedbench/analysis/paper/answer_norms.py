@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,17 +29,23 @@ def answer_norms(numbers: Numbers, made: Sequence[Compared]) -> str:
         return NOWHERE
     made = of_patients(made, lambda each: each.found.condition.dataset)
     reference = _name(made[0].found.reference)
-    common = [of_one_model(against) for each in made for _, against in each.algorithms]
-    algorithms = [float(compared.row["mean"]) for against in common for compared in against.values()]
     of = numbers.put("norms", "federations", text=counted(len(made), "federation"))
     told = [f"On the same partitions of {of}, {moved}."] if (moved := _by_norm(numbers, made)) else []
-    pooled = [gain for each in made if (gain := _anew(each, POOLED)) is not None]
+    pooled = [gain.mean for each in made if (gain := _anew(each, POOLED)) is not None]
     more = f", that of {_name(POOLED)} by {_span(numbers, 'pooled statistics step', pooled)}" if pooled else ""
     told += [f"{moved}{more}."] if (moved := _by_statistics(numbers, made)) else []
-    if algorithms:
-        span = _span(numbers, "algorithm step", algorithms)
-        told.append(f"With the norm held, another algorithm with one common model in its place moved it by {span}.")
+    if held := _gains(made, reestimated=False):
+        text = f"another algorithm with one common model in its place moved it by {_span(numbers, 'algorithm', held)}"
+        anew = _gains(made, reestimated=True)
+        more = f", with statistics taken anew for both by {_span(numbers, 'algorithm anew', anew)}" if anew else ""
+        told.append(f"With the norm held, {text}{more}.")
     return " ".join(filter(None, [*told, _closed(numbers, made), _studied(numbers, made, reference)]))
+
+
+def _gains(made: Sequence[Compared], *, reestimated: bool) -> list[float]:
+    """Mean differences to the reference of the same column, of algorithms with one common model."""
+    columns = [against for each in made for column, against in each.algorithms if column.reestimated is reestimated]
+    return [float(compared.row["mean"]) for against in columns for compared in of_one_model(against).values()]
 
 
 def answer_norms_short(numbers: Numbers, made: Sequence[Compared]) -> str:
@@ -60,8 +66,13 @@ def _by_norm(numbers: Numbers, made: Sequence[Compared]) -> str:
     told += [f"{'' if shown else 'did not move clearly: '}no step shows {words(rest)}"] if rest else []
     return (
         f"with another kind of normalisation layer the cross-modality Dice of {_name(made[0].found.reference)} "
-        f"{'; '.join(told)} (intervals over patients and seeds)"
+        f"{'; '.join(told)} ({_intervals(gain for _, _, gain in steps)})"
     )
+
+
+def _intervals(gains: Iterable[Step]) -> str:
+    """What the intervals of :func:`_bounds` are over."""
+    return f"intervals over patients{' and seeds' if all(np.isfinite(gain.runs_low) for gain in gains) else ''}"
 
 
 def _shows(gain: Step) -> bool:
@@ -71,7 +82,7 @@ def _shows(gain: Step) -> bool:
 
 
 def _bounds(gain: Step) -> tuple[float, float]:
-    """The interval over patients and seeds; over patients with one seed."""
+    """The interval over patients and seeds; over patients where there is one seed."""
     return (gain.runs_low, gain.runs_high) if np.isfinite(gain.runs_low) else (gain.low, gain.high)
 
 
@@ -99,13 +110,16 @@ def _size(numbers: Numbers, each: Compared, column: Column, gain: Step) -> str:
 
 def _by_statistics(numbers: Numbers, made: Sequence[Compared]) -> str:
     """How far the reference's score moved with statistics taken anew."""
-    anew = [gain for each in made if (gain := _anew(each, each.found.reference)) is not None]
+    anew = [(each, gain) for each in made if (gain := _anew(each, each.found.reference)) is not None]
     if not anew:
         return ""
-    span = _span(numbers, "statistics step", anew)
+    told = []
+    for each, gain in anew:
+        text = f"{signed(gain.mean)} {interval(*_bounds(gain), sign=True)}"
+        told.append(f"{numbers.put('statistics step', each.key, text=text)} on {escape(each.title)}")
     return (
         f"BatchNorm statistics taken anew from {IMAGES} moved the cross-modality Dice of "
-        f"{_name(made[0].found.reference)} by {span}"
+        f"{_name(made[0].found.reference)} by {words(told)} ({_intervals(gain for _, gain in anew)})"
     )
 
 
@@ -134,10 +148,10 @@ def _closed(numbers: Numbers, made: Sequence[Compared]) -> str:
     )
 
 
-def _anew(each: Compared, name: str) -> float | None:
+def _anew(each: Compared, name: str) -> Step | None:
     """What an algorithm's scores gained by statistics taken anew; None where there are none."""
     found = _trained_and_anew(each, name)
-    return None if found is None else step(*found, name).mean
+    return None if found is None else step(*found, name)
 
 
 def _trained_and_anew(each: Compared, name: str) -> tuple[Column, Column] | None:
@@ -149,10 +163,12 @@ def _trained_and_anew(each: Compared, name: str) -> tuple[Column, Column] | None
 
 
 def _studied(numbers: Numbers, made: Sequence[Compared], reference: str) -> str:
+    """What became of the verdicts on FedDA with another norm; scores of the same models taken anew are no norm."""
+    trained = {each.key: [against for column, against in each.algorithms if not column.reestimated] for each in made}
     verdicts = {
-        (each.key, name): [against[name] for _, against in each.algorithms if name in against]
-        for each in made
-        for name in focus({name for _, against in each.algorithms for name in against})
+        (key, name): [against[name] for against in columns if name in against]
+        for key, columns in trained.items()
+        for name in focus({name for against in columns for name in against})
     }
     every = tally([compared for own in verdicts.values() for compared in own])
     if not every.total:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from fedbench.analysis.analyses import ALONE, POOLED, is_reconstruction, is_reference_point
-from fedbench.analysis.paper.effects import by_verdict, effect
+from fedbench.analysis.paper.effects import by_verdict, effect, ends
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, words
+from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint, counted
@@ -40,7 +40,7 @@ def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:
 def own_short(numbers: Numbers, parts: Sequence[Part]) -> str:
     """What one model for all costs on a client's own modality, in one sentence; empty where nobody trained alone."""
     parts = [part for part in parts if "in" in part.relations]
-    found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
+    found = [judge(analysis, ALONE, analysis.reference) for analysis in with_alone(parts, "in")]
     if not found:
         return ""
     winners = [_share(numbers, each, "{0} ({1})") for each in _by_winner(parts).values()]
@@ -85,16 +85,35 @@ def own_open(numbers: Numbers, parts: Sequence[Part]) -> str:
 
 def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say where clients do better on their own modality without federation, and by how much."""
-    found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
+    made = with_alone(parts, "in")
+    found = [judge(analysis, ALONE, analysis.reference) for analysis in made]
     if not found:
         return ""
     where = _where(numbers, "alone", found)
-    return f"Clients that train alone were better there than {named(found[0].other, False)} in {where}."
+    text = f"Clients that train alone were better there than {named(found[0].other, False)} in {where}."
+    return f"{text} {_nearest(numbers, made)}".strip()
+
+
+def _nearest(numbers: Numbers, made: Sequence[Analysis]) -> str:
+    """How near the best aggregation algorithm comes to clients that train alone, by its mean; nothing is tested."""
+    gaps: dict[str, list[float]] = {}
+    for analysis in made:
+        means = {str(label): float(mean) for label, mean in analysis.means["mean"].items()}
+        best = max((label for label in means if not is_reference_point(label)), key=means.__getitem__)
+        gaps.setdefault(best, []).append(means[ALONE] - means[best])
+    every = [gap for own in gaps.values() for gap in own]
+    ahead = numbers.put("alone", "highest", text=out_of(sum(gap > 0 for gap in every), len(every), "condition"))
+    who = words([named(label, is_reconstruction(label)) for label in gaps], last="or")
+    sizes = ends(numbers, ("alone", "lead"), [signed(min(every)), signed(max(every))])
+    return (
+        f"In {ahead} their mean was the highest; that of the best aggregation algorithm ({who}) differed from it by "
+        f"{sizes} (alone minus federated, nothing tested)."
+    )
 
 
 def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say whether plain federation gives clients ability on other modalities at all, and how much."""
-    found = [judge(analysis, analysis.reference, ALONE) for analysis in _with_alone(parts, "cross")]
+    found = [judge(analysis, analysis.reference, ALONE) for analysis in with_alone(parts, "cross")]
     if not found:
         return "Training each client alone was not published, so what federation itself adds is not known."
     return (
@@ -183,10 +202,14 @@ def _where(numbers: Numbers, key: str, found: Sequence[Comparison]) -> str:
     return f"{better} ({by_verdict(numbers, (key, 'difference'), found)})"
 
 
-def _with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:
-    """The analyses that have clients that train alone beside another reference."""
-    made = [part.get(relation) for part in parts]
-    return [analysis for analysis in made if ALONE in analysis.matrix.algorithms and analysis.reference != ALONE]
+def with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:
+    """Return the analyses that have clients that train alone beside another reference; shared runs once."""
+    found: dict[tuple[Models, Models], Analysis] = {}
+    for part in parts:
+        analysis = part.get(relation)
+        if ALONE in analysis.matrix.algorithms and analysis.reference != ALONE:
+            found.setdefault((part.models(ALONE), part.models(analysis.reference)), analysis)
+    return list(found.values())
 
 
 def _against_reference(part: Part) -> list[Comparison]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
+from fedbench.analysis.kinds import alike
 from fedbench.analysis.paper.answer_alignment import alignment, idle
 from fedbench.analysis.paper.answer_cost import cost
 from fedbench.analysis.paper.answer_cross import (
@@ -33,7 +34,6 @@ from fedbench.analysis.paper.answer_own import (
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.ground import Ground, dataset_of
-from fedbench.analysis.paper.kinds import kind_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
@@ -71,6 +71,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "federation": federation(numbers, ground.crossed),
         "gap": behind_pooled(numbers, ground.crossed),
         "room": room(numbers, to_reference),
+        "room short": room_short(numbers, to_reference),
         "dependent": dependent(numbers, ground.to_reference),
         "control": control(numbers, ground.crossed),
         "unseen": unseen_modalities(numbers, ground.held_out),
@@ -101,7 +102,10 @@ def _scope(numbers: Numbers, ground: Ground, total: int) -> str:
     names = words([f"\\textsf{{{escape(name)}}}" for name in sorted({dataset_of(part) for part in ground.whole})])
     many = numbers.put("scope", text=str(len(runs)))
     where = numbers.put("scope", "conditions", text=counted(len(ground.whole), "condition"))
-    return f"; the answers below rest on {many} of them, in {where} of {names}"
+    again = len(ground.whole) - len({part.models(part.primary.reference) for part in ground.whole})
+    shared = numbers.put("scope", "shared", text=f"{again} of which {'shares' if again == 1 else 'share'}")
+    more = f", {shared} the reference's runs with another" if again else ""
+    return f"; the answers below rest on {many} of them, in {where} of {names}{more}"
 
 
 def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
@@ -127,17 +131,31 @@ def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
 
 def room(numbers: Numbers, comparisons: list[Comparison]) -> str:
     """Say what the intervals of the undecided comparisons with the reference leave room for."""
-    undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
-    highs = [row["runs_p_high"] if np.isfinite(row["runs_p_high"]) else row["mean_high"] for row in undecided]
-    known = [h for h in highs if np.isfinite(h)]
-    if not known:
+    found = left_open(comparisons)
+    if found is None:
         return ""
-    largest = numbers.put("largest gain left open", text=signed(max(known)))
+    largest = numbers.put("largest gain left open", text=signed(found[0]))
+    test = "those of the test over patients and seeds, uncorrected" if found[1] else "over patients, uncorrected"
     return (
         "Not distinguishable is not equal: where FedDA was not told from the reference, the largest gain that the "
-        "intervals of the mean difference (those of the test over patients and seeds, uncorrected) leave open is "
-        f"{largest} Dice."
+        f"intervals of the mean difference ({test}) leave open is {largest} Dice."
     )
+
+
+def room_short(numbers: Numbers, comparisons: list[Comparison]) -> str:
+    """The same for an abstract."""
+    found = left_open(comparisons)
+    if found is None:
+        return ""
+    return f"Gains up to {numbers.put('largest gain left open', text=signed(found[0]))} Dice are not excluded."
+
+
+def left_open(comparisons: Iterable[Comparison]) -> tuple[float, bool] | None:
+    """Return the largest gain that an interval of an undecided comparison leaves open; whether it is one over seeds."""
+    undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
+    of_seeds = [(float(row["runs_p_high"]), True) for row in undecided if np.isfinite(row["runs_p_high"])]
+    of_patients = [(float(row["mean_high"]), False) for row in undecided if np.isfinite(row["mean_high"])]
+    return max(of_seeds or of_patients, default=None)
 
 
 def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
@@ -169,11 +187,8 @@ def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     )
 
 
-def _by_kind(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of the federated algorithms, named without tuned numbers unless two would have one name."""
-    federated = values[[label for label in values.columns if not is_reference_point(label)]]
-    kinds = federated.rename(columns=kind_of)
-    return kinds if kinds.columns.is_unique else federated
+def _federated(values: pd.DataFrame) -> pd.DataFrame:
+    return values[[label for label in values.columns if not is_reference_point(label)]]
 
 
 def _consensus(numbers: Numbers, study: Study) -> str:
@@ -181,7 +196,7 @@ def _consensus(numbers: Numbers, study: Study) -> str:
     main = study.groups[0][1]
     whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
     matrices = [main.get(c).matrix for c in of_patients(whole, lambda condition: condition.dataset)]
-    ranked = [replace(m, values=_by_kind(m.values)) for m in matrices]
+    ranked = alike([replace(m, values=_federated(m.values)) for m in matrices])
     if len(ranked) < 2 or len(shared(ranked)) < 2:
         return ""
     order = consensus(ranked).order
@@ -191,7 +206,7 @@ def _consensus(numbers: Numbers, study: Study) -> str:
     of = numbers.put("consensus", "ranked", text=str(len(order)))
     datasets = numbers.put("consensus", "datasets", text=counted(len(ranked), "data set"))
     return (
-        f"Over {datasets}, of the {of} federated algorithms that were run on each (numbers among their parameters, "
-        f"which were tuned for each, left aside), {best} had the best mean rank ({rank}); so few data sets allow no "
+        f"Over {datasets}, of the {of} federated algorithms that were run on each (numbers among their parameters left "
+        f"aside where tuning chose others for each), {best} had the best mean rank ({rank}); so few data sets allow no "
         "test, and the rank describes these alone."
     )

@@ -108,8 +108,8 @@ def _flips(numbers: Numbers, which: str, flips: Sequence[Flips], analyses: Seque
     spared = sorted(known - {family(other) for pairs in every for p in pairs if is_asked(p) for other in rivals(p)})
     none = f"; of FedDA with {words([named(name, False) for name in spared], last='or')} it is none" if spared else ""
     return (
-        f"of {share} {counts[0]} would be named besides ({asked[0]} of FedDA with another aggregation algorithm), and "
-        f"of the {here} named here {counts[1]} would not be ({asked[1]}){none}"
+        f"of {share} {counts[0]} would be named besides ({asked[0]}), and of the {here} named here {counts[1]} would "
+        f"not be ({asked[1]}){none}"
     )
 
 
@@ -119,6 +119,7 @@ def is_asked(pair: tuple[str, str]) -> bool:
 
 
 def _named(pairs: Sequence[tuple[str, str]]) -> str:
-    """``none``, or ``2, with fedbn (personal) and moon``."""
+    """``of FedDA with another aggregation algorithm: 2, with fedbn (personal) and moon``, or none."""
     others = sorted({family(other) for pair in pairs for other in rivals(pair)})
-    return f"{len(pairs)}, with {words([named(other, False) for other in others])}" if pairs else "none"
+    many = f"{len(pairs)}, with {words([named(other, False) for other in others])}" if pairs else "none"
+    return f"of FedDA with another aggregation algorithm: {many}"

@@ -12,6 +12,7 @@ from fedbench.analysis import cells
 from fedbench.analysis.analyses import in_order
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.formats import escape_markdown
+from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.answer_alignment import UNMEASURED, alignment_short
 from fedbench.analysis.paper.answer_cost import cost_short
 from fedbench.analysis.paper.answer_cross import CROSS, dependent, in_words, most_for, short, with_common_models
@@ -22,7 +23,6 @@ from fedbench.analysis.paper.answer_unseen import unseen_modalities
 from fedbench.analysis.paper.answers import on_phantoms, room, undecided
 from fedbench.analysis.paper.convergence import endings, tell_endings
 from fedbench.analysis.paper.ground import Ground
-from fedbench.analysis.paper.kinds import has_one_of_each_kind, kind_of
 from fedbench.analysis.paper.making import RESULTS, known_in
 from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
@@ -52,7 +52,7 @@ def glance(study: Study, folder: str = "paper") -> str:
     Args:
         folder: of the paper, as the README links to it.
     """
-    shown = [part for part in whole_parts(study) if "cross" in part.relations and has_one_of_each_kind(part)]
+    shown = [part for part in whole_parts(study) if "cross" in part.relations and not part.ablation]
     answer, *more = _answers(Numbers(), study)
     references = sorted({part.primary.reference for part in study.parts})
     lines = [answer, ""]
@@ -100,7 +100,7 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
 def _table(parts: Sequence[Part]) -> list[str]:
     """The lines of the table: a row for each kind of algorithm, a column for each condition."""
     analyses = [part.get("cross") for part in parts]
-    labels = [{kind_of(label): label for label in part.labels} for part in parts]
+    labels = [_by_kind(part.labels) for part in parts]
     heads = ["algorithm", *map(escape_markdown, _heads(parts))]
     lines = [pipes(heads), pipes(["---", *("--:" for _ in parts)])]
     for kind in in_order(kind for own in labels for kind in own):
@@ -110,6 +110,12 @@ def _table(parts: Sequence[Part]) -> list[str]:
             row.append(mean_of(analysis, own[kind], 3) + mark if kind in own else cells.NONE)
         lines.append(pipes(row))
     return lines
+
+
+def _by_kind(labels: Sequence[str]) -> dict[str, str]:
+    """Labels by their kinds; by themselves where several are of one kind."""
+    many = Counter(map(kind_of, labels))
+    return {kind if many[kind := kind_of(label)] == 1 else label: label for label in labels}
 
 
 def _heads(parts: Sequence[Part]) -> list[str]:

@@ -63,7 +63,7 @@ def _norm_step(numbers: Numbers, each: Compared) -> str:
 
 
 def _sizes(numbers: Numbers, each: Compared) -> str:
-    """The largest step between algorithms of one norm, and how it compares with the largest between norms."""
+    """The largest step between algorithms of one norm; how those between norms, and of new statistics, compare."""
     told, largest = [], 0.0
     for column, every in each.algorithms:
         if against := of_one_model(every):
@@ -75,12 +75,14 @@ def _sizes(numbers: Numbers, each: Compared) -> str:
             told.append(f"{numbers.put(*keys, text=signed(gain))} with {_called(column)} ({who})")
     if not told:
         return ""
-    between = max(abs(gain.mean) for _, gain in each.steps)
-    reference = _name(each.found.reference)
-    word = numbers.put("norm", each.key, "compared", text="larger" if between > largest else "no larger")
+    compared = []
+    for what, anew in (("the largest step between norms", False), ("that of statistics taken anew", True)):
+        if steps := [abs(gain.mean) for column, gain in each.steps if column.reestimated is anew]:
+            word = "larger" if max(steps) > largest else "no larger"
+            compared.append(f"{what} was {numbers.put('norm', each.key, what, text=word)}")
     return (
-        f"With the norm held, the largest mean difference to {reference} of another algorithm with one common model "
-        f"was {words(told)}: the largest step between norms was {word} than the largest between algorithms."
+        f"With the norm held, the largest mean difference to {_name(each.found.reference)} of another algorithm with "
+        f"one common model was {words(told)}; compared with the largest of these, {words(compared)}."
     )
 
 

@@ -65,14 +65,15 @@ def effects_table(found: SideBySide, key: str, title: str, about: str) -> Table:
 
     others = [name for name in found.names if name != reference]
     caption = (
-        f"First row: {reference} with this norm minus {reference} with {first.heading}, of the same patients; no test "
+        f"First row: {reference} of this column minus {reference} with {first.heading}, of the same patients; no test "
         f"is made of it. Below: each algorithm minus the {reference} of the same column, and whether it is better or "
         "worse by the tests of that column's own analysis, over patients and over patients and seeds; without a word "
         f"it is not distinguishable. 95% intervals (bootstrap over patients). {about}"
     )
     title = f"What the norm changes and what the algorithm changes, {title}"
     made = _table(found, f"norm-effects.{key}", title, caption, [reference, *others], cell, ("verdict",))
-    heads = [Cell(f"{reference}: the norm itself", (reference,)), *(row[0] for row in made.rows[1:])]
+    itself = "the norm or its statistics" if any(column.reestimated for column in found.columns) else "the norm itself"
+    heads = [Cell(f"{reference}: {itself}", (reference,)), *(row[0] for row in made.rows[1:])]
     rows = [[head, *row[1:]] for head, row in zip(heads, made.rows, strict=True)]
     points = rule_of(others)[0]
     return Table(**{**vars(made), "rows": rows, "rules": tuple(sorted({1, 1 + points}))})

@@ -36,8 +36,9 @@ def describe_reliability(numbers: Numbers, study: Study) -> None:
     numbers.put("answer", "power", text=_power(numbers, len(hopeless), len(every)))
     which = " with all modalities in training" if len(main) < len(every) else ""
     fit = [a for a in main if len(a.matrix.algorithms) >= FEWEST_ALGORITHMS and len(a.matrix.seeds) >= 2]
-    text = _calibration(numbers, min(fit, key=_smallness), run_lucks(main), which) if fit else _TOO_SMALL
+    text, short = _calibration(numbers, min(fit, key=_smallness), run_lucks(main), which) if fit else (_TOO_SMALL, "")
     numbers.put("calibration", text=text)
+    numbers.put("answer", "power", "short", text=short)
     tell_earlier(numbers, every)
     numbers.put("one", "family", text=_one_family(study))
 
@@ -109,7 +110,8 @@ def _power(numbers: Numbers, hopeless: int, total: int) -> str:
 _TOO_SMALL = "The published conditions are too small to simulate: calibration needs two seeds and four algorithms."
 
 
-def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], which: str) -> str:
+def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], which: str) -> tuple[str, str]:
+    """What calibration found at this size; what it says of power, in short."""
     matrix = smallest.matrix
     patients, algorithms, seeds = len(matrix.values), len(matrix.algorithms), len(matrix.seeds)
     tables = [_tables((patients, algorithms, seeds), luck) for luck in lucks]
@@ -140,7 +142,9 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
     sd = put("calibration", "luck", text=words([f"{luck:g}" for luck in lucks]))
     where = "as in our conditions with the least and the most of it" if len(lucks) > 1 else "as in our conditions"
     confidence = put("confidence", text=CONFIDENCE)
-    return (
+    lucky = "where runs have as little luck as ours, and as much" if len(lucks) > 1 else "where runs have luck as ours"
+    short = f"In simulated studies of this size both tests find a gain of {large} Dice in {found_large} ({lucky})."
+    text = (
         f"The analysis was run on {number} simulated studies of the size of our smallest condition{which} ({size}; "
         f"clustered scores with ties, empty masks and hopeless cases). Where no algorithm differed, the Holm-corrected "
         f"family named a difference in {family} of them. Where algorithms did not differ but training runs had luck (a "
@@ -154,6 +158,7 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
         f"models are given, and by both tests in {found_both} where runs have luck; one of {large} by both in "
         f"{found_large}. ``Not distinguishable'' does not mean alike."
     )
+    return text, short
 
 
 def simulated_family(algorithms: int) -> int:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.short_names import configurations, names_in_all, renamed, with_short_names
 from fedbench.analysis.protocol import Analysis
@@ -67,6 +68,11 @@ class Part:
     def labels(self) -> list[str]:
         """The algorithms, in the order of tables."""
         return self.analyses.algorithms(self.condition)
+
+    @property
+    def ablation(self) -> bool:
+        """Whether it shows algorithms of another study with several values of what was tuned there."""
+        return bool(self.study) and len(set(map(kind_of, self.labels))) < len(self.labels)
 
     def models(self, label: str) -> Models:
         """Return which models an algorithm's scores are of: the same in two studies if they share its runs."""

@@ -41,17 +41,18 @@ def tell(teller: Teller) -> list[str]:
         analysis = part.get(relation)
         sentences = _sentences(teller, analysis)
         if relation == "in" and _same_as_cross(part):
-            sentences.append(_SHARED)
+            sentences.append(_shared(bool(focus(analysis.matrix.algorithms))))
         else:
             sentences += _studied(teller, analysis)
         paragraphs.append(f"\\paragraph{{{headings[relation]}.}} " + "\n".join(sentences))
     return [*paragraphs, _other_metrics(teller), _certainty(teller)]
 
 
-_SHARED = (
-    "Where all clients use one model, with FedDA too, the scores are those on the other modalities, which follow: "
-    "every modality is one client's own and the others' foreign one."
-)
+def _shared(studied: bool) -> str:
+    return (
+        f"Where all clients use one model{', with FedDA too' if studied else ''}, the scores are those on the other "
+        "modalities, which follow: every modality weighs as much among own as among foreign ones."
+    )
 
 
 def _same_as_cross(part: Part) -> bool:
@@ -119,7 +120,8 @@ def _studied(teller: Teller, analysis: Analysis) -> list[str]:
     seeds = "patients and seeds" if len(analysis.matrix.seeds) > 1 else "patients"
     intro = (
         f"Variants of FedDA, mean difference to {teller.name(analysis.reference)} with its 95\\% interval over {seeds} "
-        "and both corrected $p$-values (n.d.: not distinguishable):"
+        f"and {'both corrected $p$-values' if len(analysis.matrix.seeds) > 1 else 'the corrected $p$-value'} "
+        "(n.d.: not distinguishable):"
     )
     found = [intro, table, *_among_rivals(teller, analysis, labels)]
     if any(comparison.patients_only for comparison in compared.values()):
@@ -163,7 +165,9 @@ def _among_rivals(teller: Teller, analysis: Analysis, labels: Sequence[str]) -> 
         whose = "None of these" if len(same) == len(labels) else f"None of {teller.names(same)}"
         whose = whose if len(same) > 1 else f"{teller.name(same[0])} was not"
         verb = "" if len(same) == 1 else " was"
-        told.append(f"{whose}{verb} distinguishable from any other federated algorithm.")
+        others = f"any federated algorithm other than {teller.name(analysis.reference)}"
+        others = "any other federated algorithm" if is_reference_point(analysis.reference) else others
+        told.append(f"{whose}{verb} distinguishable from {others}.")
     return told
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,16 +92,22 @@ def measure(scene: Scene) -> Training:
     per_round = traffic.groupby(["setting", "run_id", "round"], observed=True)["value"].sum()
     apart = separation(scene)
     reference = scene.analyses.get(scene.condition).reference
+    setting = scene.deployments[reference][0]
+
+    def named(values: Mapping[str, Any]) -> dict[str, Any]:
+        """By setting; of the reference also by its label, which says the deployment where there are several."""
+        return {**values, **({reference: values[setting]} if setting in values else {})}
+
     late = rounds[rounds["round"] >= LATE * (rounds.groupby("run_id")["round"].transform("max") + 1)]
     return Training(
-        _known(per_round.groupby("setting").mean()),
-        _known(results.runs.groupby("setting")["seconds"].mean()),
-        paces(rounds, scene.deployments[reference][0]),
+        named(_known(per_round.groupby("setting").mean())),
+        named(_known(results.runs.groupby("setting")["seconds"].mean())),
+        paces(rounds, setting),
         _known(apart["mean"]),
         {str(label): (low, high, int(n)) for label, _, low, high, n in apart.itertuples()},
         _known(late[late["metric"] == ACCURACY].groupby("setting", observed=True)["value"].mean()),
         _known(late[late["metric"] == LOSS].groupby("setting", observed=True)["value"].mean()),
-        endings(rounds),
+        named(endings(rounds)),
     )
 
 

@@ -11,7 +11,6 @@ from fedbench.analysis.analyses import in_order
 from fedbench.analysis.captions import MARKS, name_of
 from fedbench.analysis.cells import Cell, Column, Table, count, number, text
 from fedbench.analysis.paper.ground import Ground
-from fedbench.analysis.paper.kinds import has_one_of_each_kind
 from fedbench.analysis.paper.numbers import Numbers, named, out_of, signed, words
 from fedbench.analysis.paper.setup import names, span
 from fedbench.analysis.paper.study import Study
@@ -42,7 +41,8 @@ def describe_tuning(numbers: Numbers, study: Study) -> None:
         f"No test case of these trials' own split took part (Table~\\ref{{tab:{NAME}}}).{_also_tested(study)}"
     )
     if others := sorted(study.manifests.keys() - study.trials.keys()):
-        sentences.append(f"Nothing was tuned anew for {names(others)}.")
+        whose = "its suite names" if len(others) == 1 else "their suites name"
+        sentences.append(f"No trials are published with {names(others)}: hyper-parameters are those that {whose}.")
     numbers.put("tuning", text=" ".join(sentences))
 
 
@@ -58,7 +58,7 @@ def _limit(numbers: Numbers, study: Study) -> str:
         share = numbers.put("tuning", "ends", text=out_of(ends, len(choices), "choice"))
         told.append(f"In {share} the chosen value is the smallest or the largest that was tried.")
     leads = [lead for frame in frames for lead in leads_over(frame, study.choices.reference)]
-    seen = [float(c.row["mean"]) for part, c in ground.to_reference if has_one_of_each_kind(part)]
+    seen = [float(c.row["mean"]) for part, c in ground.to_reference if not part.ablation]
     if leads and seen and max(leads) > max(0.0, *seen):
         lead, most = (numbers.put("tuning", n, text=signed(max(v))) for n, v in (("lead", leads), ("seen", seen)))
         told.append(

@@ -143,7 +143,8 @@ def _against_reference(analysis: Analysis, best: str, contenders: Sequence[str])
     if not others:
         return "It is the reference; there is nothing to compare it with but reference points."
     if not worse:
-        return f"It is the reference; no other algorithm is distinguishable from it ({_least(analysis, others)})."
+        least = _least(analysis, others)
+        return f"It is the reference; no other federated algorithm is distinguishable from it ({least})."
     rest = [a for a in others if a not in worse]
     text = f"It is the reference; significantly worse over patients: {_all(worse)}"
     return f"{text}; {INDISTINCT} from it: {_all(rest)}." if rest else f"{text}."
