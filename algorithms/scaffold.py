@@ -73,7 +73,7 @@ class Scaffold(FedAvg):
         """x + eta_g * mean(y_i - x), to the bit the mean of the y_i for eta_g = 1; c = mean of the c_i."""
         x = server.weights
         super().aggregate(server, uploads)
-        c = weighted_mean([unpack(CONTROL, u.message) for u in uploads], [u.samples for u in uploads])
+        c = weighted_mean((unpack(CONTROL, u.message) for u in uploads), [u.samples for u in uploads])
         server.memory = pack(CONTROL, c)
         for name in c:
             server.weights[name] = torch.lerp(x[name], server.weights[name], self.params.eta_g)

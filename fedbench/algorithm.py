@@ -197,7 +197,7 @@ class Deployment:
 class Algorithm:
     """Base of every algorithm plugin; the defaults are federated learning without any aggregation rule.
 
-    A subclass with a ``name`` is found by that name. Its docstring's first line is what ``fedbench list`` shows.
+    A subclass with a ``name`` is found by that name. Its docstring's first line is what `list algorithms` shows.
 
     Two promises may be declared; :mod:`fedbench.testing` holds it to them. ``is_fedavg_with``: parameters with which it
     is plain averaging bit for bit, such as ``{"mu": 0.0}``. ``terms_move``: what the other terms of the loss may move.

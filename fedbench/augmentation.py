@@ -52,7 +52,7 @@ def augment(
     """Return randomly transformed copies.
 
     Args:
-        images: ``(B, C, *size)`` in [-1, 1]; interpolated linearly, edges repeated.
+        images: ``(B, C, *size)``; interpolated linearly, edges repeated.
         labels: ``(B, 1, *size)`` integer; nearest neighbour, so no value is invented.
         mirror_axes: in-plane image axes (0 = X, 1 = Y) that may be flipped.
         generator: CPU stream; every draw is made on the CPU, so that devices see the same numbers.

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from fedbench.files import write_atomic
 
+CONTENT = "/content"  # an entry: the header of such a file holds 100 MB, and long curves of many clients are more
+
 
 class CorruptCheckpoint(Exception):
     """The file is truncated, altered or not a checkpoint."""
@@ -48,8 +50,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
         else:
             aliases[name] = home
     text = json.dumps({"facts": facts, "aliases": aliases})
-    metadata = {"content": text, "sha256": _checksum(stored, text)}
-    write_atomic(path, lambda part: save_file(stored, part, metadata))
+    checksum = _checksum(stored, text)
+    stored[CONTENT] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    write_atomic(path, lambda part: save_file(stored, part, {"sha256": checksum}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -64,9 +67,10 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise CorruptCheckpoint(f"{path}: {error}") from None
-    text = metadata.get("content", "")
+    content = tensors.pop(CONTENT, None)
+    text = metadata.get("content", "") if content is None else content.numpy().tobytes().decode(errors="replace")
     if metadata.get("sha256") != _checksum(tensors, text):
         raise CorruptCheckpoint(f"{path}: content does not match its checksum")
-    content = json.loads(text)
-    aliased = {name: tensors[home] for name, home in content["aliases"].items()}
-    return {**tensors, **aliased}, content["facts"]
+    found = json.loads(text)
+    aliased = {name: tensors[home] for name, home in found["aliases"].items()}
+    return {**tensors, **aliased}, found["facts"]

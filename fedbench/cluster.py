@@ -1,8 +1,8 @@
 """Joining Ray: on this machine alone, or a cluster whose nodes are first compared with the driver.
 
-A run's bits depend on the harness, on Python and on torch. A node where one of them is another is refused before
-anything runs, in words that say which node and what. They also depend on the CPU's vector instructions; a node that has
-others is used, and named.
+A run's bits depend on the harness, on Python and on the packages that compute. A node where one of them is another is
+refused before anything runs, in words that say which node and what. They also depend on the CPU's vector instructions;
+a node that has others is used, and named.
 """
 
 from __future__ import annotations
@@ -144,9 +144,10 @@ def _describer() -> Callable[[], dict[str, str]]:
         import importlib.metadata
         import platform
 
-        facts = {"python": platform.python_version().rpartition(".")[0]}
+        facts, packages = {"python": platform.python_version().rpartition(".")[0]}, ("torch", "monai", "numpy", "scipy")
         try:
-            facts["torch"] = importlib.metadata.version("torch")
+            for name in packages:
+                facts[name] = importlib.metadata.version(name)
             import torch
 
             facts["instructions"] = torch.backends.cpu.get_cpu_capability()
@@ -155,7 +156,7 @@ def _describer() -> Callable[[], dict[str, str]]:
 
             facts |= {"fedbench": fedbench.__version__, "fedbench's source": harness_digest()[:12]}
         except ImportError as error:  # also: such a package has no metadata
-            facts["fedbench" if "torch" in facts else "torch"] = f"missing ({error})"
+            facts[next((name for name in packages if name not in facts), "fedbench")] = f"missing ({error})"
         return facts
 
     return describe

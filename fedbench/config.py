@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,7 +24,7 @@ class ModelConfig(Parameters):
     name: str = "basicunet"
     norm: Literal["batch", "instance", "instance-plain", "group"] = "batch"
     spatial_dims: Literal[2, 3] = 2
-    channels: tuple[int, ...] | None = Field(None, min_length=2)
+    channels: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(None, min_length=2)
 
     @field_validator("name")
     @classmethod
@@ -37,9 +37,9 @@ class ModelConfig(Parameters):
 class TrainingConfig(Parameters):
     """The budget and the local training, the same for every algorithm of a suite.
 
-    ``lr`` decays over the rounds; within a round it is constant. ``precision`` and ``channels_last`` set to ``auto``
-    are resolved once, when the runs are planned, and the resolved value is part of the run's identity. On a CPU a run
-    gives the same bits always; on a GPU only as far as ``deterministic`` kernels exist, and faster without them.
+    ``lr`` decays over the rounds; within a round it is constant. ``precision = "auto"`` is resolved once, where the
+    runs are planned, and the resolved value is part of the run's identity. On CPUs of the same vector instructions a
+    run gives the same bits; on a GPU only as far as ``deterministic`` kernels exist, and faster without them.
     """
 
     rounds: int = Field(30, ge=1)

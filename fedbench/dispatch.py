@@ -224,8 +224,11 @@ class Dispatcher:
         return self._end(errand, outcome) if outcome else None
 
     def _release(self, hand: Hand, outcome: Outcome) -> None:
-        """Keep a worker for the next run; one that ran out of memory still holds much of it, so that one goes."""
-        if outcome.out_of_memory:
+        """Keep a worker for the next run, unless a run failed there on a GPU.
+
+        After an error of CUDA the process may be of no use for any other run; out of memory, it still holds much of it.
+        """
+        if outcome.out_of_memory or (outcome.status == "failed" and hand.packing.gpu):
             self._dismiss(hand)
         else:
             self.idle.append(hand)

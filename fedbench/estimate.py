@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,9 @@ from fedbench.training import Training
 def seconds_left(cells: Sequence[Cell], root: Path) -> tuple[float, str]:
     """Return the estimated compute seconds of ``cells`` on one worker, and what the estimate rests on."""
     finished = load_results(root, skip_damaged=True).runs
+    device = cells[0].identity["device"]
+    if not finished.empty:
+        finished = finished[[json.loads(text)["device"] == device for text in finished["identity"]]]
     known: dict[Any, float] = {}
     if not finished.empty:
         rate = finished["seconds"] * finished["clients_at_once"] / finished["steps"]

@@ -44,8 +44,8 @@ def predict(model: SegmentationNetwork, case: PreparedCase, compute: Compute, pa
             from monai.inferers import sliding_window_inference
 
             volume = compute.images(image.permute(1, 2, 3, 0)[None])
-            labels = sliding_window_inference(volume, patch, 1, model, overlap=0.25, mode="gaussian")[0].argmax(0)
-            labels = labels.to(torch.uint8).cpu()
+            logits = sliding_window_inference(volume, patch, 1, model, overlap=0.25, mode="gaussian", cval=PADDING)
+            labels = logits[0].argmax(0).to(torch.uint8).cpu()
     prediction = labels.numpy()
     return prediction[..., 0] if len(case.shape) == 2 else prediction
 

@@ -6,16 +6,17 @@ whoever wants fewer gives a number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from fedbench.compute import Compute
 from fedbench.config import canonical
-from fedbench.errors import UserError
+from fedbench.errors import UserError, is_out_of_memory
 from fedbench.planning import make_task
 from fedbench.suite import Cell
 from fedbench.task import Task
@@ -78,17 +79,25 @@ _OF_A_KIND = ("dataset", "dataset_content", "algorithm", "algorithm_params", "mo
 
 
 def dry_step(task: Task, compute: Compute) -> None:
-    """Let every client take one step with the largest batch there is and predict the largest case; then forget it."""
+    """Let every client take a step with the largest batch there is, twice, and predict the largest case; forget it.
+
+    Two rounds, since what an algorithm keeps of the one before (a previous model, its peers' features) needs memory.
+    """
     federation = task.federation
     predicted = (*federation.test, *(case for client in federation.clients for case in client.val))
     largest = max(predicted, key=lambda case: prod(case.shape))
     small = replace(federation, clients=tuple(replace(client, val=(largest,)) for client in federation.clients))
-    config = task.training.model_copy(update={"rounds": 1, "local_epochs": 1, "validate_every": 1})
+    config = task.training.model_copy(update={"rounds": 2, "local_epochs": 1, "validate_every": 2})
     training = Training(replace(task, federation=small, training=config), compute)
     for samples in training.sets:
-        samples.samples, samples.steps = samples.samples[: config.batch_size], 1
+        vars(samples)["batches"] = _first_of(samples.batches)
     for _ in training.rounds():
         pass
+
+
+def _first_of(batches: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Return ``batches`` cut after the first, of which no other is larger."""
+    return lambda *arguments, **options: islice(batches(*arguments, **options), 1)
 
 
 def measure(cell: Cell) -> Footprint:
@@ -105,7 +114,9 @@ def measure(cell: Cell) -> Footprint:
     torch.cuda.empty_cache()
     try:
         dry_step(task, compute)
-    except torch.cuda.OutOfMemoryError as error:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"a run of '{cell.label}' on {cell.identity['dataset']} does not fit the GPU: lower training.batch_size, "
             f"data.size or model.channels ({str(error)[:200]})."

@@ -112,9 +112,17 @@ def plugins_of(suite: Suite) -> tuple[list[_Entry], list[_Entry]]:
     return algorithms, datasets
 
 
+SPATIAL_NORMS = ("instance", "instance-plain")  # whose statistics are of one sample's voxels in one channel
+
+
 def _refuse_size(training: Training) -> None:
-    """Refuse samples that the network's levels cannot halve."""
+    """Refuse samples that the network's levels cannot halve, or of which they leave one voxel to normalise."""
     size, divisor = training.task.size, cast(SegmentationNetwork, training.networks["model"]).divisor
+    if training.task.model.norm in SPATIAL_NORMS and all(length == divisor for length in size):
+        raise UserError(
+            f"[data] size {list(size)}: the network of [model] halves it to a single voxel, of which norm "
+            f"'{training.task.model.norm}' makes nothing; give a larger --size, or fewer levels."
+        )
     if any(length % divisor for length in size):
         raise UserError(
             f"[data] size {list(size)}: with its levels the network of [model] takes multiples of {divisor}; give "
@@ -163,7 +171,10 @@ def variants(data: DataConfig, prepared: PreparedDataset) -> list[DataConfig]:
 
 
 def resolve(training: TrainingConfig, device: str) -> TrainingConfig:
-    """Replace ``auto`` by what suits the machine: bf16 where it is computed in hardware, else fp32."""
+    """Replace ``auto`` by what suits this machine: bf16 where it is computed in hardware, else fp32.
+
+    A driver without a GPU of its own takes those of its cluster for such as compute bf16.
+    """
     if training.precision != "auto":
         return training
     return training.model_copy(update={"precision": "bf16" if _has_bf16(device) else "fp32"})
@@ -171,7 +182,9 @@ def resolve(training: TrainingConfig, device: str) -> TrainingConfig:
 
 def _has_bf16(device: str) -> bool:
     if device != "cpu":
-        return True
+        import torch
+
+        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

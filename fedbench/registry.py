@@ -182,10 +182,13 @@ def find(kind: Kind, name: str) -> Plugin:
         if name not in known:
             raise UserError(f"no {kind} named '{name}'{nearest(name, known)}")
         return known[name]
-    path, _, class_name = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
+    path, colon, class_name = name.rpartition(":")
+    if not colon:
+        path, class_name = name, ""
     file = Path(path).expanduser().resolve()
     if not file.is_file():
-        raise UserError(f"no such plugin file: {file}")
+        hint = "" if colon or name.endswith(".py") else "; a class in a file is written FILE.py:CLASS"
+        raise UserError(f"no such plugin file: {file}{hint}")
     found = [p for p in _plugins_in(file, "") if class_name in ("", p.class_name)]
     if len(found) != 1:
         classes = ", ".join(p.class_name for p in _plugins_in(file, ""))

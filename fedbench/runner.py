@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from fedbench import checkpoint, planning, store
 from fedbench.algorithm import Deployment
 from fedbench.compute import Compute
-from fedbench.errors import UserError
+from fedbench.errors import UserError, is_out_of_memory
 from fedbench.evaluation import evaluate
 from fedbench.inference import pooled_features, truth
 from fedbench.prepared import PreparedCase, load
@@ -138,14 +137,13 @@ def events(
         except Exception as error:
             message = _in_words(error)
             record_failure(folder, message)
-            out_of_memory = isinstance(error, torch.cuda.OutOfMemoryError)
-            yield Outcome(cell.id, "failed", time.time() - started, message, out_of_memory)
+            yield Outcome(cell.id, "failed", time.time() - started, message, is_out_of_memory(error))
             return
     yield Outcome(cell.id, "done", time.time() - started)
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if is_out_of_memory(error):
         first = str(error).partition("\n")[0][:200]
         return f"out of memory on the device; lower training.batch_size, data.size or model.channels ({first})"
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -289,7 +287,7 @@ def _board(folder: Path, round: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UserError("--tensorboard needs the package tensorboard: pip install 'fedbench[tensorboard]'.") from None
+        raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard.") from None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=round)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fedbench.cluster import compare_nodes, installation, join, living_nodes, token_in
+from fedbench.cluster import Node, compare_nodes, installation, join, living_nodes, token_in
 from fedbench.dispatch import BUSY_SECONDS, Dispatcher, Freight, hire
 from fedbench.errors import UserError
 from fedbench.packing import Packing, kinds, runs_per_gpu, share
@@ -98,6 +98,22 @@ def _in_process(cells: Sequence[Cell], root: Path, options: Options, watcher: Wa
             continue
         watcher.finished(outcome)
         yield outcome
+        if outcome.status == "failed" and todo and cell.identity["device"] != "cpu":
+            _refuse_broken_gpu()
+
+
+def _refuse_broken_gpu() -> None:
+    """Raise :class:`UserError` if this process can use its GPU no more, as after an error of CUDA."""
+    import torch
+
+    try:
+        torch.zeros(1, device="cuda").item()
+    except RuntimeError as error:
+        first = str(error).partition("\n")[0]
+        raise UserError(
+            f"after that failure this process cannot use the GPU any more ({first}); the same command goes on with the "
+            "other runs."
+        ) from None
 
 
 def _packing(
@@ -141,6 +157,16 @@ def _measured(ray: Any, cells: Sequence[Cell], threads: int, briefing: Briefing)
     if node is None:
         raise UserError("--gpus-per-run auto: the node that was measured is gone; start again, or give a number.")
     return runs_per_gpu(footprints, node.cpus / node.gpus, threads)
+
+
+def room_here(threads: int, gpus_per_run: float | Literal["auto"]) -> int:
+    """Return how many runs this machine takes at a time; with ``auto``, before it was measured, one for each GPU."""
+    if gpus_per_run == 0:
+        return default_workers(threads)
+    import torch
+
+    here = Node("", "", os.cpu_count() or 1, torch.cuda.device_count())
+    return max(1, here.workers(threads, 1 if gpus_per_run == "auto" else gpus_per_run))
 
 
 def default_workers(threads: int, cores: Callable[[], int | None] = os.cpu_count) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
-from fedbench.checkpoint import CorruptCheckpoint, load, save
+from fedbench.checkpoint import CorruptCheckpoint, _checksum, load, save
 
 DTYPES = (
     torch.float32,
@@ -57,6 +59,22 @@ def test_facts_come_back(tmp_path):
     assert tensors == {} and math.isnan(back.pop("nan"))
     del facts["nan"]
     assert back == facts
+
+
+def test_facts_may_be_larger_than_a_header(tmp_path):
+    """Curves of hundreds of clients over hundreds of rounds; the format's header takes 100 MB."""
+    facts = {"history": "x" * 100_000_001}
+    save(tmp_path / "x", {"w": torch.ones(2)}, facts)
+    tensors, back = load(tmp_path / "x")
+    assert back == facts and list(tensors) == ["w"]
+
+
+def test_a_file_of_before_which_held_its_facts_in_the_header_is_read(tmp_path):
+    text = json.dumps({"facts": {"round": 3}, "aliases": {"again": "w"}})
+    weights = {"w": torch.ones(2)}
+    save_file(weights, tmp_path / "x", {"content": text, "sha256": _checksum(weights, text)})
+    tensors, facts = load(tmp_path / "x")
+    assert facts == {"round": 3} and tensors["again"] is tensors["w"]
 
 
 def test_special_values_keep_their_bits(tmp_path):
@@ -129,8 +147,6 @@ def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
 
 
 def test_a_missing_or_foreign_file_is_noticed(tmp_path):
-    from safetensors.torch import save_file
-
     with pytest.raises(CorruptCheckpoint, match="none"):
         load(tmp_path / "none")
     save_file({"a": torch.ones(2)}, tmp_path / "foreign")

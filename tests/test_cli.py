@@ -72,8 +72,16 @@ def test_plan_estimates_without_a_finished_run(fedbench, tiny):
     status, out, _ = fedbench("plan", "--suite", tiny, "--seeds", "0-2")
     assert status == 0
     assert "3 runs: 3 to do" in out
-    assert "about" in out
+    assert "about" in out and "from a timed round" in out
     assert load_results("results/runs").runs.empty
+    assert fedbench("run", "--suite", tiny, "--workers", "0")[0] == 0
+    assert "from finished runs" in fedbench("plan", "--suite", tiny, "--seeds", "0-2")[1]
+    (folder,) = [file.parent for file in Path("results/runs").glob("*/run.json")]
+    record = json.loads((folder / "run.json").read_text())
+    record["identity"]["device"] = "cuda"
+    (folder / "run.json").write_text(json.dumps(record))
+    seal(folder)
+    assert "from a timed round" in fedbench("plan", "--suite", tiny, "--seeds", "0-2")[1]
 
 
 @pytest.mark.parametrize("what", ["algorithms", "datasets", "models", "suites"])
@@ -114,6 +122,14 @@ class TestRefused:
         refused(fedbench("run", "--suite", "defualt"), "did you mean 'default'?")
         refused(fedbench("run", "--suite", "none.toml"), "none.toml", "No such file")
         refused(fedbench("list", "algorithm"), "did you mean 'algorithms'?")
+
+    def test_options_of_a_suite_without_one(self, fedbench):
+        Path("results/runs").mkdir(parents=True)
+        refused(fedbench("summary", "--seeds", "0"), "name it too: --all, --suite NAME")
+
+    @pytest.mark.parametrize("size", ["nan", "96,nan", "inf", "-16", "0"])
+    def test_sizes_that_are_none(self, fedbench, size):
+        refused(fedbench("run", "--all", "--size", size), f"--size {size}: write positive numbers")
 
     def test_unknown_parameter(self, fedbench):
         refused(fedbench("run", "-a", "fedprox[muu=1]", "-d", "phantom-heart"), "'muu'", "did you mean 'mu'?")

@@ -218,8 +218,10 @@ def test_a_file_with_two_plugins_needs_the_class(tmp_path):
 
 
 def test_files_that_cannot_be_plugins_are_named(tmp_path):
-    with pytest.raises(UserError, match=rf"no such plugin file: {re.escape(str(tmp_path))}/none\.py"):
+    with pytest.raises(UserError, match=rf"no such plugin file: {re.escape(str(tmp_path))}/none\.py$"):
         find("algorithm", f"{tmp_path}/none.py")
+    with pytest.raises(UserError, match=r"/mine\.py\.Mine; a class in a file is written FILE\.py:CLASS"):
+        find("algorithm", f"{tmp_path}/mine.py.Mine")
     empty = tmp_path / "empty.py"
     empty.write_text("class Nameless: pass\n")
     with pytest.raises(UserError, match=r"empty\.py holds no algorithm: no class in it has a `name`"):

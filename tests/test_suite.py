@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from fedbench.errors import UserError
 from fedbench.planning import plan
 from fedbench.registry import discover, parse_spec
-from fedbench.suite import builtin_suites, make_suite, parse_seeds, read_suite
+from fedbench.suite import Suite, builtin_suites, make_suite, parse_seeds, read_suite
 from tests.toys import ROOT, full, in_another_process, write_toy
 
 MINIMAL = 'algorithms = ["fedavg"]\ndatasets = ["sts=/data"]\n'
@@ -98,6 +99,7 @@ def test_overrides_replace_single_values(tmp_path):
         ('algorithms = ["a", "a"]\ndatasets = ["d"]', "'algorithms' = .* is refused: listed twice: a"),
         ('algorithms = ["a"]\ndatasets = ["d", "d"]', "'datasets' = .* is refused: listed twice: d"),
         ('algorithms = ["a"]', "key 'datasets' is missing"),
+        (MINIMAL + "[model]\nchannels = [8, -8]", r"'model\.channels\.1' = -8 is refused"),
         ("algorithms = [", "is not valid TOML"),
     ],
 )
@@ -126,6 +128,26 @@ def test_builtin_suites_are_valid_and_name_what_exists(name):
     assert suite.name == name and suite.title
     assert {parse_spec(text).name for text in suite.algorithms} <= discover("algorithm").keys()
     assert {parse_spec(text).name for text in suite.datasets} <= discover("dataset").keys()
+
+
+def test_every_key_is_documented_with_its_default():
+    """docs/suites.md: a table for the top and one for each section; a dash where there is no default."""
+    tables = re.split(r"^## `?\[?([a-zA-Z ]+)\]?`?$", (ROOT / "docs" / "suites.md").read_text(), flags=re.MULTILINE)[1:]
+    sections = dict(zip(tables[::2], tables[1::2], strict=True))
+    assert list(sections) == ["At the top", "model", "training", "data", "evaluation", "tuning"]
+    suite = Suite(algorithms=("a",), datasets=("b",))
+    for name, text in sections.items():
+        config = suite if name == "At the top" else getattr(suite, name)
+        told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE))
+        hidden = {"model", "training", "data", "evaluation", "tuning", "unlabelled_share", "hide_test"}
+        assert set(told) == set(type(config).model_fields) - hidden, name
+        for key, default in told.items():
+            value = getattr(config, key)
+            if default == "—":
+                assert value is None or key in ("algorithms", "datasets"), key
+            elif key != "name":
+                told_value = tomllib.loads(f"x = {default.strip('`')}")["x"]
+                assert told_value == (list(value) if isinstance(value, tuple) else value), key
 
 
 # -- seeds ------------------------------------------------------------------------------------------------------------
@@ -281,6 +303,15 @@ def test_a_sample_that_the_network_cannot_halve_is_refused(place):
     with pytest.raises(UserError, match=r"size \[16, 16\]: .* multiples of 32"):
         ids(place, **{"model.channels": (4,) * 6})
     assert ids(place, **{"model.channels": (4,) * 6, "data.size": (32, 64)})
+
+
+def test_a_bottleneck_of_one_voxel_without_anything_to_normalise_over_is_refused(place):
+    with pytest.raises(
+        UserError, match=r"\[16, 16\]: .* to a single voxel, of which norm 'instance' makes nothing"
+    ):
+        ids(place, **{"model.norm": "instance"})
+    assert ids(place, **{"model.norm": "instance", "data.size": (16, 32)})
+    assert ids(place, **{"model.norm": "group"})
 
 
 def test_all_algorithms_of_a_seed_share_a_partition(place):

@@ -30,7 +30,9 @@ class AnalysisOptions:
     source: Annotated[
         Path, typer.Option("--from", metavar="FOLDER", help="A results folder, or a published one.")
     ] = OUT  # fmt: skip
-    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where to write.")] = None
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where to write.  [default: in --from]")] = (
+        None
+    )
     reference: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +50,9 @@ class AnalysisOptions:
     missing: Annotated[
         str,
         typer.Option(
-            "--missing", metavar="refuse|worst|complete-cases", help="What to do about scores that some lack."
+            "--missing",
+            metavar="refuse|worst|complete-cases",
+            help="Scores that some lack: refuse, take the worst value, or leave out for all.",
         ),
     ] = "refuse"
 

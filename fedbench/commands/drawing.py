@@ -14,7 +14,10 @@ from fedbench.errors import UserError, nearest
 @with_analysis
 def figures(
     options: AnalysisOptions,
-    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this figure. Repeatable.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this figure, such as forest; a wrong name lists them all. Repeatable."),
+    ] = None,
 ) -> None:
     """Draw all figures of every dataset as PDF and PNG, with captions.txt beside them.
 

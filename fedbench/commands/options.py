@@ -43,35 +43,48 @@ GpusPerRun = Annotated[
 ]
 CheckpointSeconds = Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every round.")]
 Spacing = Annotated[str | None, typer.Option(metavar="MM,MM,MM", help="Common voxel size, such as 2,2,3 (px: 2,2).")]
-Size = Annotated[str | None, typer.Option(metavar="N|N,N", help="Voxels of a training sample, such as 96 or 96,64.")]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="N|N,N|N,N,N", help="Voxels of a training sample, such as 96 or 96,64; three if 3-D."),
+]
 
 
 @dataclass(frozen=True)
 class SuiteOptions:
     """What a user says to choose the runs of a command."""
 
-    all_: Annotated[bool, typer.Option("--all", help="The default suite (the same as --suite default).")] = False
+    all_: Annotated[
+        bool, typer.Option("--all", help="The default suite, with the algorithms of -a besides its own.")
+    ] = False
     suite: Annotated[str | None, typer.Option("--suite", metavar="NAME|FILE.toml", help="A suite by name or file.")] = (
         None
     )
     algorithm: Annotated[
         list[str] | None,
         typer.Option(
-            "-a", "--algorithm", metavar="NAME[param=value]", help="Algorithm; a name or file.py:Class. Repeatable."
+            "-a",
+            "--algorithm",
+            metavar="NAME[param=value]",
+            help="Algorithm: a name or file.py:Class; in place of those of --suite. Repeatable.",
         ),
     ] = None
     dataset: Annotated[
-        list[str] | None, typer.Option("-d", "--dataset", metavar="NAME[=PATH]", help="Dataset. Repeatable.")
+        list[str] | None,
+        typer.Option("-d", "--dataset", metavar="NAME[=PATH]", help="Dataset, in place of the suite's. Repeatable."),
     ] = None
-    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0-4 or 0,2,5.")] = None
-    rounds: Annotated[int | None, typer.Option(min=1, help="Communication rounds.")] = None
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, such as 0-4 or 0,2,5.  [default: the suite's, else 0-2]")
+    ] = None
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Communication rounds.  [default: the suite's, else 30]")
+    ] = None
     leave_out: Annotated[
         str | None, typer.Option(metavar="MODALITY|each", help="Leave it out of training, score it; each: in turn.")
     ] = None
     folds: Annotated[int | None, typer.Option(min=2, help="Cross-validate over patients.")] = None
     clients_per_modality: Annotated[int | None, typer.Option(min=1, help="Divide every modality among clients.")] = None
     modality_mix: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of a modality that stays with its client.")
+        float | None, typer.Option(max=1, help="Share of a modality that stays with its client, above 0.")
     ] = None
     spacing: Spacing = None
     size: Size = None
@@ -216,7 +229,7 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if not numbers or min(numbers) <= 0 or max(numbers) == float("inf"):
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
         raise UserError(f"{option} {text}: write positive numbers separated by commas, such as 2,2,3.")
     return numbers
 

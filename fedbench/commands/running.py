@@ -86,6 +86,8 @@ def run(
 def plan(options: SuiteOptions) -> None:
     """Show the runs of a suite: which are done, what is left, the estimated time.
 
+    Prepares the data if that is not done yet; where no run is finished, two rounds of the first are trained and timed.
+
     Example: `fedbench plan --suite default --seeds 0-4`
     """
     from fedbench import scheduler
@@ -110,9 +112,10 @@ def plan(options: SuiteOptions) -> None:
     counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
     console.print(f"{len(cells)} runs: {counts}")
     if left:
-        workers = scheduler.default_workers(chosen.training.threads)
+        workers = scheduler.room_here(chosen.training.threads, options.gpus)
         estimate, basis = seconds_left(left, options.out)
-        console.print(f"about {clock(estimate / workers)} with {workers} workers ({basis})")
+        more = "; auto may pack more on a GPU" if options.gpus == "auto" else ""
+        console.print(f"about {clock(estimate / workers)} with {workers} workers ({basis}{more})")
 
 
 def state_of(results: Store, run_id: str) -> str:
@@ -210,7 +213,7 @@ def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
         console.print(f"overlays: {target}", highlight=False, soft_wrap=True)
 
 
-KEPT = "everything so far is kept. The same command goes on from there."
+KEPT = "what is finished is kept. The same command goes on from the last checkpoints."
 
 
 @contextlib.contextmanager

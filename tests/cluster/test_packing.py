@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from fedbench import planning, registry
-from fedbench.cluster import Node, differences
+from fedbench.cluster import Node, differences, installation
 from fedbench.compute import Compute
+from fedbench.errors import is_out_of_memory
 from fedbench.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
 from fedbench.runner import execute
 from fedbench.scheduler import Resources, Watcher, run_cells
@@ -61,6 +62,7 @@ def test_workers_that_fit_a_node():
 
 
 def test_what_differs_is_named():
+    assert {"python", "torch", "monai", "numpy", "scipy", "fedbench"} < installation().keys()
     driver = {"python": "3.11", "torch": "2.13.0", "fedbench": "0.1.0"}
     assert differences(driver, dict(driver)) == []
     assert differences(driver, driver | {"torch": "2.12.1"}) == ["torch is 2.12.1, here 2.13.0"]
@@ -86,13 +88,14 @@ def plan(root, *algorithms, **changes):
     return planning.plan(make_suite(TINY | {"algorithms": algorithms} | changes), root / ".prepared")
 
 
-def test_the_dry_step_is_one_full_batch_per_client_and_leaves_no_trace(tmp_path):
+def test_the_dry_step_is_one_full_batch_per_client_and_round_and_leaves_no_trace(tmp_path):
+    """Two rounds, for what an algorithm keeps of the one before."""
     plugin = plugins.write(tmp_path, "counting", COUNTING)
     (cell,) = plan(tmp_path, plugin, training={"rounds": 4, "batch_size": 8})
     task = planning.make_task(cell)
     dry_step(task, Compute.start(task.training, "cpu"))
     cls = registry.load("algorithm", registry.find("algorithm", plugin))
-    assert sorted(cls.sizes) == [("CT", 8), ("MR", 8)]
+    assert sorted(cls.sizes) == [("CT", 8), ("CT", 8), ("MR", 8), ("MR", 8)]
     assert not list(tmp_path.glob("*.s0.*"))
 
 
@@ -100,6 +103,22 @@ def test_runs_that_differ_in_seed_or_fold_are_measured_once(tmp_path):
     cells = plan(tmp_path, "fedavg", "fedprox", "fedprox[mu=0.5]", seeds=[0, 1], data={"folds": 2})
     assert len(cells) == 12
     assert [cell.label for cell in kinds(cells)] == ["fedavg", "fedprox", "fedprox[mu=0.5]"]
+
+
+def test_out_of_memory_is_known_in_whichever_words():
+    def caused(error, cause):
+        error.__cause__ = cause
+        return error
+
+    oom = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    for error in (
+        oom, RuntimeError("CUDA error: out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), caused(RuntimeError("map. Seems to be OOM"), oom),
+        caused(ValueError("in a plugin"), oom),
+    ):  # fmt: skip
+        assert is_out_of_memory(error), error
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_out_of_memory(None) and not is_out_of_memory(MemoryError())
 
 
 def test_auto_needs_a_gpu(fedbench):

@@ -133,7 +133,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(calm, tmp_path, rays_folder, ki
     os.kill(process.pid, kill)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert "The same command goes on from there." in err
+    assert "The same command goes on from the last checkpoints." in err
     assert "Traceback" not in err
     assert all_gone(family | {process.pid})
     assert not list(Path(rays_folder).rglob("session_*"))
