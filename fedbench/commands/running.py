@@ -38,7 +38,9 @@ def run(
     workers: Workers = None,
     clients_at_once: ClientsAtOnce = None,
     address: Address = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard events, in each run's folder.")
+    ] = False,
     checkpoint_seconds: CheckpointSeconds = 2.0,
 ) -> None:
     """Run a suite; what is finished is not repeated, what was interrupted goes on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.norms import Group, SideBySide, norms_of, side_by_side, step
-from fedbench.analysis.paper.answer_norms import answer_norms_short
+from fedbench.analysis.paper.answer_norms import answer_norms_brief, answer_norms_short
 from fedbench.analysis.paper.norm_compared import compare_norms
 from fedbench.analysis.paper.norm_section import norms_section
 from fedbench.analysis.paper.norm_tables import effects_table, scores_table
@@ -259,6 +260,21 @@ def test_a_step_is_told_with_its_interval_and_where_none_shows():
     assert "]; not the norm alone) (intervals" in text
     alone = shortly(a=trained("batch"), b=trained("instance", {"": -0.06}))
     assert "fedavg did not move clearly: no step shows on toy (instance: " in alone and "moved by" not in alone
+
+
+def test_an_abstract_has_the_steps_that_show_without_intervals():
+    def told(**parts: Evidence) -> str:
+        numbers = Numbers()
+        made, _ = compare_norms(study_of([(name if i else "", e) for i, (name, e) in enumerate(parts.items())]))
+        return plain(numbers, answer_norms_brief(numbers, made))
+
+    batch = trained("batch", {"": -0.2}, anew=0.1)
+    text = told(a=batch, b=trained("instance"), c=trained("group", {"": -0.2}))
+    assert re.fullmatch(
+        r"The cross-modality Dice of fedavg was moved by another kind of normalisation layer by \+0\.2\d\d on toy "
+        r"\(instance\), and by BatchNorm statistics taken anew from .* of the scored modality by \+0\.100\.", text
+    )  # fmt: skip
+    assert told(a=trained("batch"), b=trained("instance", {"": -0.06})) == "" == told(a=trained("batch"))
 
 
 def test_what_the_groups_do_not_share_is_said_in_the_section():

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from fedbench import planning, registry
 from fedbench.cluster import Node, differences, installation
 from fedbench.compute import Compute
+from fedbench.dispatch import Dispatcher, Hand
 from fedbench.errors import is_out_of_memory
 from fedbench.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
-from fedbench.runner import execute
+from fedbench.runner import Outcome, execute
 from fedbench.scheduler import Resources, Watcher, run_cells
 from fedbench.store import FAILURE, Store, read_json
 from fedbench.suite import make_suite
+from fedbench.worker import Briefing
 from tests import plugins
 from tests.faults.machine import bits
 from tests.test_runner import EVERY_ROUND, TINY
@@ -67,6 +71,19 @@ def test_what_differs_is_named():
     assert differences(driver, dict(driver)) == []
     assert differences(driver, driver | {"torch": "2.12.1"}) == ["torch is 2.12.1, here 2.13.0"]
     assert differences(driver, {"python": "3.11", "torch": "2.13.0"}) == ["fedbench is unknown, here 0.1.0"]
+
+
+def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):
+    """After an error of CUDA its process may be of no use; there is no GPU here, so Ray stands in only to be asked."""
+    dismissed = []
+    ray = SimpleNamespace(kill=dismissed.append, exceptions=SimpleNamespace(RayError=OSError))
+    briefing = Briefing(str(tmp_path))
+    for gpu, status, goes in ((0.5, "failed", True), (0.5, "done", False), (0.0, "failed", False)):
+        packing = Packing(2, gpu)
+        dispatcher = Dispatcher(ray, [], packing, 1, briefing, EVERY_ROUND, Watcher())
+        hand = Hand(f"worker {gpu} {status}", packing)
+        dispatcher._release(hand, Outcome("x", status))
+        assert (hand.actor in dismissed, hand in dispatcher.idle) == (goes, not goes)
 
 
 COUNTING = '''

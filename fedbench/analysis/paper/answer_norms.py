@@ -55,6 +55,23 @@ def answer_norms_short(numbers: Numbers, made: Sequence[Compared]) -> str:
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in told if text)
 
 
+def answer_norms_brief(numbers: Numbers, made: Sequence[Compared]) -> str:
+    """The same without intervals, for an abstract: the steps that show, and those of new statistics."""
+    made = of_patients(made, lambda each: each.found.condition.dataset)
+    steps = [(e, c, gain.mean) for e in made for c, gain in e.steps if not c.reestimated and _shows(gain)]
+    anew = [gain.mean for each in made if (gain := _anew(each, each.found.reference)) is not None]
+    told = []
+    if steps:
+        sizes = _span(numbers, "step that shows", [size for *_, size in steps])
+        where = words(list(dict.fromkeys(f"{escape(each.title)} ({escape(column.norm)})" for each, column, _ in steps)))
+        told.append(f"another kind of normalisation layer by {sizes} on {numbers.put('steps that show', text=where)}")
+    if anew:
+        told.append(f"BatchNorm statistics taken anew from {IMAGES} by {_span(numbers, 'statistics steps', anew)}")
+    if not told:
+        return ""
+    return f"The cross-modality Dice of {_name(made[0].found.reference)} was moved by {', and by '.join(told)}."
+
+
 def _by_norm(numbers: Numbers, made: Sequence[Compared]) -> str:
     """How far the reference's score moved with another norm, where a step shows, and where none does."""
     steps = [(each, column, gain) for each in made for column, gain in each.steps if not column.reestimated]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedbench.analysis.analyses import is_reconstruction
 from fedbench.analysis.formats import latex
 from fedbench.analysis.norms import Column
-from fedbench.analysis.paper.answer_norms import NOWHERE, answer_norms, answer_norms_short
+from fedbench.analysis.paper.answer_norms import NOWHERE, answer_norms, answer_norms_brief
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_compared import Compared, compare_norms, of_one_model
 from fedbench.analysis.paper.norm_tables import effects_table, scores_table
@@ -21,7 +21,7 @@ def norms_section(numbers: Numbers, study: Study) -> tuple[str, dict[str, str]]:
     """Define the answer's macro; return the file and its tables, by name without ending."""
     made, reasons = compare_norms(study)
     numbers.put("answer", "norms", text=answer_norms(numbers, made))
-    numbers.put("answer", "norms", "short", text=answer_norms_short(numbers, made))
+    numbers.put("answer", "norms", "brief", text=answer_norms_brief(numbers, made))
     text, tables = HEAD + TITLE, {}
     for each in made:
         text += f"\\paragraph{{{escape(each.title)}.}}\n" + "\n".join(_sentences(numbers, each)) + "\n"
