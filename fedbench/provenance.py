@@ -37,15 +37,15 @@ def now() -> str:
 
 
 def _git_state() -> dict[str, Any]:
-    """Commit of the checkout that fedbench runs from; empty outside a checkout."""
+    """Commit of the checkout that fedbench runs from, and whether files of it were changed; empty outside one."""
     folder = Path(__file__).resolve().parent
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
+    found = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            found.append(subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10))
+        except (OSError, subprocess.SubprocessError):
+            return {}
+    commit, changes = found
     if commit.returncode or "site-packages" in folder.parts:
         return {}
     return {"commit": commit.stdout.strip(), "modified": bool(changes.stdout.strip())}

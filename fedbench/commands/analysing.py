@@ -164,6 +164,7 @@ def publish(
     from fedbench.analysis.evidence import read_evidence
     from fedbench.analysis.publish import publish as write
     from fedbench.analysis.publish_adding import Published, addition, said
+    from fedbench.history import note
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
@@ -183,6 +184,7 @@ def publish(
     sizes = write(found, to / name, title or of_suite, left, replace, trials, joined)
     if joined is not None:
         console.print(said(joined), highlight=False, soft_wrap=True)
+    note(to)
     runs = len(found.evidence.runs)
     console.print(
         f"{runs} runs in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",

@@ -112,19 +112,21 @@ def provenance_of(found: Evidence, modified: dict[int, bool], harness: dict[int,
 @pytest.mark.parametrize(
     ("harness", "said", "limit"),
     [
-        ("aaa", "; the digest of the harness in them is that of other runs", ""),
-        ("bca", "with a harness that no run at a commit without changes used (ours).", "For 12 of 18 runs (ours)"),
-        ("aba", "in 6 of them the digest of the harness is that of runs made at a commit without changes, in the other "
-                "6 it is that of no such run (ours).", "For 6 of 18 runs (ours)"),
+        ("aaa", "whose digest every run keeps, is in all of them that of a commit.", ""),
+        ("bca", "whose digest every run keeps, is that of no commit that we know (ours).", "For 12 of 18 runs (ours)"),
+        ("aba", "is in 6 of them that of a commit, in the other 6 that of none that we know (ours).",
+         "For 6 of 18 runs (ours)"),
+        ("dba", "is in 6 of them that of a commit, in the other 6 that of none that we know (ours).",
+         "For 6 of 18 runs (ours)"),
     ],
 )  # fmt: skip
 def test_runs_at_a_commit_with_changes_are_told_digest_by_digest(harness, said, limit):
-    """Seeds 0 and 1 with changes, seed 2 without."""
+    """Seeds 0 and 1 with changes, seed 2 without; of harness d it is noted which commit holds it."""
     found = provenance_of(
         evidence((TOY,), LABELS, (0, 1, 2)), {0: True, 1: True, 2: False}, dict(enumerate(harness))
     )  # fmt: skip
     numbers = Numbers()
-    describe_setup(numbers, study_of([("", found)], folders={TOY: "ours"}))
+    describe_setup(numbers, replace(study_of([("", found)], folders={TOY: "ours"}), commits={"d": "c"}))
     text = numbers.text("modified")
     assert text.startswith("12 of 18 runs were made where") and said in text
     assert numbers.text("limit", "code").startswith(limit) and bool(numbers.text("limit", "code")) is bool(limit)
@@ -134,7 +136,7 @@ def test_runs_that_say_nothing_of_a_commit_vouch_for_none():
     found = provenance_of(evidence((TOY,), LABELS), {0: True}, {0: "a", 1: "a"})
     numbers = Numbers()
     describe_setup(numbers, study_of([("", found)]))
-    assert "no run at a commit without changes used." in numbers.text("modified")
+    assert "is that of no commit that we know." in numbers.text("modified")
     describe_setup(numbers := Numbers(), study_of([("", evidence((TOY,), LABELS))]))
     assert numbers.text("modified") == "" == numbers.text("limit", "code")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
     settings = Settings.of(runs)
     datasets = sorted({part.condition.dataset for part in parts})
     labels = {label for part in parts for label in part.labels}
-    unknown = _unknown_code(runs)
+    unknown = _unknown_code(runs, study.commits)
     where = _folders_of(parts, unknown)
     texts = {
         "datasets": counted(len(datasets), "data set"),
@@ -190,12 +190,12 @@ def _modified(runs: pd.DataFrame, unknown: set[str], where: str) -> str:
     total, left = runs["run_id"].nunique(), len(unknown)
     lead = f"{len(changed)} of {total} runs were made where the working tree had changes that no commit held"
     if not unknown:
-        return f"{lead}; the digest of the harness in them is that of other runs, made at a commit without changes."
+        return f"{lead}; the harness, whose digest every run keeps, is in all of them that of a commit."
     if left == len(changed):
-        return f"{lead}, with a harness that no run at a commit without changes used{where}."
+        return f"{lead}; the harness, whose digest every run keeps, is that of no commit that we know{where}."
     return (
-        f"{lead}; in {len(changed) - left} of them the digest of the harness is that of runs made at a commit without "
-        f"changes, in the other {left} it is that of no such run{where}."
+        f"{lead}; the harness, whose digest every run keeps, is in {len(changed) - left} of them that of a commit, in "
+        f"the other {left} that of none that we know{where}."
     )
 
 
@@ -208,10 +208,15 @@ def _limit_code(total: int, unknown: set[str], where: str) -> str:
     )
 
 
-def _unknown_code(runs: pd.DataFrame) -> set[str]:
-    """Return the ids of runs made with changes that no commit held, and with a harness that no run without has."""
+def _unknown_code(runs: pd.DataFrame, commits: Collection[str]) -> set[str]:
+    """Return the ids of runs made with changes that no commit held, and with a harness that no commit is known to hold.
+
+    Args:
+        commits: digests of harnesses that commits hold; so do those of runs that were made without changes.
+    """
     harness = [json.loads(text).get("harness") for text in runs["identity"]]
-    known = {digest for digest, text in zip(harness, runs["provenance"], strict=True) if _state(text) is False}
+    clean = {digest for digest, text in zip(harness, runs["provenance"], strict=True) if _state(text) is False}
+    known = clean | set(commits)
     every = zip(runs["run_id"], harness, runs["provenance"], strict=True)
     return {str(run) for run, digest, text in every if _state(text) and digest not in known}
 

@@ -21,6 +21,7 @@ from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
 from fedbench.files import sha256
+from fedbench.history import COMMITS
 from fedbench.reading import read_table
 from fedbench.store import read_json
 from fedbench.suite import safe
@@ -106,6 +107,7 @@ class Study:
         trials: how hyper-parameters were chosen (:func:`fedbench.tuning.table.trials_frame`), by the name of the
             published folder that holds it.
         unfinished: how many runs were not finished, or failed, when a folder was published; those that have some.
+        commits: by the digest of a harness, a commit of the code's history that holds it, where that is noted.
     """
 
     groups: tuple[tuple[str, Analyses], ...]
@@ -113,6 +115,7 @@ class Study:
     folders: Mapping[Condition, str] = field(default_factory=dict)
     trials: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     unfinished: Mapping[str, int] = field(default_factory=dict)
+    commits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Part]:
@@ -165,7 +168,9 @@ def read_study(root: Path, choices: Choices | None = None) -> Study:
     trials = {name: read_table(file) for name, file in tables.items() if file.is_file()}
     left = {folder.name: len((read_json(folder / MANIFEST) or {}).get("unfinished", {})) for folder in folders}
     unfinished = {name: number for name, number in left.items() if number}
-    return replace(study_of([("", merged), *others], choices, manifests, homes), trials=trials, unfinished=unfinished)
+    commits = read_json(folders[0].parent / COMMITS) or {}
+    study = study_of([("", merged), *others], choices, manifests, homes)
+    return replace(study, trials=trials, unfinished=unfinished, commits=commits)
 
 
 def study_of(
