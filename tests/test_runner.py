@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fedbench.scheduler import Resources, Watcher, run_cells
 from fedbench.store import Store
 from fedbench.suite import make_suite
 from tests import plugins
+from tests.faults.machine import finish
 
 TINY = {
     "datasets": ["phantom-heart[patients=10,size=32]"],
@@ -54,15 +55,12 @@ def test_killed_in_mid_round_and_started_again_gives_the_bits_of_an_uninterrupte
     marker = tmp_path / "marker"
     monkeypatch.setenv("FEDBENCH_TEST_MARKER", str(marker))
     (cell,) = plan(tmp_path / "killed", plugin)
-    script = (
-        "import sys, pickle; from pathlib import Path; from fedbench.runner import Options, execute;"
-        "cell = pickle.load(sys.stdin.buffer); print(execute(cell, Path(sys.argv[1]), Options(checkpoint_seconds=0)))"
+    (tmp_path / "cell").write_bytes(pickle.dumps(cell))
+    (tmp_path / "runs_one.py").write_text(
+        "import pickle; from pathlib import Path; from fedbench.runner import Options, execute\n"
+        "cell = pickle.loads(Path('cell').read_bytes()); execute(cell, Path('killed'), Options(checkpoint_seconds=0))\n"
     )
-    import pickle
-
-    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    first = subprocess.run(command, input=pickle.dumps(cell), capture_output=True, check=False)
-    assert first.returncode == -signal.SIGKILL
+    assert finish([sys.executable, "-m", "runs_one"], tmp_path)[0] == -signal.SIGKILL
     assert marker.exists()
     results = Store(tmp_path / "killed")
     assert results.status(cell.id) == "interrupted"
@@ -201,7 +199,7 @@ class Recorder(Watcher):
 
 
 def test_ray_workers_give_the_bits_of_this_process_survive_a_kill_and_go_on_after_a_failure(tmp_path, monkeypatch):
-    """In this process; one Ray worker; two of which one is killed in mid-run and that train two clients at a time."""
+    """In this process; two Ray workers of which one is killed in mid-run and that train two clients at a time."""
     monkeypatch.setenv("FEDBENCH_TEST_MARKER", str(tmp_path / "marker"))
     names = [
         plugins.write(tmp_path, "raising", plugins.RAISING),
@@ -209,7 +207,7 @@ def test_ray_workers_give_the_bits_of_this_process_survive_a_kill_and_go_on_afte
         plugins.write(tmp_path, "fragile", plugins.FRAGILE),
     ]  # fmt: skip
     outcomes, roots, watcher = {}, {}, Recorder()
-    for workers in (2, 1, 0):  # with two workers first: the marker is not there yet, so 'fragile' kills its worker
+    for workers in (2, 0):  # with two workers first: the marker is not there yet, so 'fragile' kills its worker
         roots[workers] = tmp_path / str(workers)
         cells = plan(roots[workers], *names)
         resources = Resources(workers, clients_at_once=2 if workers == 2 else None)
@@ -217,13 +215,12 @@ def test_ray_workers_give_the_bits_of_this_process_survive_a_kill_and_go_on_afte
         outcomes[workers] = {o.run_id: o.status for o in ended}
     fragile = cells[-1].id
     assert watcher.lost_runs == [fragile]
-    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert outcomes[0] == outcomes[2]
     assert [outcomes[2][cell.id] for cell in cells] == ["failed", "done", "done", "done", "done"]
     for cell in cells[1:]:
-        assert_same_bits(bits(roots[0], cell.id), bits(roots[1], cell.id))
         assert_same_bits(bits(roots[0], cell.id), bits(roots[2], cell.id))
-    at_once = [json.loads((roots[n] / cells[1].id / store.RUN).read_text())["clients_at_once"] for n in (0, 1, 2)]
-    assert at_once == [1, 1, 2]
+    at_once = [json.loads((roots[n] / cells[1].id / store.RUN).read_text())["clients_at_once"] for n in (0, 2)]
+    assert at_once == [1, 2]
     import ray
 
     assert not ray.is_initialized()

@@ -114,11 +114,6 @@ def test_the_legend_explains_the_marks_that_occur_and_no_others():
     assert "<u>Underlined</u>: tied" in formats.html(nasty())
 
 
-@pytest.mark.parametrize("form", formats.FORMATS)
-def test_the_same_table_gives_the_same_bytes(form):
-    assert formats.FORMATS[form](nasty()) == formats.FORMATS[form](nasty())
-
-
 def test_marks_and_intervals_in_every_format():
     assert "**0.912**\\* (0.900, 0.920)" in formats.markdown(nasty())
     assert r"\textbf{0.912}*" in formats.latex(nasty()) and r"{\scriptsize 0.900, 0.920}" in formats.latex(nasty())

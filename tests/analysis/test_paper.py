@@ -326,7 +326,8 @@ def test_budgets_that_differ_are_said_to():
     found = evidence((TOY,), FEW)
     assert "exactly the same number" in texts(found)["Budget"]
     found.runs.loc[0, "steps"] = 7
-    assert "differs" in texts(found)["Budget"] and "7 to 220" in texts(found)["Budget"]
+    budget = texts(found)["Budget"]
+    assert "differs" in budget and "7 to 220" in budget
 
 
 # -- the text that people write ------------------------------------------------------------------------------------
@@ -351,15 +352,15 @@ def test_no_result_stands_in_the_text_as_a_literal():
 
 
 @pytest.mark.parametrize(
-    "found",
+    "amount",
     [
-        evidence((TOY,), ("fedavg", "moon"), seeds=(0,), patients=3),
-        evidence((TOY, Condition("toy", "MR"), Condition("other")), seeds=(0, 1), modalities=("CT", "MR", "PET")),
+        {"algorithms": ("fedavg", "moon"), "seeds": (0,), "patients": 3},
+        {"conditions": (TOY, Condition("toy", "MR"), Condition("other")), "modalities": ("CT", "MR", "PET")},
     ],
     ids=["little", "much"],
 )
-def test_every_macro_of_the_text_is_defined(found):
-    macros = texts(found)
+def test_every_macro_of_the_text_is_defined(amount):
+    macros = texts(evidence(**amount))
     text = (PAPER / building.MAIN).read_text(encoding="utf-8")
     own = set(re.findall(r"\\newcommand\{\\([A-Za-z]+)\}", text)) | {"PackageError", "IfFileExists", "FloatBarrier"}
     assert set(MACRO.findall(text)) - own <= set(macros)
@@ -371,19 +372,7 @@ def test_every_citation_has_its_reference_and_the_other_way_round():
     assert cited == set(re.findall(r"@\w+\{(\w+),", (PAPER / building.REFERENCES).read_text()))
 
 
-def test_nothing_is_generated_while_nothing_is_published():
-    if not any((PAPER.parent / "results" / "published").glob("*/manifest.json")):
-        assert making.generated_files(PAPER) == set() and not (PAPER / building.MADE_FROM).exists()
-
-
 # -- what is written -------------------------------------------------------------------------------------------------
-
-
-def test_the_same_results_give_the_same_bytes(published, made, tmp_path):
-    making.make(read_study(published), tmp_path / "again")
-    for path in (tmp_path / "again").rglob("*"):
-        if path.is_file():
-            assert path.read_bytes() == (made / path.relative_to(tmp_path / "again")).read_bytes(), path.name
 
 
 def test_all_inputs_and_figures_of_the_text_are_there(made):
@@ -437,7 +426,6 @@ def test_a_condition_published_again_is_a_study_beside_the_first(tmp_path):
         for label in re.findall(r"\\label\{(.*?)\}", file.read_text())
     }
     assert set(re.findall(r"\\ref\{(.*?)\}", body)) <= defined_here
-    assert checking.check(study, tmp_path / "paper") == []
 
 
 def test_a_table_that_is_too_wide_is_there_in_parts_with_every_algorithm_in_each(monkeypatch):

@@ -32,6 +32,14 @@ def runs(tmp_path_factory) -> Path:
     return write_store(tmp_path_factory.mktemp("runs"), evidence(CONDITIONS, FEW, modalities=("CT", "MR", "PET")))
 
 
+@pytest.fixture(scope="module")
+def ours(runs, tmp_path_factory) -> Path:
+    """These runs, published; not to be changed."""
+    folder = tmp_path_factory.mktemp("published") / "ours"
+    publish.publish(analysed(runs), folder, "Our study")
+    return folder
+
+
 @pytest.fixture
 def small(tmp_path) -> Path:
     return write_store(tmp_path / "runs", evidence((TOY,), ("fedavg", "moon"), patients=3))
@@ -48,44 +56,43 @@ def in_all_formats(folder: Path) -> list[str]:
 # -- the round trip --------------------------------------------------------------------------------------------------
 
 
-def test_tables_from_runs_and_from_published_are_the_same_bytes(runs, tmp_path):
-    publish.publish(analysed(runs), tmp_path / "ours", "Our study")
-    assert in_all_formats(tmp_path / "ours") == in_all_formats(runs)
-    manifest = read_manifest(tmp_path / "ours")
+def test_tables_from_runs_and_from_published_are_the_same_bytes(runs, ours):
+    assert in_all_formats(ours) == in_all_formats(runs)
+    manifest = read_manifest(ours)
     assert (manifest["name"], manifest["title"]) == ("ours", "Our study")
     assert manifest["versions"] == {"torch": ["2"]} and manifest["runs by"]["harness"] == "a" * 64
-    assert set(manifest["sha256"]) == {f.name for f in (tmp_path / "ours").iterdir()} - {MANIFEST}
+    assert set(manifest["sha256"]) == {f.name for f in ours.iterdir()} - {MANIFEST}
 
 
-def test_publishing_twice_gives_the_same_bytes(runs, tmp_path):
-    for name in ("a", "b"):
-        publish.publish(analysed(runs), tmp_path / name / "ours")
-    for file in (tmp_path / "a" / "ours").iterdir():
-        assert file.read_bytes() == (tmp_path / "b" / "ours" / file.name).read_bytes(), file.name
+def test_publishing_twice_gives_the_same_bytes(runs, ours, tmp_path):
+    again = tmp_path / "ours"
+    publish.publish(analysed(runs), again, "Our study")
+    assert {file.name for file in again.iterdir()} == {file.name for file in ours.iterdir()}
+    for file in ours.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
 
 
-def test_frames_keep_every_value(runs, tmp_path):
-    publish.publish(analysed(runs), tmp_path / "ours")
-    ours, theirs = read_evidence(tmp_path / "ours"), read_evidence(runs)
-    pd.testing.assert_frame_equal(ours.rounds, theirs.rounds)
-    pd.testing.assert_frame_equal(ours.cases, theirs.cases.drop(columns=list(publish.UNUSED)))
+def test_frames_keep_every_value(runs, ours):
+    kept, theirs = read_evidence(ours), read_evidence(runs)
+    pd.testing.assert_frame_equal(kept.rounds, theirs.rounds)
+    pd.testing.assert_frame_equal(kept.cases, theirs.cases.drop(columns=list(publish.UNUSED)))
     hidden = ["identity", "provenance"]
-    pd.testing.assert_frame_equal(ours.runs.drop(columns=hidden), theirs.runs.drop(columns=hidden))
+    pd.testing.assert_frame_equal(kept.runs.drop(columns=hidden), theirs.runs.drop(columns=hidden))
 
 
-def test_pictures_of_chosen_cases_are_those_of_the_runs(runs, tmp_path):
-    publish.publish(analysed(runs), tmp_path / "ours")
-    ours, theirs = read_evidence(tmp_path / "ours"), read_evidence(runs)
+def test_pictures_of_chosen_cases_are_those_of_the_runs(runs, ours):
+    published, theirs = read_evidence(ours), read_evidence(runs)
+    analyses, again = Analyses(theirs), Analyses(published)
     for condition in CONDITIONS:
-        chosen = choice.chosen_cases(theirs, Analyses(theirs), condition)
-        assert set(ours.views(condition)) == set(chosen)
-        assert chosen == choice.chosen_cases(ours, Analyses(ours), condition)
+        chosen = choice.chosen_cases(theirs, analyses, condition)
+        assert set(published.views(condition)) == set(chosen)
+        assert chosen == choice.chosen_cases(published, again, condition)
         for case in chosen:
-            assert np.array_equal(ours.views(condition)[case].image, theirs.views(condition)[case].image)
+            assert np.array_equal(published.views(condition)[case].image, theirs.views(condition)[case].image)
             for setting in FEW:
                 run_id = theirs.shown_run(condition, setting)
-                assert run_id is not None and run_id == ours.shown_run(condition, setting)
-                kept, known = ours.prediction(run_id, "CT", case), theirs.prediction(run_id, "CT", case)
+                assert run_id is not None and run_id == published.shown_run(condition, setting)
+                kept, known = published.prediction(run_id, "CT", case), theirs.prediction(run_id, "CT", case)
                 assert kept is not None and known is not None
                 assert kept[0] == known[0] and np.array_equal(kept[1], known[1])
 
@@ -103,22 +110,19 @@ def test_of_many_pictures_only_the_best_slices_are_kept(runs, tmp_path, monkeypa
         assert kept is not None and known is not None and np.array_equal(kept[1], known[1][[full.best]])
 
 
-def test_features_are_some_of_the_runs(runs, tmp_path):
+def test_features_are_some_of_the_runs(runs, ours):
     """8 patients x 8 slices of each modality: 60 of 64; of three clients' own models 20 each."""
-    publish.publish(analysed(runs), tmp_path / "ours")
-    ours, theirs = read_evidence(tmp_path / "ours"), read_evidence(runs)
+    published, theirs = read_evidence(ours), read_evidence(runs)
     for setting, expected in (("fedavg", 60), ("local", 3 * 20)):
         run_id = theirs.shown_run(TOY, setting)
         assert run_id is not None
-        kept, full = ours.features(run_id), theirs.features(run_id)
+        kept, full = published.features(run_id), theirs.features(run_id)
         assert sum(len(values) for key, values in kept.items() if key.endswith("/MR")) == expected
         for key, values in kept.items():
             near = np.abs(values[:, None] - full[key][None]).max(axis=-1).min(axis=1)
             assert values.dtype == np.float32 and near.max() < 1e-3 * np.abs(full[key]).max()
-    second = ours.runs.query("setting == 'fedavg' and seed == 1 and dataset == 'toy' and unseen == ''")["run_id"].iloc[
-        0
-    ]
-    assert ours.features(second) == {}
+    others = published.runs.query("setting == 'fedavg' and seed == 1 and dataset == 'toy' and unseen == ''")
+    assert published.features(others["run_id"].iloc[0]) == {}
 
 
 def test_features_are_rounded_to_the_nearest():
@@ -131,11 +135,10 @@ def test_features_are_rounded_to_the_nearest():
 # -- what is not published -------------------------------------------------------------------------------------------
 
 
-def test_nothing_says_where_the_runs_were_made(runs, tmp_path):
-    publish.publish(analysed(runs), tmp_path / "ours")
-    found = read_evidence(tmp_path / "ours").runs
-    text = found.to_csv() + (tmp_path / "ours" / MANIFEST).read_text()
-    assert "somebody" not in text and str(tmp_path) not in text and str(runs) not in text
+def test_nothing_says_where_the_runs_were_made(runs, ours):
+    found = read_evidence(ours).runs
+    text = found.to_csv() + (ours / MANIFEST).read_text()
+    assert "somebody" not in text and str(ours.parent) not in text and str(runs) not in text
     assert json.loads(found["identity"].iloc[0])["dataset_params"] == {"folder": "data"}
     assert json.loads(found["provenance"].iloc[0])["hardware"] == {"cores": 2, "machine": "x86_64", "system": "Linux"}
 

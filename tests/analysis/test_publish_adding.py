@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +24,8 @@ from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.views import FOLDER
 from tests.analysis.evidence_rows import evidence, write_store
+from tests.toys import in_another_process
 
-ROOT = Path(__file__).resolve().parents[2]
 TOY = Condition("toy")
 CONDITIONS = (TOY, Condition("toy", "MR"), Condition("other"))
 FIRST, LATER = ("fedavg", "fedda-joint"), ("local", "moon")
@@ -64,6 +62,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory) -> Path:
+    """A folder with the runs of FIRST and what was published of them."""
+    folder = tmp_path_factory.mktemp("made")
+    published(runs(folder / "runs", FIRST), folder / "ours")
+    return folder
+
+
+@pytest.fixture
+def ours(made_once, tmp_path) -> Path:
+    """What was published, beside the runs that it was made from."""
+    return shutil.copytree(made_once, tmp_path, dirs_exist_ok=True) / "ours"
+
+
 def test_pieces_are_the_whole(tmp_path):
     """Every file but the manifest has the bytes of a publication at once, pictures and features too."""
     whole = published(runs(tmp_path / "all", (*FIRST, *LATER), CONDITIONS), tmp_path / "whole" / "ours")
@@ -79,26 +91,24 @@ def test_pieces_are_the_whole(tmp_path):
     assert tables
 
 
-def test_the_runs_need_not_be_there_any_more_and_are_not_added_twice(tmp_path):
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+def test_the_runs_need_not_be_there_any_more_and_are_not_added_twice(ours, tmp_path):
     with pytest.raises(UserError, match=r"nothing to add to .*ours: every finished run that was asked for"):
-        add(target, tmp_path / "runs")
+        add(ours, tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs")
     runs(tmp_path / "runs", ("local", FIRST[0]))
-    assert add(target, tmp_path / "runs").added == ("toy.local.s0.0123456789ab", "toy.local.s1.0123456789ab")
+    assert add(ours, tmp_path / "runs").added == ("toy.local.s0.0123456789ab", "toy.local.s1.0123456789ab")
     runs(tmp_path / "more", LATER)
-    assert len(add(target, tmp_path / "more").added) == 2  # moon alone
-    assert read_evidence(target).settings == ["local", *FIRST, "moon"]
-    assert [part["runs"] for part in read_manifest(target)["added"]] == [2, 2]
+    assert len(add(ours, tmp_path / "more").added) == 2  # moon alone
+    assert read_evidence(ours).settings == ["local", *FIRST, "moon"]
+    assert [part["runs"] for part in read_manifest(ours)["added"]] == [2, 2]
 
 
-def test_only_runs_that_are_asked_for_join(tmp_path):
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
+def test_only_runs_that_are_asked_for_join(ours, tmp_path):
     later = runs(tmp_path / "later", LATER)
     asked = [run.name for run in store.finished(later) if "moon" in run.name]
-    assert addition(Published(target), later, asked).added == tuple(asked)
+    assert addition(Published(ours), later, asked).added == tuple(asked)
     with pytest.raises(UserError, match="nothing to add"):
-        addition(Published(target), later, [])
+        addition(Published(ours), later, [])
 
 
 def test_shown_cases_stay_although_others_would_now_be_chosen(tmp_path):
@@ -136,10 +146,9 @@ def test_of_cut_pictures_the_same_slices_join(tmp_path, monkeypatch):
         assert np.array_equal(kept[1], full[1][[place]])
 
 
-def test_another_dataset_may_join(tmp_path):
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
-    add(target, runs(tmp_path / "later", FIRST, (Condition("other"),)))
-    after = read_evidence(target)
+def test_another_dataset_may_join(ours, tmp_path):
+    add(ours, runs(tmp_path / "later", FIRST, (Condition("other"),)))
+    after = read_evidence(ours)
     assert after.conditions == [Condition("other"), TOY]
     assert after.views(Condition("other")) and after.views(TOY)
 
@@ -192,21 +201,20 @@ def test_trials_are_not_lost_when_results_are_published_anew(tmp_path):
     assert not set(TRIALS) & read_manifest(target)["sha256"].keys()
 
 
-def test_older_publications_lack_a_column(tmp_path):
+def test_older_publications_lack_a_column(ours, tmp_path):
     """How many clients trained side by side was not kept; of the added runs it is."""
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
-    frame = pd.read_parquet(target / "runs.parquet").drop(columns="clients_at_once")
-    frame.to_parquet(target / "runs.parquet", index=False)
-    manifest = json.loads((target / MANIFEST).read_text())
-    manifest["sha256"]["runs.parquet"] = sha256(target / "runs.parquet")
-    store.write_json(target / MANIFEST, manifest)
+    frame = pd.read_parquet(ours / "runs.parquet").drop(columns="clients_at_once")
+    frame.to_parquet(ours / "runs.parquet", index=False)
+    manifest = json.loads((ours / MANIFEST).read_text())
+    manifest["sha256"]["runs.parquet"] = sha256(ours / "runs.parquet")
+    store.write_json(ours / MANIFEST, manifest)
     later = runs(tmp_path / "later", ("moon",))
     for run in store.finished(later):
         record = json.loads((run / store.RUN).read_text())
         (run / store.RUN).write_text(json.dumps(record | {"clients_at_once": 2}))
         store.seal(run)
-    add(target, later)
-    assert read_evidence(target).runs.groupby("setting")["clients_at_once"].first().to_dict() == {
+    add(ours, later)
+    assert read_evidence(ours).runs.groupby("setting")["clients_at_once"].first().to_dict() == {
         "fedavg": 1, "fedda-joint": 1, "moon": 2
     }  # fmt: skip
 
@@ -214,62 +222,64 @@ def test_older_publications_lack_a_column(tmp_path):
 # -- whoever is killed -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("renames", [0, 1, 2])
-def test_killed_while_it_is_put_in_place_nothing_published_is_lost(tmp_path, renames):
-    """A process of its own that dies before the first move, between the two, and behind them."""
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
-    (target / "notes.txt").write_text("mine")
-    before, later = contents(target), runs(tmp_path / "later", ("moon",))
-    code = f"""
-import os, pathlib
-from tests.analysis.test_publish_adding import add
-left, rename = [{renames}], pathlib.Path.rename
-def counted(path, to):
-    if not left[0]:
-        os.kill(os.getpid(), 9)
-    left[0] -= 1
-    return rename(path, to)
-pathlib.Path.rename = counted
-import shutil
-tidy = shutil.rmtree
-shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), 9) if not left[0] and {renames} == 2 else tidy(*a, **k)
-add(pathlib.Path({str(target)!r}), pathlib.Path({str(later)!r}))
-"""
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
-    there = Published(target)
-    if renames < 2:
-        assert contents(target) == before
-        add(target, later)
-    else:
-        assert "moon" in there.evidence.settings
-    assert read_evidence(target).settings == [*FIRST, "moon"] and (target / "notes.txt").read_text() == "mine"
-    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".before")]
+def test_killed_while_it_is_put_in_place_nothing_published_is_lost(made_once, tmp_path):
+    """Processes of their own that die before the first move, between the two, and behind them."""
+    later = runs(tmp_path / "later", ("moon",))
+    targets = [shutil.copytree(made_once / "ours", tmp_path / str(renames) / "ours") for renames in range(3)]
+    for target in targets:
+        (target / "notes.txt").write_text("mine")
+    before = contents(targets[0])
+    ends = in_another_process(f"""
+        import os, pathlib, shutil
+        from tests.analysis.test_publish_adding import add
+        rename, tidy = pathlib.Path.rename, shutil.rmtree
+
+        def add_and_die(target, renames):
+            left = [renames]
+            def counted(path, to):
+                if not left[0]:
+                    os.kill(os.getpid(), 9)
+                left[0] -= 1
+                return rename(path, to)
+            pathlib.Path.rename = counted
+            shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), 9) if not left[0] and renames == 2 else tidy(*a, **k)
+            add(pathlib.Path(target), pathlib.Path({str(later)!r}))
+
+        for renames, target in enumerate({[str(target) for target in targets]!r}):
+            if not os.fork():
+                add_and_die(target, renames)
+                os._exit(0)
+            print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+    """)
+    assert ends.split() == ["-9"] * 3
+    for renames, target in enumerate(targets):
+        there = Published(target)
+        if renames < 2:
+            assert contents(target) == before
+            add(target, later)
+        else:
+            assert "moon" in there.evidence.settings
+        assert read_evidence(target).settings == [*FIRST, "moon"] and (target / "notes.txt").read_text() == "mine"
+        assert not [path for path in target.parent.iterdir() if path.name.endswith(".before")]
 
 
-def test_an_error_while_it_is_made_leaves_what_is_published(tmp_path, monkeypatch):
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
-    before, later = contents(target), runs(tmp_path / "later", ("moon",))
+def test_an_error_while_it_is_made_leaves_what_is_published(ours, tmp_path, monkeypatch):
+    before, later = contents(ours), runs(tmp_path / "later", ("moon",))
     monkeypatch.setattr(module, "_versions", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        add(target, later)
-    assert contents(target) == before and {p.name for p in tmp_path.iterdir()} == {"runs", "later", "ours"}
+        add(ours, later)
+    assert contents(ours) == before and {p.name for p in tmp_path.iterdir()} == {"runs", "later", "ours"}
 
 
-def test_of_two_that_add_at_once_the_second_is_refused(tmp_path):
-    target = published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
-    mine = addition(Published(target), runs(tmp_path / "later", ("moon",)))
-    add(target, runs(tmp_path / "more", ("local",)))
+def test_of_two_that_add_at_once_the_second_is_refused(ours, tmp_path):
+    mine = addition(Published(ours), runs(tmp_path / "later", ("moon",)))
+    add(ours, runs(tmp_path / "more", ("local",)))
     with pytest.raises(UserError, match="published anew while runs were added"):
-        publish(Analyses(mine.evidence), target, addition=mine)
-    assert read_evidence(target).settings == ["local", *FIRST]
+        publish(Analyses(mine.evidence), ours, addition=mine)
+    assert read_evidence(ours).settings == ["local", *FIRST]
 
 
 # -- other code ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ours(tmp_path) -> Path:
-    return published(runs(tmp_path / "runs", FIRST), tmp_path / "ours")
 
 
 def by_other_code(folder: Path, repeated: float | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -230,28 +231,33 @@ def test_has_figures_with_captions_and_says_which_are_not_drawn(hostile):
     assert f"{SCRIPT}: not drawn; no {IMAGE}." in page.text
 
 
-def test_same_evidence_same_bytes(tmp_path):
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory) -> Path:
+    """The page of ``small()``, without figures."""
     found = small()
-    first = write_report(found, Analyses(found), tmp_path / "a.html", [])
+    return write_report(found, Analyses(found), tmp_path_factory.mktemp("harmless") / "r.html", [])
+
+
+def test_same_evidence_same_bytes(harmless, tmp_path):
+    found = small()
     shuffled = dataclasses.replace(found, cases=found.cases.sample(frac=1, random_state=1))
-    second = write_report(shuffled, Analyses(shuffled), tmp_path / "b.html", [])
-    assert first.read_bytes() == second.read_bytes()
+    assert write_report(shuffled, Analyses(shuffled), tmp_path / "b.html", []).read_bytes() == harmless.read_bytes()
 
 
-def test_tells_protocol_provenance_and_runs_but_no_folder_of_the_machine(tmp_path):
-    found = small()
-    text = write_report(found, Analyses(found), tmp_path / "r.html", []).read_text()
+def test_tells_protocol_provenance_and_runs_but_no_folder_of_the_machine(harmless):
+    text = harmless.read_text()
     page = Reader(text).text
     for said in ("Friedman", "refuse", "Both masks empty", "fedbench calibrate", "partition 0", "2 of 2", "0–1"):
         assert said in page
     assert "…/data" in page and "somebody" not in text
 
 
-def test_draws_figures_itself(tmp_path):
+def test_draws_figures_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in ("forest", "ranks")})
     found = small(conditions=(Condition("heart"),), algorithms=("fedavg", "fedprox"))
     page = Reader(write_report(found, Analyses(found), tmp_path / "r.html").read_text())
     images = [a["src"] for tag, a in page.elements if tag == "img"]
-    assert images and all(src.startswith("data:image/") for src in images)
+    assert len(images) == 2 and all(src.startswith("data:image/") for src in images)
     assert str(tmp_path) not in page.text and "/tmp" not in page.text
 
 
@@ -420,7 +426,11 @@ def test_large_slices_are_reduced_alike():
 
 
 def test_images_keep_their_colours():
-    assert image_uri(np.zeros((4, 4, 3), np.uint8)).startswith("data:image/png;base64,")
+    image = np.zeros((4, 5, 3), np.uint8)
+    image[1, 2] = 250, 120, 7
+    kind, _, content = image_uri(image).partition(",")
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+    assert kind == "data:image/png;base64" and np.array_equal(shown, image)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 100])

@@ -46,6 +46,12 @@ def analyses(values: dict[str, np.ndarray], seeds: tuple[int, ...] = (0,), **cho
     return Analyses(of_cases(table(values, seeds)), Choices(**choices))
 
 
+@pytest.fixture(scope="module")
+def whole() -> Analyses:
+    """Eight algorithms, two seeds, eight patients."""
+    return Analyses(evidence())
+
+
 # -- the best --------------------------------------------------------------------------------------------------------
 
 
@@ -119,10 +125,9 @@ def test_a_lone_federated_algorithm_has_nobody_to_beat():
 # -- scores ----------------------------------------------------------------------------------------------------------
 
 
-def test_cells_are_the_analysis():
-    made = Analyses(evidence())
-    found = scores.main_result(made, TOY)
-    means = made.get(TOY, Endpoint("in", "nsd")).means.loc["fedbn"]
+def test_cells_are_the_analysis(whole):
+    found = scores.main_result(whole, TOY)
+    means = whole.get(TOY, Endpoint("in", "nsd")).means.loc["fedbn"]
     (at,) = (i for i, c in enumerate(found.columns) if (*c.groups, c.name) == ("in-modality", "NSD"))
     (cell,) = (row[at] for row in found.rows if row[0].text == "fedbn")
     assert cell.values[:3] == (means["mean"], means["low"], means["high"])
@@ -202,29 +207,28 @@ def test_datasets_without_common_algorithms_are_not_pooled_and_stop_no_table():
     assert some.notes[0] == "cross-modality: not pooled, fewer than two algorithms have scores in all of one, two."
 
 
-def test_nothing_is_pooled_over_one_dataset():
-    assert scores.pooled_result(Analyses(evidence())) is None
+def test_nothing_is_pooled_over_one_dataset(whole):
+    assert scores.pooled_result(whole) is None
 
 
-def test_a_run_with_a_shared_model_says_why_its_columns_agree():
-    (note,) = (n for n in scores.main_result(Analyses(evidence()), TOY).notes if "are the same for" in n)
+def test_a_run_with_a_shared_model_says_why_its_columns_agree(whole):
+    (note,) = (n for n in scores.main_result(whole, TOY).notes if "are the same for" in n)
     assert "fedavg" in note and "fedbn" not in note and "local" not in note
 
 
-def test_scores_by_modality_and_class():
-    found = evidence()
-    made = Analyses(found)
-    rows = found.cases[(found.cases["setting"] == "fedbn") & (found.cases["client"] == "CT")]
+def test_scores_by_modality_and_class(whole):
+    cases = whole.evidence.cases
+    rows = cases[(cases["setting"] == "fedbn") & (cases["client"] == "CT")]
     expected = rows[rows["modality"] == "MR"].groupby(["patient", "seed"])["dice"].mean().mean()
-    by_modality = scores.by_modality(made, TOY)
+    by_modality = scores.by_modality(whole, TOY)
     assert [[c.text for c in row[:3]] for row in by_modality.rows[:2]] == [
         ["CT", "CT", "in-modality"], ["CT", "MR", "cross-modality"],
     ]  # fmt: skip
     assert by_modality.rows[1][3 + in_order(ALGORITHMS).index("fedbn")].values[0] == pytest.approx(expected)
     assert by_modality.rules == (2,) and by_modality.columns[-1].name == "moon"
-    rows = found.cases[(found.cases["setting"] == "moon") & (found.cases["relation"] == "in")]
+    rows = cases[(cases["setting"] == "moon") & (cases["relation"] == "in")]
     expected = rows[rows["class"] == "spleen"].groupby(["patient", "seed"])["dice"].mean().mean()
-    by_class = scores.by_class(made, TOY)
+    by_class = scores.by_class(whole, TOY)
     assert [c.text for c in by_class.rows[1][:2]] == ["spleen", "in-modality"]
     assert by_class.rows[1][-1].values[0] == pytest.approx(expected)
 
@@ -249,10 +253,9 @@ def test_a_class_that_hardly_any_patient_has_is_noted():
 # -- statistics ------------------------------------------------------------------------------------------------------
 
 
-def test_the_declared_family_is_shown_whole():
-    made = Analyses(evidence())
-    found = statistics.comparisons(made, TOY, Endpoint("cross", "dice"))
-    declared = made.get(TOY).pairwise.query("declared")
+def test_the_declared_family_is_shown_whole(whole):
+    found = statistics.comparisons(whole, TOY, Endpoint("cross", "dice"))
+    declared = whole.get(TOY).pairwise.query("declared")
     assert [(r[0].text, r[1].text) for r in found.rows] == list(
         zip(declared.algorithm, declared.reference, strict=True)
     )
@@ -300,12 +303,11 @@ def _pairs(cases: pd.DataFrame) -> Table:
     return statistics.comparisons(Analyses(of_cases(cases)), TOY, Endpoint("cross", "dice"))
 
 
-def test_ranks_and_variance():
-    made = Analyses(evidence())
-    found = statistics.ranks(made, TOY, Endpoint("cross", "dice"))
+def test_ranks_and_variance(whole):
+    found = statistics.ranks(whole, TOY, Endpoint("cross", "dice"))
     assert column(found, "aggregate-then-rank", "rank")["centralised"] == 1
     assert sum(column(found, "aggregate-then-rank", "probability of rank 1").values()) == pytest.approx(1)
-    split = statistics.variance(made, TOY, Endpoint("cross", "dice"))
+    split = statistics.variance(whole, TOY, Endpoint("cross", "dice"))
     shares = [column(split, "score", f"share, {of}")["fedavg"] for of in ("patients", "seeds", "rest")]
     assert sum(shares) == pytest.approx(100)
     assert column(split, "difference to fedavg", "SD, rest")["fedavg"] is None
@@ -324,9 +326,9 @@ def test_the_overview_compares_the_best_with_its_runner_up():
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
-def test_cost_by_hand():
+def test_cost_by_hand(whole):
     """Per round two clients send 1,000,001 bytes each, then 1,000,002; up and down alike; 61 seconds."""
-    found = about_runs.cost(Analyses(evidence()), TOY)
+    found = about_runs.cost(whole, TOY)
     assert column(found, "bytes per round", "up")["moon"] == 2_000_003
     assert column(found, "bytes in all")["moon"] == 4 * (1_000_001 + 1_000_002)
     assert column(found, "time per run")["moon"] == 61 and column(found, "runs")["moon"] == 2

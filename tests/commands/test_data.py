@@ -132,7 +132,7 @@ def test_raw_files_are_never_changed(fedbench, data):
         return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in data.glob("*.npz")}
 
     before = state()
-    fedbench("prepare", f"{TOY}={data}")
+    assert fedbench("prepare", f"{TOY}={data}")[0] == 0
     assert state() == before
 
 
@@ -241,6 +241,6 @@ def test_a_file_without_permission(fedbench, data):
 
 
 def test_the_manifest_can_be_read_with_pandas(fedbench, data):
-    fedbench("prepare", f"{TOY}={data}")
+    assert fedbench("prepare", f"{TOY}={data}")[0] == 0
     frame = pd.read_parquet(store_in(Path("results/runs")) / "manifest.parquet")
     assert len(frame) == 72 and set(frame["site"]) == {"A", "B"} and set(frame["modality"]) == set(Toy.modalities)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,18 +12,27 @@ import pytest
 
 from fedbench.store import Store, load_results, seal
 from fedbench.suite import Cell
+from tests.command_line import called
 from tests.commands.test_data import TINY
 from tests.toys import TOY, full, refused, write_toy
 
 RUNS = Path("results/runs")
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """Where FedAvg and FedProx were run on 24 toy patients."""
+    folder = tmp_path_factory.mktemp("original")
+    data = write_toy(folder / "toy", full(24))
+    with contextlib.chdir(folder):
+        assert called(("run", "-a", "fedavg", "-a", "fedprox", "-d", f"{TOY}={data}", *TINY))[0] == 0
+    return folder
+
+
 @pytest.fixture
-def ran(fedbench, tmp_path):
-    """FedAvg and FedProx on 24 toy patients."""
-    data = write_toy(tmp_path / "toy", full(24))
-    arguments = ("run", "-a", "fedavg", "-a", "fedprox", "-d", f"{TOY}={data}", *TINY)
-    assert fedbench(*arguments)[0] == 0
+def ran(fedbench, original, tmp_path):
+    """The ids of FedAvg's and FedProx's run, in a copy of the folder that may be changed; ``fedbench`` is in it."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return {row.setting: row.run_id for row in load_results(RUNS).runs.itertuples()}
 
 

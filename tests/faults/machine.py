@@ -124,6 +124,14 @@ def make_gated(tmp_path: Path, *more: str, workers: int = 0) -> tuple[list[str],
     return make(tmp_path, *names, rounds=3, workers=workers), {"FEDBENCH_TEST_MARKER": str(tmp_path)}
 
 
+def make_hanging(tmp_path: Path) -> str:
+    """Write a plugin that never comes back, and makes a file ``hangs`` when it is there; return how a user names it."""
+    says = f"open({str(tmp_path / 'hangs')!r}, 'w').close()"
+    source = plugins.HANGING.replace("time.sleep(10_000)", f"{says}; time.sleep(10_000)")
+    assert says in source
+    return plugins.write(tmp_path, "hanging", source)
+
+
 def open_gate(tmp_path: Path) -> None:
     """Let the runs of :func:`make_gated` go on."""
     (tmp_path / "go").touch()

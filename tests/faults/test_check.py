@@ -10,7 +10,7 @@ import pytest
 
 from fedbench.testing import global_state, kit, kit_datasets
 from tests import plugins
-from tests.faults.machine import PATIENCE, all_gone, descendants, finish, start_fresh
+from tests.faults.machine import PATIENCE, all_gone, descendants, finish, make_hanging, start, wait_for
 
 SLEEPING_DATASET = '''
 """Never comes back from listing its cases."""
@@ -51,8 +51,11 @@ def test_one_that_catches_every_exception_cannot_hide_it(fedbench, tmp_path, mon
         "        while True:\n            try:\n                time.sleep(10_000)\n"
         "            except Exception:\n                pass",
     )
+    assert stubborn != plugins.HANGING
     plugin = plugins.write(tmp_path, "stubborn", stubborn)
-    assert fedbench("check", f"{plugin}:Hanging", "--only", "trains")[0] == 1
+    status, out, _ = fedbench("check", f"{plugin}:Hanging", "--only", "trains")
+    assert status == 1
+    assert "FAIL trains           did not come back within 10 s (stubborn.py:" in out
 
 
 def test_a_dataset_that_hangs(fedbench, tmp_path, monkeypatch):
@@ -64,18 +67,13 @@ def test_a_dataset_that_hangs(fedbench, tmp_path, monkeypatch):
     assert "did not come back within 3 s (sleeping.py:" in out
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
-def test_a_check_can_be_interrupted(tmp_path, kill):
+def test_a_check_can_be_interrupted(tmp_path):
     """In the middle of a plugin that hangs, while the kit's other process waits for work."""
-    plugin = plugins.write(tmp_path, "hanging", plugins.HANGING)
-    process = start_fresh(check(f"{plugin}:Hanging"), tmp_path, PYTHONUNBUFFERED="1")
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("pass search"):  # the next one trains
-            break
+    process = start(check(f"{make_hanging(tmp_path)}:Hanging"), tmp_path)
+    wait_for(tmp_path, "hangs", process)
     family = descendants(process.pid)
     assert family
-    os.kill(process.pid, kill)
+    os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err == "interrupted.\n"

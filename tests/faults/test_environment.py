@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +16,25 @@ from tests.faults.machine import (
     all_gone,
     bits,
     descendants,
+    finish,
     finish_fresh,
     here,
     kill_at,
     make,
     start,
-    start_fresh,
     wait_for,
 )
 
 ALGORITHMS = ("fedavg", "fedbn", "fedda-joint", "scaffold")
 SECRET = "hunter2-f3db3nch"
+SECRETS = {"AWS_SECRET_ACCESS_KEY": SECRET, "WANDB_API_KEY": SECRET}
 
 ERRATIC_CLOCK = '''
-"""The wall clock of every process of this test: an hour back at each look, from the year 2100 on."""
-import itertools, time
+"""fedbench with another wall clock: an hour back at each look, from the year 2100 on."""
+import itertools, runpy, time
 _looks = itertools.count()
 time.time = lambda: 4102444800.0 - 3600 * next(_looks)
+runpy.run_module("fedbench", run_name="__main__", alter_sys=True)
 '''
 
 
@@ -44,34 +47,39 @@ def usual(tmp_path_factory):
     return bits(folder / "runs")
 
 
-STRANGE = {
-    "busy server": {
-        "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3", "PYTHONHASHSEED": "4321",
-        "TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "LANGUAGE": "tr",
-    },
-    "bare container": {
-        "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": "/nonexistent", "COLUMNS": "20",
-        "TZ": "",
-    },
+BUSY_SERVER = {
+    "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3", "PYTHONHASHSEED": "4321",
+    "TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "LANGUAGE": "tr",
+}  # fmt: skip
+BARE_CONTAINER = {
+    "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": "/nonexistent", "COLUMNS": "20",
+    "TZ": "",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("variables", STRANGE.values(), ids=STRANGE)
-def test_another_users_environment_changes_no_bit(usual, tmp_path, variables):
-    status, _, err = finish_fresh(make(tmp_path, *ALGORITHMS, rounds=2), tmp_path, **variables)
+def holding_the_secret(runs: Path) -> Iterator[Path]:
+    return (file for file in runs.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes())
+
+
+def test_a_bare_containers_environment_changes_no_bit(usual, tmp_path):
+    status, _, err = finish_fresh(make(tmp_path, *ALGORITHMS, rounds=2), tmp_path, **BARE_CONTAINER)
     assert status == 0, err
     assert bits(tmp_path / "runs") == usual
 
 
 def test_workers_in_the_opposite_order_from_another_folder_change_no_bit(usual, tmp_path, rays_folder):
-    """Two beside each other, with variables of their own, results at a relative path, and no session left by Ray."""
+    """Two beside each other, with another user's variables, results at a relative path.
+
+    Nothing is kept of the variables, and no session of Ray.
+    """
     elsewhere = tmp_path / "deep" / "er with a space"
     elsewhere.mkdir(parents=True)
     command = make(tmp_path, *ALGORITHMS[::-1], rounds=2, workers=2)
     command[command.index("--out") + 1] = "here/runs"
-    status, _, err = finish_fresh(command, elsewhere, **STRANGE["busy server"], RAY_TMPDIR=rays_folder)
+    status, out, err = finish_fresh(command, elsewhere, **BUSY_SERVER, **SECRETS, RAY_TMPDIR=rays_folder)
     assert status == 0, err
     assert bits(elsewhere / "here" / "runs") == usual
+    assert SECRET not in out + err and not list(holding_the_secret(elsewhere))
     assert [file.name for file in elsewhere.iterdir()] == ["here"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["deep", "toy"]
     assert not list(Path(rays_folder).rglob("session_*"))
@@ -79,11 +87,11 @@ def test_workers_in_the_opposite_order_from_another_folder_change_no_bit(usual, 
 
 def test_a_clock_that_runs_backwards_changes_no_bit(usual, tmp_path):
     """Stopped half-way, and gone on with: nothing is taken for older or newer than it is."""
-    (tmp_path / "sitecustomize.py").write_text(ERRATIC_CLOCK)
+    (tmp_path / "erratic.py").write_text(ERRATIC_CLOCK)
     command = make(tmp_path, *ALGORITHMS, rounds=2)
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    kill_at(tmp_path / "runs", "*fedbn*/progress.json", start_fresh(command, tmp_path, PYTHONPATH=path))
-    status, _, err = finish_fresh(command, tmp_path, PYTHONPATH=path)
+    command[command.index("fedbench")] = "erratic"
+    kill_at(tmp_path / "runs", "*fedbn*/progress.json", start(command, tmp_path))
+    status, _, err = finish(command, tmp_path)
     assert status == 0, err
     assert bits(tmp_path / "runs") == usual
     years = re.findall(r'"started": "(\d+)-', "".join(f.read_text() for f in (tmp_path / "runs").glob("*/run.json")))
@@ -92,25 +100,24 @@ def test_a_clock_that_runs_backwards_changes_no_bit(usual, tmp_path):
 
 
 def test_no_variable_of_the_environment_is_kept(tmp_path):
-    """Not in provenance, nor in what a failing run leaves behind."""
+    """Not in provenance, nor in what a failing run leaves behind. With Ray: the test of workers above."""
     raising = plugins.write(tmp_path, "raising", plugins.RAISING)
-    command = make(tmp_path, "fedavg", raising, rounds=2, workers=1)
-    status, out, err = finish_fresh(command, tmp_path, AWS_SECRET_ACCESS_KEY=SECRET, WANDB_API_KEY=SECRET)
+    status, out, err = here(make(tmp_path, "fedavg", raising, rounds=2), tmp_path, **SECRETS)
     assert status == 1
-    files = [file for file in (tmp_path / "runs").rglob("*") if file.is_file()]
-    assert {"run.json", "traceback.txt", "failure.json"} <= {file.name for file in files}
-    assert not [file for file in files if SECRET.encode() in file.read_bytes()]
+    assert {"run.json", "traceback.txt", "failure.json"} <= {file.name for file in (tmp_path / "runs").rglob("*")}
+    assert not list(holding_the_secret(tmp_path / "runs"))
     assert SECRET not in out + err
 
 
 def test_a_worker_that_always_dies_fails_its_run_alone(usual, tmp_path):
-    """As by the system's out-of-memory killer: three attempts, then the run failed; the other one is what it is."""
+    """As by the system's out-of-memory killer: three attempts, then the run failed; the next one is what it is."""
     dying = plugins.FRAGILE.replace("not marker.exists()", "True").replace("step.client.round == 2", "True")
     plugin = plugins.write(tmp_path, "dying", dying)
-    command = make(tmp_path, "fedavg", plugin, rounds=2, workers=2)
+    command = make(tmp_path, plugin, "fedavg", rounds=2, workers=1)
     process = start(command, tmp_path, FEDBENCH_TEST_MARKER=str(tmp_path / "marker"))
-    wait_for(tmp_path / "runs", "*fedavg*/done", process)
-    family = descendants(process.pid)
+    wait_for(tmp_path / "runs", "*/failure.json", process)
+    family = descendants(process.pid)  # Ray's, and the worker of the next run
+    assert family
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "worker lost" in err
@@ -152,7 +159,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 def test_ray_listens_to_this_machine_alone_and_ends_with_a_killed_driver(tmp_path):
     """No dashboard, no port that another machine could reach, and nobody who goes on with the work."""
-    process = start(make(tmp_path, rounds=200, workers=2), tmp_path)
+    process = start(make(tmp_path, rounds=200, workers=1), tmp_path)
     wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
     ports = listening(descendants(process.pid) | {process.pid})
     workers = {(read_json(f) or {}).get("pid") for f in (tmp_path / "runs").glob("*/progress.json")} - {None}

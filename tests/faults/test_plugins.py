@@ -10,13 +10,13 @@ from fedbench.store import Store, read_json
 from tests import plugins
 from tests.faults.machine import bits, finish, here, make
 
-ODD = ("SELFISH", "LASTING", "NOISY", "LEAKING")
-AFTER = tuple(f"fedprox[mu={mu}]" for mu in (0.01, 0.02, 0.03, 0.04))  # one run after each of them
+ODD = ("SELFISH", "LASTING", "NOISY", "LEAKING", "HUNGRY")
+AFTER = tuple(f"fedprox[mu={mu}]" for mu in (0.01, 0.02, 0.03, 0.04, 0.05))  # one run after each of them
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The bits of four runs of FedProx when no plugin is beside them."""
+    """The bits of five runs of FedProx when no plugin is beside them."""
     folder = tmp_path_factory.mktemp("alone")
     assert here(make(folder, *AFTER, rounds=3), folder)[0] == 0
     found = bits(folder / "runs")
@@ -26,12 +26,17 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_a_plugin_does_to_its_process_does_not_reach_the_next_run(alone, tmp_path, workers):
-    """Global random state, torch's settings and hooks, much output, threads left behind: in the same worker."""
+    """Global random state, torch's settings and hooks, much output, threads left behind, all the memory filled.
+
+    All in the same worker; the first and the last break their own runs, and the failure says why.
+    """
     odd = [plugins.write(tmp_path, name.lower(), getattr(plugins, name)) for name in ODD]
     turns = [name for pair in zip(odd, AFTER, strict=True) for name in pair]
-    status, _, err = finish(make(tmp_path, *turns, rounds=3, workers=workers), tmp_path)
+    status, out, err = finish(make(tmp_path, *turns, rounds=3, workers=workers), tmp_path)
     assert status == 1
-    assert re.findall(r"failed: toy\.(\w+)\.", err) == ["selfish"]  # it breaks its own run
+    assert re.findall(r"failed: toy\.(\w+)\.", err) == ["selfish", "hungry"]
+    assert re.search(r"failed: \S+hungry\S+: RuntimeError: .*can't allocate memory", err), err
+    assert "worker lost" not in out + err
     done = sorted((tmp_path / "runs").glob("*/done"), key=lambda file: file.stat().st_mtime_ns)
     assert [file.parent.name.split(".")[1] for file in done] == [
         "fedprox",
@@ -40,6 +45,7 @@ def test_what_a_plugin_does_to_its_process_does_not_reach_the_next_run(alone, tm
         "noisy",
         "fedprox",
         "leaking",
+        "fedprox",
         "fedprox",
     ]
     assert {name: digest for name, digest in bits(tmp_path / "runs").items() if ".fedprox." in name} == alone
@@ -85,14 +91,3 @@ def test_what_is_kept_sent_or_deployed_is_never_a_result_where_it_is_not_finite(
         message = read_json(failure)["error"]
         assert message.startswith(f"TrainingDiverged: {words}") and message.endswith("is NaN or infinite"), message
         assert message in err
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_out_of_memory_fails_with_the_reason(alone, tmp_path, workers):
-    """The memory is full, not just asked for; the next run in the same process is what it is."""
-    hungry = plugins.write(tmp_path, "hungry", plugins.HUNGRY)
-    status, out, err = finish(make(tmp_path, hungry, AFTER[0], rounds=3, workers=workers), tmp_path)
-    assert status == 1
-    assert re.search(r"failed: \S+hungry\S+: RuntimeError: .*can't allocate memory", err), err
-    assert "worker lost" not in out + err
-    assert is_one_of(bits(tmp_path / "runs"), alone)

@@ -18,6 +18,7 @@ from fedbench.analysis import style
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.figures import FIGURES, draw_all, write_captions
+from fedbench.analysis.figures.scene import Scene
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.figures.scenes import ALGORITHMS, full_evidence, scene_of
 
@@ -53,10 +54,13 @@ def shown_texts(figure: Figure) -> list[Text]:
     return [t for t in found if id(t) not in hidden]
 
 
+@pytest.fixture(scope="module", params=[plain, strange])
+def scene(request) -> Scene:
+    return scene_of(request.param())
+
+
 @pytest.mark.parametrize("name", list(FIGURES))
-@pytest.mark.parametrize("make", [plain, strange])
-def test_text_is_legible_literal_apart_and_within_the_figure(make, name):
-    scene = scene_of(make())
+def test_text_is_legible_literal_apart_and_within_the_figure(scene, name):
     with style.apply_style():
         sketch = FIGURES[name].draw(scene)
         FigureCanvasAgg(sketch.figure).draw()
