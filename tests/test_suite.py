@@ -306,9 +306,7 @@ def test_a_sample_that_the_network_cannot_halve_is_refused(place):
 
 
 def test_a_bottleneck_of_one_voxel_without_anything_to_normalise_over_is_refused(place):
-    with pytest.raises(
-        UserError, match=r"\[16, 16\]: .* to a single voxel, of which norm 'instance' makes nothing"
-    ):
+    with pytest.raises(UserError, match=r"\[16, 16\]: .* to a single voxel, of which norm 'instance' makes nothing"):
         ids(place, **{"model.norm": "instance"})
     assert ids(place, **{"model.norm": "instance", "data.size": (16, 32)})
     assert ids(place, **{"model.norm": "group"})
