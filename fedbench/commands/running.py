@@ -225,6 +225,6 @@ def interruptible(kept: str = KEPT) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the farewell
-        errors.print(f"interrupted; {kept}", highlight=False)
+        errors.print(f"interrupted; {kept}", highlight=False, soft_wrap=True)
         end_if_clients_hang(130)
         raise typer.Exit(130) from None
