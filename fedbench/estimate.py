@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from fedbench.compute import Compute
 from fedbench.planning import make_task
-from fedbench.store import load_results
+from fedbench.store import RUN, load_results, read_json
 from fedbench.suite import Cell
 from fedbench.training import Training
 
@@ -19,9 +18,9 @@ from fedbench.training import Training
 def seconds_left(cells: Sequence[Cell], root: Path) -> tuple[float, str]:
     """Return the estimated compute seconds of ``cells`` on one worker, and what the estimate rests on."""
     finished = load_results(root, skip_damaged=True).runs
-    device = cells[0].identity["device"]
     if not finished.empty:
-        finished = finished[[json.loads(text)["device"] == device for text in finished["identity"]]]
+        records = [read_json(root / run_id / RUN) or {} for run_id in finished["run_id"]]
+        finished = finished[[run["identity"]["device"] == cells[0].identity["device"] for run in records]]
     known: dict[Any, float] = {}
     if not finished.empty:
         rate = finished["seconds"] * finished["clients_at_once"] / finished["steps"]

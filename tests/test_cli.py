@@ -376,6 +376,7 @@ def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, t
     status, _, err = fedbench(*run, "--seeds", "0-1")
     assert status == 0 and "1 finished runs were made with torch 1.0, here 2." in err
     assert "; a NVIDIA Abacus, here no GPU: a difference to new ones may come from that alone; another --out" in err
+    assert fedbench("run", "--suite", tiny, "--workers", "0", "--seeds", "0-1", "-a", "local", "-a", "fedavg")[0] == 0
     status, _, err = fedbench("tables")
     assert status == 0 and "runs were made with torch 1.0 (1 run) or 2." in err
 
