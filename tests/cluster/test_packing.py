@@ -17,6 +17,7 @@ from fedbench.runner import Outcome, execute
 from fedbench.scheduler import Resources, Watcher, run_cells
 from fedbench.store import FAILURE, Store, read_json
 from fedbench.suite import make_suite
+from fedbench.training import Training
 from fedbench.worker import Briefing
 from tests import plugins
 from tests.faults.machine import bits
@@ -106,13 +107,14 @@ def plan(root, *algorithms, **changes):
 
 
 def test_the_dry_step_is_one_full_batch_per_client_and_round_and_leaves_no_trace(tmp_path):
-    """Two rounds, for what an algorithm keeps of the one before."""
+    """Two rounds, for what an algorithm keeps of the one before; 21 and 14 slices make batches of 7."""
     plugin = plugins.write(tmp_path, "counting", COUNTING)
     (cell,) = plan(tmp_path, plugin, training={"rounds": 4, "batch_size": 8})
     task = planning.make_task(cell)
     dry_step(task, Compute.start(task.training, "cpu"))
     cls = registry.load("algorithm", registry.find("algorithm", plugin))
-    assert sorted(cls.sizes) == [("CT", 8), ("CT", 8), ("MR", 8), ("MR", 8)]
+    assert [len(samples) for samples in Training(task, Compute.start(task.training, "cpu")).sets] == [21, 14]
+    assert sorted(cls.sizes) == [("CT", 7), ("CT", 7), ("MR", 7), ("MR", 7)]
     assert not list(tmp_path.glob("*.s0.*"))
 
 
