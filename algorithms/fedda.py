@@ -26,7 +26,6 @@ from torch.optim import Adam, Optimizer
 
 from fedbench.algorithm import MODEL, Client, ClientState, Message, Server, Setup, Step, Upload, pack, unpack
 from fedbench.algorithms.fedavg import FedAvg
-from fedbench.arrays import moved
 from fedbench.errors import UserError
 from fedbench.parameters import hyperparameter
 
@@ -130,7 +129,7 @@ class FedDA(FedAvg):
             bank = unpack(TARGET, client.received).get(FEATURES)
             if bank is not None:
                 client.scratch["target"] = lambda images: bank[
-                    moved(torch.randint(len(bank), (len(images),), generator=client.generator), bank.device)
+                    torch.randint(len(bank), (len(images),), generator=client.generator)
                 ]
         elif entries := self.target_encoder(client):
             encoder = client.frozen(entries)["model"]

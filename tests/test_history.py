@@ -7,9 +7,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from fedbench import registry
 from fedbench.history import COMMITS, commits_of, note
+from fedbench.sources import code_digest
 from tests.toys import ROOT
 
 PUBLISHED = ROOT / "results" / "published"
@@ -83,3 +86,15 @@ def test_the_commits_that_are_noted_hold_the_harnesses_of_what_is_published():
     if missing:
         pytest.skip(f"the history here is cut off before {missing}, so what commits.json says is not checked")
     assert set(commits_of(noted, ROOT)) == set(noted)
+
+
+def test_published_runs_can_be_repeated_by_the_algorithms_as_they_are():
+    """`verify` refuses a run of another source; whoever edits an algorithm has to make its published runs again."""
+    made = {
+        (identity["algorithm"], identity["algorithm_code"])
+        for file in PUBLISHED.glob("*/runs.parquet")
+        for identity in map(json.loads, pd.read_parquet(file, columns=["identity"])["identity"])
+    }
+    names = {name for name, _ in made}
+    now = {(name, code_digest(registry.load("algorithm", registry.find("algorithm", name)))) for name in names}
+    assert made == now and len(names) > 6
