@@ -90,7 +90,7 @@ def dry_step(task: Task, compute: Compute) -> None:
     config = task.training.model_copy(update={"rounds": 2, "local_epochs": 1, "validate_every": 2})
     training = Training(replace(task, federation=small, training=config), compute)
     for samples in training.sets:
-        vars(samples)["batches"] = _first_of(samples.batches)
+        vars(samples)["batches"] = _first_of(samples.batches)  # stands before the method of this one object
     for _ in training.rounds():
         pass
 

@@ -164,7 +164,7 @@ def publish(
     from fedbench.analysis.evidence import read_evidence
     from fedbench.analysis.publish import publish as write
     from fedbench.analysis.publish_adding import Published, addition, said
-    from fedbench.history import note
+    from fedbench.analysis.publish_commits import note
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
@@ -217,8 +217,8 @@ def _to_publish(
         wanted = [cell.id for cell in cells if there is None or there.like(cell.identity) is None]
         open_ = [run_id for run_id in wanted if not (options.out / run_id / DONE).is_file()]
         left = [(run_id, known.get(run_id, "not started")) for run_id in open_]
-    elif options != SuiteOptions(out=options.out):
-        raise UserError("these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET.")
+    else:
+        options.must_change_nothing()
     if left and not incomplete:
         named = listed(f"{run_id} ({state})" for run_id, state in left)
         several = "run is" if len(left) == 1 else "runs are"

@@ -145,8 +145,8 @@ def summary(
     if selection not in (None, "last", "best-validation"):
         raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")
     must_exist(options.out)
-    if not options.chosen and options != SuiteOptions(out=options.out):
-        raise UserError("these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET.")
+    if not options.chosen:
+        options.must_change_nothing()
     suite, cells = options.plan() if options.chosen else (None, [])
     results = load_results(options.out, [cell.id for cell in cells] if suite else None)
     if results.runs.empty:

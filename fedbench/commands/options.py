@@ -100,6 +100,13 @@ class SuiteOptions:
         """Whether runs are named at all."""
         return bool(self.all_ or self.suite or self.algorithm or self.dataset)
 
+    def must_change_nothing(self) -> None:
+        """Raise :class:`UserError` if something of a suite is changed that is not named."""
+        if self != SuiteOptions(out=self.out):
+            raise UserError(
+                "these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET."
+            )
+
     @property
     def gpus(self) -> float | Literal["auto"]:
         """``--gpus-per-run`` as a number of at least 0, or ``auto``.

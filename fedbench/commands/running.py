@@ -66,7 +66,8 @@ def run(
     say_other_declaration([cell for cell in cells if cell.id in done], results)
     failed = []
     if todo:
-        say_other_machine([cell for cell in cells if cell.id in done], results)
+        if address is None:  # of a cluster's machines this one knows nothing
+            say_other_machine([cell for cell in cells if cell.id in done], results)
         refuse_damage(cell.prepared for cell in todo)
         resources = scheduler.Resources(workers, chosen.training.threads, options.gpus, address, clients_at_once)
         with interruptible(), telling_damage(results), display(console, results, len(todo)) as view:

@@ -27,7 +27,7 @@ from fedbench.analysis.paper.answer_cross import (
     with_common_models,
 )
 from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
-from fedbench.analysis.paper.answer_own import by_modality, control, own_modality, own_open, own_short
+from fedbench.analysis.paper.answer_own import alone, by_modality, control, own_modality, own_open, own_short
 from fedbench.analysis.paper.answer_unseen import NOTHING, seen_only, unseen_modalities
 from fedbench.analysis.paper.answers import undecided
 from fedbench.analysis.paper.moved import MOVED, by_dataset, variants
@@ -199,6 +199,16 @@ def test_who_wins_on_the_own_modality_is_counted_over_the_conditions_that_have_i
     plainly = [part_of(trained("batch", {"local": 0.3, "fedda-joint": -0.03}))]
     assert "algorithms none was better there" in told(own_short, plainly)
     assert own_short(Numbers(), [part_of(trained("batch", algorithms=("fedavg", "fedprox")))]) == ""
+
+
+def test_without_a_federated_algorithm_clients_alone_are_compared_with_the_reference_only():
+    found = evidence((TOY,), ("local", "centralised"), (0, 1, 2), 14)
+    (part,) = study_of([("", found)], Choices(reference="centralised")).parts
+    text = told(alone, [part])
+    assert text.startswith("Clients that train alone were better there than centralised in ") and "highest" not in text
+    assert "their mean was the highest; that of the best aggregation algorithm (fedprox)" in told(
+        alone, [part_of(trained("batch", {"fedprox": 0.1, "local": 0.3}))]
+    )
 
 
 def test_the_largest_difference_left_open_is_told_with_its_condition_and_norm():

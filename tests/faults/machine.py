@@ -152,6 +152,15 @@ def at_the_gate(tmp_path: Path, process: Driver, numbers: str = "0") -> None:
         time.sleep(0.05)
 
 
+def kill_at_the_gate(tmp_path: Path, command: list[str], environment: dict[str, str]) -> None:
+    """Start what :func:`make_gated` returned and SIGKILL it in round 1; the gate is open for whoever comes next."""
+    process = start(command, tmp_path, **environment)
+    at_the_gate(tmp_path, process)
+    process.kill()
+    process.communicate()
+    open_gate(tmp_path)
+
+
 def bits(root: Path) -> dict[str, str]:
     """Return run id -> digest of scores and predictions of every finished run; each is whole."""
     results = Store(root)

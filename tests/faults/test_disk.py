@@ -18,6 +18,7 @@ from tests.faults.machine import (
     descendants,
     finish,
     here,
+    kill_at_the_gate,
     make,
     make_gated,
     nothing_half_written,
@@ -102,11 +103,7 @@ def test_a_results_folder_deleted_while_running(calm, tmp_path, workers):
 def test_a_file_cut_short_while_nobody_looked(calm, tmp_path):
     """Of a run that was killed: its checkpoint in one copy of the results, its progress in another."""
     command, environment = make_gated(tmp_path)
-    process = start(command, tmp_path, **environment)
-    at_the_gate(tmp_path, process)
-    process.kill()
-    process.communicate()
-    open_gate(tmp_path)
+    kill_at_the_gate(tmp_path, command, environment)
     for victim in ("checkpoint.safetensors", "progress.json"):
         copy = shutil.copytree(tmp_path / "runs", tmp_path / victim.partition(".")[0])
         cut = list(copy.glob(f"*/{victim}"))

@@ -21,6 +21,7 @@ from tests.faults.machine import (
     bits,
     descendants,
     here,
+    kill_at_the_gate,
     make,
     make_gated,
     make_hanging,
@@ -141,15 +142,11 @@ def test_interrupted_it_goes_on_to_the_same_bits(calm, tmp_path, rays_folder, ki
 def test_a_clock_that_is_moved_changes_nothing(calm, tmp_path):
     """Files from the future and from long ago: checkpoints and stores are recognised by content."""
     command, environment = make_gated(tmp_path)
-    process = start(command, tmp_path, **environment)
-    at_the_gate(tmp_path, process)
-    process.kill()
-    process.communicate()
+    kill_at_the_gate(tmp_path, command, environment)
     assert list((tmp_path / "runs").glob("*/checkpoint.safetensors"))
     for number, file in enumerate(sorted((tmp_path / "runs").rglob("*"))):
         moment = 10 if number % 2 else 4_000_000_000
         os.utime(file, (moment, moment))
-    open_gate(tmp_path)
     status, _, err = here(command, tmp_path, **environment)
     assert status == 0, err
     assert {begun(tmp_path)["0", "0", client] for client in MODALITIES} == {1}

@@ -40,7 +40,7 @@ def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:
 def own_short(numbers: Numbers, parts: Sequence[Part]) -> str:
     """What one model for all costs on a client's own modality, in one sentence; empty where nobody trained alone."""
     parts = [part for part in parts if "in" in part.relations]
-    found = [judge(analysis, ALONE, analysis.reference) for analysis in with_alone(parts, "in")]
+    found = [judge(analysis, ALONE, analysis.reference) for analysis in _with_alone(parts, "in")]
     if not found:
         return ""
     winners = [_share(numbers, each, "{0} ({1})") for each in _by_winner(parts).values()]
@@ -85,7 +85,7 @@ def own_open(numbers: Numbers, parts: Sequence[Part]) -> str:
 
 def alone(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say where clients do better on their own modality without federation, and by how much."""
-    made = with_alone(parts, "in")
+    made = _with_alone(parts, "in")
     found = [judge(analysis, ALONE, analysis.reference) for analysis in made]
     if not found:
         return ""
@@ -99,9 +99,12 @@ def _nearest(numbers: Numbers, made: Sequence[Analysis]) -> str:
     gaps: dict[str, list[float]] = {}
     for analysis in made:
         means = {str(label): float(mean) for label, mean in analysis.means["mean"].items()}
-        best = max((label for label in means if not is_reference_point(label)), key=means.__getitem__)
-        gaps.setdefault(best, []).append(means[ALONE] - means[best])
+        if federated := [label for label in means if not is_reference_point(label)]:
+            best = max(federated, key=means.__getitem__)
+            gaps.setdefault(best, []).append(means[ALONE] - means[best])
     every = [gap for own in gaps.values() for gap in own]
+    if not every:
+        return ""
     ahead = numbers.put("alone", "highest", text=out_of(sum(gap > 0 for gap in every), len(every), "condition"))
     who = words([named(label, is_reconstruction(label)) for label in gaps], last="or")
     sizes = ends(numbers, ("alone", "lead"), [signed(min(every)), signed(max(every))])
@@ -113,7 +116,7 @@ def _nearest(numbers: Numbers, made: Sequence[Analysis]) -> str:
 
 def federation(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say whether plain federation gives clients ability on other modalities at all, and how much."""
-    found = [judge(analysis, analysis.reference, ALONE) for analysis in with_alone(parts, "cross")]
+    found = [judge(analysis, analysis.reference, ALONE) for analysis in _with_alone(parts, "cross")]
     if not found:
         return "Training each client alone was not published, so what federation itself adds is not known."
     return (
@@ -202,7 +205,7 @@ def _where(numbers: Numbers, key: str, found: Sequence[Comparison]) -> str:
     return f"{better} ({by_verdict(numbers, (key, 'difference'), found)})"
 
 
-def with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:
+def _with_alone(parts: Iterable[Part], relation: str) -> list[Analysis]:
     """Return the analyses that have clients that train alone beside another reference; shared runs once."""
     found: dict[tuple[Models, Models], Analysis] = {}
     for part in parts:

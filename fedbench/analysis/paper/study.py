@@ -18,10 +18,10 @@ from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.short_names import configurations, names_in_all, renamed, with_short_names
 from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.publish_commits import COMMITS
 from fedbench.analysis.rows import Endpoint
 from fedbench.errors import UserError
 from fedbench.files import sha256
-from fedbench.history import COMMITS
 from fedbench.reading import read_table
 from fedbench.store import read_json
 from fedbench.suite import safe

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fedbench import registry
-from fedbench.history import COMMITS, commits_of, note
+from fedbench.analysis.publish_commits import COMMITS, commits_of, note
 from fedbench.sources import code_digest
 from tests.toys import ROOT
 

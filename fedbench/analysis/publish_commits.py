@@ -1,6 +1,7 @@
 """Which commit of a checkout holds the harness that made a run: read from git's history, nothing is checked out.
 
-``python -m fedbench.history results/published`` notes it for all that is published there, as ``fedbench publish`` does.
+``fedbench publish`` notes it; so does ``python -m fedbench.analysis.publish_commits results/published``, for all that is
+published there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from fedbench.analysis.evidence import MANIFEST, published_folders
 from fedbench.store import read_json, write_json
 
 COMMITS = "commits.json"  # beside published folders: digest of a harness -> a commit that holds it
@@ -19,13 +21,13 @@ MODULES = "RESULT_MODULES"
 WRITTEN_IN = ("sources", "registry")  # where a commit says which modules these are; earlier ones in the second
 
 
-def note(published: Path, checkout: Path = Path(__file__).parents[1]) -> dict[str, str]:
+def note(published: Path, checkout: Path = Path(__file__).parents[2]) -> dict[str, str]:
     """Write into ``published`` which commits hold the harnesses of all published folders; return it.
 
     What was noted before stays. Outside a checkout with a history nothing is known and nothing is written.
     """
     known: dict[str, str] = read_json(published / COMMITS) or {}
-    manifests = [read_json(file) or {} for file in sorted(published.glob("[!.]*/manifest.json"))]
+    manifests = [read_json(folder / MANIFEST) or {} for folder in published_folders(published)]
     codes = [code for manifest in manifests for code in (manifest, *manifest.get("added", ()))]
     wanted = {code["runs by"]["harness"] for code in codes if "runs by" in code} - known.keys()
     if found := commits_of(wanted, checkout):
