@@ -1,7 +1,6 @@
 """Which commit of a checkout holds the harness that made a run: read from git's history, nothing is checked out.
 
-``fedbench publish`` notes it; so does ``python -m fedbench.analysis.publish_commits results/published``, for all that is
-published there.
+`fedbench publish` notes it; `python -m fedbench.analysis.publish_commits results/published` does for all that is there.
 """
 
 from __future__ import annotations
