@@ -131,7 +131,11 @@ def test_a_glance_has_an_answer_in_short_for_each_question():
     """Own modality, alignment where features were kept, cost and luck."""
     study = study_of([("", trained("batch", {"fedda-joint": 0.05}))])
     bullets = [line for line in glance(study).splitlines() if line.startswith("- ")]
-    starts = ("- On its own modality", "- FedDA sent 1.00 times", "- These tests are cautious")
+    starts = (
+        "- **Own modality.** On its own modality",
+        "- **Cost and luck.** FedDA sent 1.00 times",
+        "- **Power.** These tests are cautious",
+    )
     assert all(any(line.startswith(start) for line in bullets) for start in starts)
     assert any("Between two seeds the mean of one algorithm moved by" in line for line in bullets)
     assert not any("No features were kept" in line for line in bullets)
@@ -146,7 +150,7 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     assert "reestimated" not in text and "more row" not in text
     assert "affine instance normalisation" in text
     glanced = glance(study, "text")
-    assert "- With another kind of normalisation layer" in glanced and "[text](text/)" in glanced
+    assert "- **Normalisation.** With another kind of normalisation layer" in glanced and "[text](text/)" in glanced
     assert "| algorithm | toy | toy, instance norm | toy (zoo) |" in glanced
 
 

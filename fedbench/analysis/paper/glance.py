@@ -53,7 +53,7 @@ def glance(study: Study, folder: str = "paper") -> str:
         folder: of the paper, as the README links to it.
     """
     shown = [part for part in whole_parts(study) if "cross" in part.relations and not part.ablation]
-    answer, *more = _answers(Numbers(), study)
+    (_, answer), *more = _answers(Numbers(), study)
     references = sorted({part.primary.reference for part in study.parts})
     lines = [answer, ""]
     if shown:
@@ -65,12 +65,12 @@ def glance(study: Study, folder: str = "paper") -> str:
             "",
             *dagger(shown),
         ]
-    lines += [*(f"- {sentence}" for sentence in more), "", ABOUT.format(folder=folder, results=RESULTS)]
+    lines += [*(f"- **{topic}.** {told}" for topic, told in more), "", ABOUT.format(folder=folder, results=RESULTS)]
     return "\n".join([*lines, ""])
 
 
-def _answers(numbers: Numbers, study: Study) -> list[str]:
-    """The answers over all conditions: the questions of the paper in short, norms, and how far they hold."""
+def _answers(numbers: Numbers, study: Study) -> list[tuple[str, str]]:
+    """What each answer is about, and the answer: the questions of the paper in short, and how far answers hold."""
     ground, known = Ground.of(study), known_in(study)
     every = [comparison for _, comparison in ground.compared]
     to_reference = [comparison for _, comparison in ground.to_reference]
@@ -80,21 +80,23 @@ def _answers(numbers: Numbers, study: Study) -> list[str]:
     ended = [(part, training.endings) for part, training in measured]
     on_them = [(part, endings(part.analyses.results(part.condition).rounds)) for part in ground.phantoms]
     aligned = alignment_short(numbers, measured)
-    texts = [
-        f"{asked} {short(numbers, ground.to_reference)}. {dependent(numbers, ground.to_reference)} "
+    told = {
+        "The question": f"{asked} {short(numbers, ground.to_reference)}. {dependent(numbers, ground.to_reference)} "
         f"{most_for(numbers, ground.to_reference)}",
-        f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}" if every else "",
-        own_short(numbers, ground.whole),
-        unseen_modalities(numbers, ground.held_out) if ground.held_out else "",
-        aligned if aligned != UNMEASURED else "",
-        f"{cost_short(numbers, measured)} {luck_short(numbers, ground.crossed, to_reference)}",
-        answer_norms_short(numbers, made),
-        f"{undecided(numbers, ground.whole)} {control(numbers, ground.crossed)} {room(numbers, to_reference)}",
-        tell_endings(numbers, ended),
-        on_phantoms(numbers, on_them),
-        limit_unfinished(study),
-    ]
-    return [escape_markdown(plain(numbers, text.strip())) for text in texts if text.strip()]
+        "All other algorithms": f"{in_words(numbers, 'cross', every, CROSS)} {with_common_models(numbers, every)}"
+        if every
+        else "",
+        "Own modality": own_short(numbers, ground.whole),
+        "Unseen modality": unseen_modalities(numbers, ground.held_out) if ground.held_out else "",
+        "Alignment": aligned if aligned != UNMEASURED else "",
+        "Cost and luck": f"{cost_short(numbers, measured)} {luck_short(numbers, ground.crossed, to_reference)}",
+        "Normalisation": answer_norms_short(numbers, made),
+        "Power": f"{undecided(numbers, ground.whole)} {control(numbers, ground.crossed)} {room(numbers, to_reference)}",
+        "Budget": tell_endings(numbers, ended),
+        "Phantoms": on_phantoms(numbers, on_them),
+        "Unfinished": limit_unfinished(study),
+    }
+    return [(topic, escape_markdown(plain(numbers, text.strip()))) for topic, text in told.items() if text.strip()]
 
 
 def _table(parts: Sequence[Part]) -> list[str]:
