@@ -41,6 +41,7 @@ class TrainingSet:
             many as cover it.
         mirror_axes: in-plane axes that augmentation may flip.
         arrays: where samples are read and where batches end up; None is the store and the CPU.
+        label_edges: see :class:`fedbench.config.TrainingConfig`.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class TrainingSet:
         patches_per_case: int = 1,
         mirror_axes: Sequence[int] = (),
         arrays: MappedArrays | None = None,
+        label_edges: str = "repeat",
     ) -> None:
         self.arrays = arrays or MappedArrays()
         self.size = tuple(size)
         self.mirror_axes = tuple(mirror_axes)
+        self.label_edges = label_edges
         self.samples = [_Sample(case, z) for case in client.train for z in self._slices(case, patches_per_case)]
         parts: list[TrainingSet] = [TrainingSet(part, size, batch_size, patches_per_case) for part in client.parts]
         self.steps: int = sum(part.steps for part in parts) if parts else math.ceil(len(self.samples) / batch_size)
@@ -66,7 +69,8 @@ class TrainingSet:
             return
         area = math.prod(case.shape[:2]) / math.prod(self.size)
         crops = min(most, max(1, round(area))) if len(case.shape) == 2 else 1
-        yield from [z for z in range(case.label.shape[0]) for _ in range(crops)]
+        slices = case.shape[2] if len(case.shape) == 3 else 1
+        yield from [z for z in range(slices) for _ in range(crops)]
 
     def __len__(self) -> int:
         """n_k: training samples of one epoch."""
@@ -77,7 +81,9 @@ class TrainingSet:
         order = torch.randperm(len(self.samples), generator=generator)
         for chosen in torch.tensor_split(order, self.steps):
             images, labels = self._stack(chosen.tolist(), generator)
-            yield augment(images, labels, self.mirror_axes, generator) if augmented else (images, labels)
+            if augmented:
+                images, labels = augment(images, labels, self.mirror_axes, generator, self.label_edges)
+            yield images, labels
 
     def plain(self, n: int, generator: torch.Generator) -> Tensor:
         """Return up to ``n`` training images without augmentation, spread evenly over the cases."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -40,6 +41,8 @@ class TrainingConfig(Parameters):
     ``lr`` decays over the rounds; within a round it is constant. ``precision = "auto"`` is resolved once, where the
     runs are planned, and the resolved value is part of the run's identity. On CPUs of the same vector instructions a
     run gives the same bits; on a GPU only as far as ``deterministic`` kernels exist, and faster without them.
+    ``label_edges``: what labels are where ``augment`` reaches beyond a sample, whose image repeats its edge there:
+    repeated too, or background.
     """
 
     rounds: int = Field(30, ge=1)
@@ -51,6 +54,7 @@ class TrainingConfig(Parameters):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     augment: bool = True
+    label_edges: Literal["repeat", "background"] = "repeat"
     validate_every: int = Field(1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
@@ -63,7 +67,8 @@ class DataConfig(Parameters):
 
     Grid: ``spacing`` is the common voxel size of all modalities in mm (px for pictures), ``size`` the voxels of a
     training sample per axis (2-D: in plane; 3-D models: the patch), ``colour`` what a model sees: one channel, three,
-    or three only if an image has them (auto).
+    or three only if an image has them (auto). ``label_resampling``: the class that has most of a voxel, or that
+    of the nearest raw voxel, which lies half a raw voxel off the image where the grid gets coarser by an even factor.
 
     Split: ``split_seed`` fixes the test patients for all seeds of a suite; ``folds`` makes every patient a test patient
     once, ``fold`` (set by the planner) says when.
@@ -78,6 +83,7 @@ class DataConfig(Parameters):
     spacing: tuple[float, ...] | None = None
     size: tuple[int, ...] | None = None
     colour: Literal["auto", "grey", "rgb"] = "auto"
+    label_resampling: Literal["majority", "nearest"] = "majority"
     patches_per_case: int = Field(4, ge=1)  # per epoch: patches of a volume (3-D models); most crops of a 2-D picture
     test_fraction: float = Field(0.3, gt=0, lt=1)
     val_fraction: float = Field(0.15, gt=0, lt=1)
@@ -143,7 +149,16 @@ class EvaluationConfig(Parameters):
     reference: str = "fedavg"
 
 
+EARLIER: dict[str, dict[str, Any]] = {
+    "training": {"label_edges": "background"},
+    "data": {"label_resampling": "nearest"},
+}  # what runs did whose identity does not say, because they are older than the choice
 SCORING = ("nsd_tolerance_mm", "nsd_tolerance_px", "reestimate")  # determine scores; the rest says what is compared
+
+
+def section_of(identity: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return a section of a run's identity, with what runs did that are older than a key: :data:`EARLIER`."""
+    return EARLIER.get(section, {}) | identity.get(section, {})
 
 
 def canonical(value: Any) -> str:

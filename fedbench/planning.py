@@ -11,7 +11,15 @@ from typing import Any, cast
 from fedbench import __version__, registry
 from fedbench.algorithm import Algorithm
 from fedbench.compute import Compute
-from fedbench.config import SCORING, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, digest
+from fedbench.config import (
+    SCORING,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    TrainingConfig,
+    digest,
+    section_of,
+)  # fmt: skip
 from fedbench.dataset import Dataset
 from fedbench.errors import UserError, nearest
 from fedbench.federation import partition
@@ -245,6 +253,11 @@ def _check_store(prepared: PreparedDataset, folder: Path, entry: _Entry, config:
         raise UserError(
             f"{folder} was prepared with {prepared.channels} channels, not {config.colour}; prepare it again."
         )
+    if prepared.label_resampling != config.label_resampling:
+        raise UserError(
+            f"{folder} was prepared with label_resampling = {prepared.label_resampling}, not "
+            f"{config.label_resampling}; set it in [data], or prepare it again."
+        )
 
 
 def make_dataset(spec: registry.Spec, cls: type[Dataset]) -> Dataset:
@@ -299,7 +312,7 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
     """
     identity = cell.identity
     prepared = prepared or load(Path(cell.prepared))
-    data = DataConfig(**identity["data"])
+    data = DataConfig(**section_of(identity, "data"))
     model = ModelConfig(**identity["model"])
     federation = partition(prepared, data, identity["seed"])
     if federation.digest != identity["partition"]:
@@ -316,7 +329,7 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
         size=sample_size(prepared, model, data),
         mirror_axes=prepared.mirror_axes,
         model=model,
-        training=TrainingConfig(**identity["training"]),
+        training=TrainingConfig(**section_of(identity, "training")),
         data=data,
     )
 

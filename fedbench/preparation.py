@@ -48,7 +48,8 @@ def store_folder(dataset: Dataset, code: str, cache: Path, data: DataConfig, cas
     cases = list(cases)
     key = digest(
         [FORMAT, dataset.name, dataset.params.model_dump(), str(dataset.path), code, list(grid_of(dataset, data)),
-         list(data.size or dataset.size), data.colour, [case.id for case in cases], _stamp(cases)]
+         list(data.size or dataset.size), data.colour, data.label_resampling,
+         [case.id for case in cases], _stamp(cases)]
     )  # fmt: skip
     return cache / f"{dataset.name}-{key[:12]}"
 
@@ -62,7 +63,7 @@ def prepare(
     Args:
         code: digest of the dataset plugin's source; a changed plugin is prepared anew.
         cache: where stores are kept, named by what they were made from: a changed source file makes another store.
-        data: spacing, size and colour; the others do not matter here. None takes what the dataset declares.
+        data: spacing, size, colour, label_resampling; the others do not matter here. None: what the dataset declares.
         target: a folder of the user's to put the store into, in place of ``cache``; it must not exist.
 
     Raises:
@@ -184,7 +185,7 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     check_volume(case, volume, dataset, len(grid))
     if data.colour == "grey":
         volume = Volume(_grey(volume.image), volume.label, volume.spacing)
-    volume = resample(volume, grid[: volume.label.ndim])
+    volume = resample(volume, grid[: volume.label.ndim], data.label_resampling)
     normalised = dataset.intensity[case.modality](volume.image)
     image, label = _slices_first(normalised, volume.label)
     checksums = {}
@@ -239,7 +240,7 @@ def _facts(dataset: Dataset, records: list[dict[str, Any]], data: DataConfig) ->
     }
     held = sorted([r["id"], r["patient"], r["site"], r["content"]] for r in records)
     unordered = declared | {"modalities": sorted(dataset.modalities)}  # no result depends on how they are listed
-    made_with = {"params": dataset.params.model_dump(mode="json")}
+    made_with = {"params": dataset.params.model_dump(mode="json"), "label_resampling": data.label_resampling}
     return {"format": FORMAT, **declared, **made_with, "content": digest([unordered, held])}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fedbench.config import EARLIER
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.reading import map_array, plain_name, read_table
@@ -91,6 +92,7 @@ class PreparedDataset:
     cases: tuple[PreparedCase, ...]
     content: str
     unit: str = "mm"
+    label_resampling: str = "nearest"
 
 
 def is_store(folder: Path) -> bool:
@@ -122,6 +124,7 @@ def load(folder: Path) -> PreparedDataset:
             cases=cases,
             content=facts["content"],
             unit=facts["unit"],
+            **EARLIER["data"] | {name: facts[name] for name in EARLIER["data"] if name in facts},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"

@@ -70,7 +70,8 @@ class Training:
         config, size, axes = task.training, task.size, task.mirror_axes
         arrays = arrays_on(compute.device, [case for client in self.clients for case in client.train])
         self.sets = [
-            TrainingSet(c, size, config.batch_size, task.data.patches_per_case, axes, arrays) for c in self.clients
+            TrainingSet(c, size, config.batch_size, task.data.patches_per_case, axes, arrays, config.label_edges)
+            for c in self.clients
         ]
         self.server = Server({k: v for k, v in initial.items() if k in self.shared})
         local = {k: v for k, v in initial.items() if k not in self.shared}

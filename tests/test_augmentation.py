@@ -82,10 +82,12 @@ def test_image_and_label_move_together(size):
     assert (images[outside] < 0.5).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_matrices_are_small_and_have_no_preferred_direction(spatial_dims):
-    matrices = affine_matrices(40_000, spatial_dims, (0, 1), stream())
-    linear, shift = matrices[..., :-1], matrices[..., -1]
+@pytest.mark.parametrize("size", [(32, 32), (48, 16), (24, 24, 8), (16, 48, 8)])
+def test_matrices_are_small_and_have_no_preferred_direction(size):
+    spatial_dims = len(size)
+    matrices = affine_matrices(40_000, size, (0, 1), stream())
+    shift, half = matrices[..., -1], torch.tensor(size[::-1]) / 2
+    linear = half[:, None] * matrices[..., :-1] / half  # from torch's coordinates, -1 to 1 on every axis, to voxels
     scale = torch.linalg.det(linear).abs() ** (1 / spatial_dims)
     low, high = 1 - augmentation.SCALE, 1 + augmentation.SCALE
     assert low - 1e-4 <= scale.min() < low + 0.01 and high - 0.01 < scale.max() <= high + 1e-4
@@ -99,6 +101,19 @@ def test_matrices_are_small_and_have_no_preferred_direction(spatial_dims):
     assert angle.abs().max() <= augmentation.ROTATION + 1e-4 and abs(angle.mean()) < 0.01
     if spatial_dims == 3:
         assert (linear[:, 0, 0] > 0).all() and (linear[:, 0, 1:] == 0).all()  # never out of plane
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_labels_go_on_beyond_the_edge_as_the_image_does(size):
+    """A structure that the sample's edge cuts is repeated beyond it in the image, so it is no background there."""
+    cut = torch.zeros(200, 1, *size, dtype=torch.uint8)
+    cut[:, :, : size[0] // 2] = 2
+    unlike = {}
+    for edges in ("repeat", "background"):
+        images, moved = augment((cut == 2).float(), cut, (), stream(), edges)
+        assert set(moved.unique().tolist()) == {0, 2}
+        unlike[edges] = ((images > 0.5) != (moved == 2)).float().mean()
+    assert unlike["repeat"] < 0.02 < unlike["background"]
 
 
 def test_a_disc_keeps_its_place_and_its_area_on_average():

@@ -60,6 +60,38 @@ def test_a_ramp_stays_a_ramp_when_coarser():
     np.testing.assert_allclose(out.image[0, 2:-2], 2 * np.arange(20)[2:-2] + 0.5, atol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [2.0, 2.0002, 3.0, 4.0, 1.3, 0.6])
+def test_a_mask_stays_where_its_image_is(factor):
+    """A structure, drawn as image and mask: the same centre in both, and no more area than half voxels at its edge."""
+    x, y = np.meshgrid(np.arange(48.0), np.arange(48.0), indexing="ij")
+    disc = np.hypot(x - 19.3, y - 25.8) < 11
+    out, turned = (
+        resample(volume(disc[::way].astype(float), (1.0, 1.0), label=disc[::way]), (factor, factor)) for way in (1, -1)
+    )
+    assert out.label.sum() * factor**2 == pytest.approx(disc.sum(), rel=0.08)
+    for axis in range(2):
+        places = np.indices(out.label.shape)[axis]
+        shown, drawn = ((places * each).sum() / each.sum() for each in (out.image[0], out.label))
+        assert shown == pytest.approx(drawn, abs=0.12)
+    if factor in (2.0, 3.0, 4.0):  # grids that lie the same way round
+        np.testing.assert_array_equal(out.label, turned.label[::-1])
+
+
+def test_the_class_that_has_most_of_a_voxel_gets_it():
+    """Three raw voxels in one; no class between two others is invented. Two in one: the higher label of equal ones."""
+    out = resample(volume(np.zeros(9), [1.0], label=[3, 3, 3, 3, 1, 1, 0, 0, 1]), (3.0,))
+    assert out.label.tolist() == [3, 1, 0] and out.label.dtype == np.uint8
+    halves = resample(volume(np.zeros(6), [1.0], label=[0, 1, 2, 1, 0, 0]), (2.0,))
+    assert halves.label.tolist() == [1, 2, 0]
+
+
+def test_the_nearest_raw_voxel_lies_half_a_voxel_off_where_factors_are_even():
+    """What the published studies did, kept so that their runs can be repeated."""
+    label = [0, 1, 1, 1, 1, 0, 0, 0]
+    ways = [resample(volume(np.zeros(8), [1.0], label=label[::way]), (2.0,), "nearest").label for way in (1, -1)]
+    assert ways[0].tolist() != ways[1][::-1].tolist()
+
+
 def test_axes_are_resampled_each_by_its_own_factor():
     x, y, z = np.meshgrid(np.arange(24.0), np.arange(16.0), np.arange(5.0), indexing="ij")
     out = resample(volume(x + 100 * y + 10000 * z, (1.0, 2.0, 5.0)), (3.0, 1.0, 5.0))
@@ -85,7 +117,7 @@ def test_coarser_averages_instead_of_picking():
 
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 4.0), (1.3, 0.8, 3.0), (1.0, 1.0, 1.0)])
 def test_labels_keep_their_values_and_their_volume(spacing):
-    """Label 5 inside label 2: between them no 3 or 4 may appear, and the millilitres stay within 3 %."""
+    """Label 5 inside label 2: between them no 3 or 4 may appear, and the millilitres stay within 6 %."""
     grid, before = (1.0, 1.0, 2.0), np.zeros((48, 48, 24), np.uint8)
     distance = np.linalg.norm((np.indices(before.shape).T - [24, 23, 12]) * grid, axis=-1).T
     before[distance < 20] = 2
@@ -95,7 +127,7 @@ def test_labels_keep_their_values_and_their_volume(spacing):
     assert np.unique(after).tolist() == [0, 2, 5]
     for value in (2, 5):
         was, now = np.count_nonzero(before == value) * 2.0, np.count_nonzero(after == value) * np.prod(spacing)
-        assert now == pytest.approx(was, rel=0.03)
+        assert now == pytest.approx(was, rel=0.06)
 
 
 # -- intensity --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from fedbench.analysis.evidence import Condition
 from fedbench.analysis.intervals import bootstrap_means, bootstrap_patients_and_seeds
 from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import Endpoint, labels, listed
+from fedbench.config import section_of
 
 ENDPOINT = Endpoint("cross", "dice")
 KNOWN = ("batch", "instance", "instance-plain", "group")  # the order of columns
@@ -225,7 +226,7 @@ def _values(identities: list[dict[str, Any]], sections: Sequence[str]) -> dict[s
     for identity in identities:
         for section in sections:
             content = identity.get(section)
-            inner = content if isinstance(content, dict) else {"": content}
+            inner = section_of(identity, section) if isinstance(content, dict) else {"": content}
             for key, value in inner.items():
                 found.setdefault(f"{section}.{key}".rstrip("."), set()).add(json.dumps(value, sort_keys=True))
     return found

@@ -33,7 +33,7 @@ from fedbench.analysis.panels import (
     write,
     write_directions,
 )  # fmt: skip
-from fedbench.config import DataConfig
+from fedbench.config import DataConfig, section_of
 from fedbench.errors import UserError
 from fedbench.federation import ClientData, Federation, partition
 from fedbench.files import write_atomic
@@ -86,7 +86,7 @@ def draw_overlays(cells: Sequence[Cell], root: Path, dataset: str, target: Path,
     if not finished:
         return None
     prepared = load(Path(own[0].prepared))
-    federation = partition(prepared, DataConfig(**own[0].identity["data"]), own[0].identity["seed"])
+    federation = partition(prepared, DataConfig(**section_of(own[0].identity, "data")), own[0].identity["seed"])
     for cell in own:
         if cell.identity["partition"] != federation.digest:
             raise UserError(f"run {cell.id}: the prepared data in {cell.prepared} changed since the run was planned.")

@@ -23,7 +23,7 @@ from fedbench.analysis.publish import one_version
 from fedbench.analysis.publish_folder import recover
 from fedbench.analysis.publish_frames import clean, settings_without_paths
 from fedbench.analysis.rows import counted, listed
-from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig
+from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, section_of
 from fedbench.differing import differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.views import FOLDER, CaseView, read_key
@@ -113,11 +113,11 @@ def _stem(run_id: str) -> str:
 
 
 def _computed(identity: Mapping[str, Any]) -> str:
-    """Return what a run computes, as text, without the code; keys that older runs lack have today's defaults."""
+    """Return what a run computes, as text, without the code; keys that older runs lack say what those did."""
     kept = {key: value for key, value in identity.items() if key not in CODE}
     for section, config in SECTIONS.items():
         with contextlib.suppress(ValueError):  # of keys that are no more; they are as they were
-            kept[section] = config(**identity.get(section, {})).model_dump()
+            kept[section] = config(**section_of(identity, section)).model_dump()
     return json.dumps(clean(json.loads(json.dumps(kept))), sort_keys=True)
 
 

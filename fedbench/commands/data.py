@@ -29,6 +29,9 @@ def prepare(
     spacing: Spacing = None,
     size: Size = None,
     colour: Annotated[str, typer.Option(metavar="auto|grey|rgb", help="Channels a model sees.")] = "auto",
+    label_resampling: Annotated[
+        str, typer.Option(metavar="majority|nearest", help="How masks come to the common grid.")
+    ] = "majority",
     to: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Put the store there (-d NAME=FOLDER uses it).")
     ] = None,
@@ -49,7 +52,7 @@ def prepare(
 
     if to is not None and len(datasets) > 1:
         raise UserError("--to takes one dataset; prepare the others in commands of their own.")
-    data = _grid(spacing, size, colour)
+    data = _grid(spacing, size, colour, label_resampling)
     cache = out / ".prepared" if check or to is not None else Store(out).prepared
     entries = [dataset_entry(text) for text in datasets]
     problems: list[str] = []
@@ -80,15 +83,18 @@ def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None,
     return problems
 
 
-def _grid(spacing: str | None, size: str | None, colour: str) -> Any:
+def _grid(spacing: str | None, size: str | None, colour: str, label_resampling: str) -> Any:
     from fedbench.suite import make_suite
 
     if colour not in ("auto", "grey", "rgb"):
         raise UserError(f"--colour {colour}: choose auto, grey or rgb.")
+    if label_resampling not in ("majority", "nearest"):
+        raise UserError(f"--label-resampling {label_resampling}: choose majority or nearest.")
     data = {
         "spacing": parse_numbers(spacing, "--spacing") if spacing is not None else None,
         "size": parse_size(size) if size is not None else None,
         "colour": colour,
+        "label_resampling": label_resampling,
     }
     return make_suite({"algorithms": ("-",), "datasets": ("-",), "data": data}, where="prepare").data
 

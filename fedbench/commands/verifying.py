@@ -133,7 +133,7 @@ def _one(found: list[str], run: str, where: Path) -> str:
 
 def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], plugin: str | None) -> list[str]:
     from fedbench.comparison import elsewhere, has_content, other_code, prepared_folder, repeat
-    from fedbench.config import DataConfig
+    from fedbench.config import DataConfig, section_of
     from fedbench.planning import prepared_folder_of
     from fedbench.progress import preparing
     from fedbench.registry import Spec
@@ -145,7 +145,10 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
     prepared = prepared_folder(content, source / ".prepared")
     if prepared is None:
         with preparing(console) as watch:
-            given = [prepared_folder_of(text, DataConfig(**identity["data"]), scratch, watch) for text in datasets]
+            given = [
+                prepared_folder_of(text, DataConfig(**section_of(identity, "data")), scratch, watch)
+                for text in datasets
+            ]
         prepared = next((store for store in given if has_content(store, content)), None)
     if prepared is None:
         spec = Spec(_plugin_of(identity["dataset"]), tuple(identity.get("dataset_params", {}).items())).text

@@ -17,6 +17,7 @@ from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.protocol import ALPHA
 from fedbench.analysis.rows import counted
+from fedbench.config import section_of
 
 CONFIDENCE = f"{100 * LEVEL:g}\\%"
 ROUNDS = {"last": "the last round", "best-validation": "the round with the best mean validation Dice"}
@@ -52,7 +53,7 @@ class Settings:
 
     def values(self, section: str, key: str) -> list[Any]:
         """Return the distinct values of a setting, sorted; ``None`` (what the dataset declares) is left out."""
-        found = {identity.get(section, {}).get(key) for identity in self.identities}
+        found = {section_of(identity, section).get(key) for identity in self.identities}
         return sorted((value for value in found if value is not None), key=lambda v: (str(type(v)), v))
 
 
