@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fedbench.analysis.analyses import is_reference_point
 from fedbench.analysis.scores import ScoreMatrix
 from fedbench.registry import Spec, parse_spec
 
@@ -29,6 +30,12 @@ def alike(matrices: Sequence[ScoreMatrix]) -> list[ScoreMatrix]:
         labels.setdefault(kind_of(label), set()).add(label)
     renamed = {label: kind for kind, own in labels.items() if len(own) > 1 and kind not in several for label in own}
     return [_renamed(m, renamed) for m in matrices]
+
+
+def federated_alike(matrices: Sequence[ScoreMatrix]) -> list[ScoreMatrix]:
+    """Return ``matrices`` with the federated algorithms alone, whose names are :func:`alike`."""
+    federated = [[label for label in m.algorithms if not is_reference_point(label)] for m in matrices]
+    return alike([replace(m, values=m.values[own]) for m, own in zip(matrices, federated, strict=True)])
 
 
 def _renamed(matrix: ScoreMatrix, names: dict[str, str]) -> ScoreMatrix:

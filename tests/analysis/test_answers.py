@@ -28,8 +28,9 @@ from fedbench.analysis.paper.answer_cross import (
 )
 from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
 from fedbench.analysis.paper.answer_own import alone, by_modality, control, own_modality, own_open, own_short
-from fedbench.analysis.paper.answer_unseen import NOTHING, seen_only, unseen_modalities
+from fedbench.analysis.paper.answer_unseen import NOTHING, best_mean, seen_only, unseen_modalities
 from fedbench.analysis.paper.answers import undecided
+from fedbench.analysis.paper.ground import Ground
 from fedbench.analysis.paper.moved import MOVED, by_dataset, variants
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
@@ -37,6 +38,8 @@ from fedbench.analysis.paper.readings import reading
 from fedbench.analysis.paper.scatter import scatters
 from fedbench.analysis.paper.study import Part, study_of
 from fedbench.analysis.paper.training import Pace, Training, paces
+from fedbench.analysis.verdicts import focus
+from tests.analysis import evidence_rows
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.test_norms import FEW, trained
 
@@ -252,7 +255,7 @@ def held_out(patients: int, factor: float = 1.0) -> list[Part]:
 def test_unseen_modalities_of_few_patients_have_no_answer():
     numbers = Numbers()
     text = plain(numbers, unseen_modalities(numbers, held_out(4)))
-    assert "cannot be answered here: in the one condition patients are too few" in text and "(MR 4)" in text
+    assert "cannot be answered here: in the one condition patients are too few" in text and "(MR of toy 4)" in text
     assert "not distinguishable" not in text
     assert plain(numbers, seen_only(numbers, held_out(4))).startswith("Seen, not shown: mean differences of FedDA")
 
@@ -260,14 +263,46 @@ def test_unseen_modalities_of_few_patients_have_no_answer():
 def test_where_every_aggregation_algorithm_fails_there_is_nothing_to_compare():
     numbers = Numbers()
     text = plain(numbers, unseen_modalities(numbers, held_out(14, 0.01)))
-    assert "cannot be answered here: on MR (14 patients) no aggregation algorithm reached a mean Dice above 0.0" in text
+    start = "cannot be answered here: on MR of toy (14 patients) no aggregation algorithm reached a mean Dice above "
+    assert start in text and "we ask for 0.05" in text
+    (part,) = held_out(14, 0.01)
+    assert best_mean(part) < float(text.partition(start)[2].split()[0]) < best_mean(part) + 0.001
     assert "not distinguishable" not in text and seen_only(numbers, held_out(14, 0.01)) == ""
 
 
 def test_unseen_modalities_are_answered_where_they_can_be():
     numbers = Numbers()
-    assert "on a modality that nobody trained on" in unseen_modalities(numbers, held_out(14))
+    text = plain(numbers, unseen_modalities(numbers, held_out(14)))
+    assert "by Dice on a modality that nobody trained on (MR of toy, 14 patients), of a variant of FedDA" in text
+    assert "The mean differences to fedavg were" in text and "cannot be answered" not in text
+    assert "on the same 14 patients of toy" in text
     assert unseen_modalities(numbers, []) == NOTHING
+
+
+def test_low_scores_that_a_test_tells_apart_are_something_to_compare(monkeypatch):
+    """Below what is worth comparing, but better than the reference: to say there is nothing would hide it."""
+    monkeypatch.setattr(evidence_rows, "GAINS", {"fedda-joint": 0.3})
+    parts = held_out(30, 0.05)
+    assert best_mean(parts[0]) < 0.05
+    text = told(unseen_modalities, parts)
+    assert "FedDA was better in" in text and "nothing to compare" not in text
+
+
+def test_with_one_seed_nothing_is_told_of_unseen_modalities():
+    (part,) = held_out(14)
+    results = part.analyses.results(part.condition)
+    runs, cases = (frame[frame["seed"] == 0] for frame in (results.runs, results.cases))
+    study = study_of([("", replace(part.analyses.evidence, runs=runs, cases=cases))])
+    text = told(unseen_modalities, study.parts)
+    assert "with one seed no difference can be told from luck (MR of toy)" in text
+
+
+@pytest.mark.parametrize("reference", ["centralised", "local"])
+def test_a_reference_point_may_be_the_reference(reference):
+    study = study_of([("", evidence((TOY,), LABELS, (0, 1), 14))], Choices(reference=reference))
+    found = Ground.of(study).to_reference
+    assert {c.other for _, c in found} == {reference} and {c.algorithm for _, c in found} == set(focus(LABELS))
+    assert reference in told(short, found)
 
 
 # -- (iv) ------------------------------------------------------------------------------------------------------------
@@ -288,6 +323,17 @@ def test_readings_are_told_apart_by_what_the_runs_say(both):
     assert (
         "centralised, which has seen every modality, against the reference's was on toy 1.20 against 1.00" in features
     )
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_what_batch_normalisation_alone_gives_away_is_told_with_what_discriminators_judged(norm):
+    part = part_of(trained(norm, {"fedda-joint": 0.05}))
+    (label,) = focus(part.labels)
+    pairs = measured(part, {"fedavg": 1.0, label: 1.5}, {label: 0.5}, {label: 0.7})
+    long, brief = told(alignment, pairs), told(alignment_short, pairs)
+    by_batch = norm == "batch"
+    assert ("With batch normalisation the accuracy was 0.70." in long) is by_batch
+    assert ("were with batch normalisation, by which alone a discriminator can tell" in brief) is by_batch
 
 
 @pytest.mark.parametrize(

@@ -146,13 +146,18 @@ def test_patients_that_trials_saw_and_other_folds_test_are_disclosed():
     trials = pd.DataFrame([{
         "stage": "own", "algorithm": "fedprox", "possible": 4, "asked": 4, "trial": 0, "parameters": "{}",
         "rule": "last-validation-dice", "score": 0.5, "chosen": True,
+        "dice toy": 0.5,
     }])  # fmt: skip
     for fold, said in ((-1, False), (0, True)):
         own = replace(found, runs=found.runs.assign(fold=fold), cases=found.cases.assign(fold=fold))
-        study = replace(study_of([("", own)], None, {"ours": ""}, {Condition("toy"): "ours"}), trials={"ours": trials})
+        study = replace(study_of([("", own)], None, {"ours": ""}, {Condition("toy"): "ours"}), trials={"tuned": trials})
         numbers = Numbers()
         describe_tuning(numbers, study)
         assert ("test patients of the other folds" in numbers.text("tuning")) is said
+        assert "the choice has seen it" not in numbers.text("tuning")
+    held_out = study_of([("", evidence((Condition("toy", "MR"),), LABELS, modalities=("CT", "MR", "PET")))])
+    describe_tuning(numbers := Numbers(), replace(held_out, trials={"tuned": trials}))
+    assert "a modality of \\textsf{toy} was left out of training" in numbers.text("tuning")
 
 
 def test_variants_stand_in_a_table_and_only_differences_are_told(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fedbench.analysis.analyses import POOLED
-from fedbench.analysis.paper.answer_cross import studied_in
+from fedbench.analysis.paper.answer_cross import studied_in, the_reference
 from fedbench.analysis.paper.effects import ends, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.moved import (
@@ -41,10 +41,14 @@ def alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> st
     judged = [v for v in every if v.accuracy is not None]
     if not known and not judged:
         return UNMEASURED
-    crossed = studied_in([part for part, _ in measured if "cross" in part.relations], "cross")
-    to_reference = [(part, c) for part, c in crossed if c.other == c.reference]
+    to_reference = studied_in([part for part, _ in measured if "cross" in part.relations], "cross", the_reference)
     told = [_reading(numbers, kind, every, to_reference) for kind in READINGS if any(v.kind == kind for v in every)]
-    told += [_game(numbers, judged), _follows(numbers, by_dataset(known)), _pooled(numbers, measured)]
+    told += [
+        _game(numbers, judged),
+        _modes(numbers, judged),
+        _follows(numbers, by_dataset(known)),
+        _pooled(numbers, measured),
+    ]
     return " ".join(filter(None, told))
 
 
@@ -57,7 +61,7 @@ def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]])
         return no_game or (UNMEASURED if every else "")
     return (
         "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two, "
-        f"{tell_moves(numbers, found, 'short')}: {_direction(found)}. {no_game}"
+        f"{tell_moves(numbers, found, 'short')}: {_direction(found)}. {no_game} {_modes_short(numbers, found)}"
     ).strip()
 
 
@@ -155,6 +159,39 @@ def _unexplained(numbers: Numbers, judged: Iterable[Variant]) -> str:
     size = numbers.put("no game", "moved", text=signed(most, 2))
     more = ", more than where discriminators played" if moves[False] and most > max(moves[False]) else ""
     return f" Yet the distance there rose above the reference's by up to {size}{more}, which we cannot explain."
+
+
+def _modes(numbers: Numbers, judged: Sequence[Variant]) -> str:
+    """What a discriminator can tell by batch normalisation alone, and how they did with it and without."""
+    by_batch = [v for v in judged if v.by_batch]
+    if not by_batch:
+        return ""
+    spans = [
+        ends(numbers, ("mode", name), [number(v, 2) for v in sorted(_known(own))])
+        for name, own in (("batch", by_batch), ("other", [v for v in judged if not v.by_batch]))
+        if own
+    ]
+    text = (
+        "Yet an accuracy above one half need not be about modalities. Source maps come from the network in training, "
+        "target maps from one at rest, and these differ by batch normalisation alone, which takes the statistics of "
+        "the batch in training and running ones at rest: with the same weights and the same images a discriminator "
+        "learns to tell them apart, and with the other norms it cannot. With batch normalisation the accuracy was "
+        f"{spans[0]}"
+    )
+    return f"{text}, with the other norms {spans[1]}." if len(spans) > 1 else f"{text}."
+
+
+def _modes_short(numbers: Numbers, found: Sequence[Moves]) -> str:
+    """The same in a sentence, where discriminators played with batch normalisation."""
+    playing = [v for moves in found for v in moves.variants]
+    many = sum(v.by_batch for v in playing)
+    if not many:
+        return ""
+    share = numbers.put("mode", "playing", text=out_of(many, len(playing), "comparison"))
+    return (
+        f"Of those that played, {share} were with batch normalisation, by which alone a discriminator can tell maps of "
+        "the network in training from target maps, which come from one at rest."
+    )
 
 
 def _known(judged: Iterable[Variant]) -> list[float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fedbench.analysis.analyses import is_personal
 from fedbench.analysis.paper.effects import effect, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
+from fedbench.analysis.protocol import Analysis
 from fedbench.analysis.rows import counted
 from fedbench.analysis.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 
@@ -18,16 +19,30 @@ CROSS = "on modalities that a client does not hold"
 NONE_OF_FOCUS = "No published condition compares FedDA with another aggregation algorithm there, so this stays open."
 
 
-def studied_in(parts: Iterable[Part], relation: str) -> list[tuple[Part, Comparison]]:
+def other_algorithms(analysis: Analysis) -> list[str]:
+    """Return the aggregation algorithms of an analysis that are not under study."""
+    return rivals(analysis.matrix.algorithms)
+
+
+def the_reference(analysis: Analysis) -> list[str]:
+    """Return the reference of an analysis, which may be a reference point, or itself under study."""
+    return [analysis.reference]
+
+
+def studied_in(
+    parts: Iterable[Part], relation: str, others: Callable[[Analysis], Iterable[str]] = other_algorithms
+) -> list[tuple[Part, Comparison]]:
     """Return every comparison, by Dice, of an algorithm under study with another aggregation algorithm, and where.
 
     The same models compared in two studies (an ablation holds the default again) count once, in the first.
+
+    Args:
+        others: whom they are compared with, by analysis.
     """
     comparisons: dict[tuple[Models, Models], tuple[Part, Comparison]] = {}
     for part in parts:
         analysis = part.get(relation)
-        labels = analysis.matrix.algorithms
-        for one, other in ((a, b) for a in focus(labels) for b in rivals(labels)):
+        for one, other in ((a, b) for a in focus(analysis.matrix.algorithms) for b in others(analysis) if a != b):
             comparisons.setdefault((part.models(one), part.models(other)), (part, judge(analysis, one, other)))
     return list(comparisons.values())
 
@@ -47,10 +62,13 @@ def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], whe
         numbers.put("fedda", relation, name, text=str(value))
         for name, value in (("better", counts.better), ("same", counts.same), ("worse", counts.worse))
     )
-    lead = f"In {total}, by Dice {where}, of a variant of FedDA with another aggregation algorithm, FedDA was"
+    other = f"another aggregation algorithm{_others((c.other for c in comparisons), '{}')}"
+    lead = f"In {total}, by Dice {where}, of a variant of FedDA with {other}, FedDA was"
     if counts.total in counts.values:
         name = {counts.better: "better", counts.same: "not distinguishable", counts.worse: "worse"}[counts.total]
-        return f"{lead} {name}." if counts.total == 1 else f"{lead} {name} in every one."
+        if counts.total == 1:
+            return f"{lead} {name}."
+        return f"{lead} distinguishable in none." if counts.same else f"{lead} {name} in every one."
     than = {v: _others(c.other for c in comparisons if c.verdict is v) for v in (Verdict.BETTER, Verdict.WORSE)}
     return (
         f"{lead} better in {better}{than[Verdict.BETTER]}, worse in {worse}{than[Verdict.WORSE]} and not "
@@ -58,10 +76,10 @@ def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], whe
     )
 
 
-def _others(labels: Iterable[str]) -> str:
+def _others(labels: Iterable[str], told: str = "than {}") -> str:
     """`` (than a and b)``; nothing where they are none, or too many to name."""
     names = [named(label, False) for label in sorted(set(labels))]
-    return f" (than {words(names)})" if 0 < len(names) <= NAMED else ""
+    return f" ({told.format(words(names))})" if 0 < len(names) <= NAMED else ""
 
 
 def short(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
@@ -104,17 +122,17 @@ def _sizes(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     )
 
 
-def dependent(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
+def dependent(numbers: Numbers, found: list[tuple[Part, Comparison]], relation: str = "cross") -> str:
     """Say how many of the comparisons look at the same patients, so that they are no independent evidence."""
     of: dict[str, list[int]] = {}
     for part, _ in found:
-        of.setdefault(part.condition.dataset, []).append(len(part.get("cross").matrix.values))
+        of.setdefault(part.condition.dataset, []).append(len(part.get(relation).matrix.values))
     if max(map(len, of.values()), default=0) < 2:
         return ""
     told = []
     for name, patients in sorted(of.items()):
-        many = numbers.put("dependent", name, "comparisons", text=str(len(patients)))
-        size = numbers.put("dependent", name, "patients", text=str(max(patients)))
+        many = numbers.put("dependent", relation, name, "comparisons", text=str(len(patients)))
+        size = numbers.put("dependent", relation, name, "patients", text=str(max(patients)))
         most = "" if len(set(patients)) == 1 else "at most "
         told.append(f"{many} on the same {most}{size} patients of \\textsf{{{escape(name)}}}")
     together = max(Counter(part.key for part, _ in found).values()) > 1

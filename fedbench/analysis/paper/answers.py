@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
-import numpy as np
-import pandas as pd
-
-from fedbench.analysis.analyses import is_reconstruction, is_reference_point
-from fedbench.analysis.kinds import alike
+from fedbench.analysis.analyses import is_reconstruction
+from fedbench.analysis.kinds import federated_alike
 from fedbench.analysis.paper.answer_alignment import alignment, idle
 from fedbench.analysis.paper.answer_cost import cost
 from fedbench.analysis.paper.answer_cross import (
@@ -33,6 +29,7 @@ from fedbench.analysis.paper.answer_own import (
 )
 from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
+from fedbench.analysis.paper.effects import left_open
 from fedbench.analysis.paper.ground import Ground, dataset_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
@@ -150,14 +147,6 @@ def room_short(numbers: Numbers, comparisons: list[Comparison]) -> str:
     return f"Gains up to {numbers.put('largest gain left open', text=signed(found[0]))} Dice are not excluded."
 
 
-def left_open(comparisons: Iterable[Comparison]) -> tuple[float, bool] | None:
-    """Return the largest gain that an interval of an undecided comparison leaves open; whether it is one over seeds."""
-    undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
-    of_seeds = [(float(row["runs_p_high"]), True) for row in undecided if np.isfinite(row["runs_p_high"])]
-    of_patients = [(float(row["mean_high"]), False) for row in undecided if np.isfinite(row["mean_high"])]
-    return max(of_seeds or of_patients, default=None)
-
-
 def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     """Say how large a mean difference of the declared family stayed undecided: what the words cannot tell apart."""
     found = [
@@ -187,16 +176,12 @@ def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
     )
 
 
-def _federated(values: pd.DataFrame) -> pd.DataFrame:
-    return values[[label for label in values.columns if not is_reference_point(label)]]
-
-
 def _consensus(numbers: Numbers, study: Study) -> str:
     """Name the federated algorithm with the best mean rank over data sets; reference points are not ranked."""
     main = study.groups[0][1]
     whole = [c for c in main.conditions if c.whole and main.primary(c) == main.declared]
     matrices = [main.get(c).matrix for c in of_patients(whole, lambda condition: condition.dataset)]
-    ranked = alike([replace(m, values=_federated(m.values)) for m in matrices])
+    ranked = federated_alike(matrices)
     if len(ranked) < 2 or len(shared(ranked)) < 2:
         return ""
     order = consensus(ranked).order

@@ -39,6 +39,7 @@ LEGEND = (
     "both corrected tests, over patients and over patients and seeds; all else is *not distinguishable*, which is no "
     "claim of equality. Numbers among the parameters are those that were tuned, and left out here."
 )
+NOT_RUN = f"{cells.NONE}: not run there."
 ABOUT = (
     "[{folder}/{results}]({folder}/{results}) has intervals, HD95, in-modality Dice and modalities left out of "
     "training; [{folder}]({folder}/) all tables, tests and figures. This part is made by `python -m fedbench paper`; "
@@ -58,10 +59,12 @@ def glance(study: Study, folder: str = "paper") -> str:
     lines = [answer, ""]
     if shown:
         legend = LEGEND.format(reference=escape_markdown(words_of(references)))
+        table, told = _table(shown), escape_markdown(told_patients(shown))
+        gap = f"| {cells.NONE} "
         lines += [
-            *_table(shown),
+            *table,
             "",
-            f"{legend} {escape_markdown(told_patients(shown))}".strip(),
+            " ".join(filter(None, [legend, NOT_RUN * any(gap in row for row in table), told])),
             "",
             *dagger(shown),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from fedbench.analysis.paper.answer_cross import studied_in
+from fedbench.analysis.paper.answer_cross import studied_in, the_reference
 from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.verdicts import Comparison
@@ -50,10 +50,10 @@ class Ground:
         """FedDA's variants with every other aggregation algorithm, on modalities that a client does not hold."""
         return studied_in(self.crossed, "cross")
 
-    @property
+    @cached_property
     def to_reference(self) -> Found:
-        """Of these, those with the reference."""
-        return [(part, c) for part, c in self.compared if c.other == c.reference]
+        """Those with the reference, whatever it is."""
+        return studied_in(self.crossed, "cross", the_reference)
 
 
 def dataset_of(part: Part) -> str:

@@ -11,6 +11,7 @@ from fedbench.analysis.paper.effects import ends
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, signed
 from fedbench.analysis.paper.readings import reading
+from fedbench.analysis.paper.setup import Settings
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.rows import counted
@@ -31,6 +32,9 @@ class Variant:
         span: the lowest and the highest of the reference's runs; None with one run.
         loss: of its discriminators late in training; None where none was logged.
         accuracy: likewise, on patches.
+        by_batch: whether its network normalises by the statistics of a batch in training and by running ones at rest,
+            so that a discriminator can tell source maps, which come from the network in training, from target maps,
+            which come from one at rest, whatever their modality.
     """
 
     part: Part
@@ -41,6 +45,7 @@ class Variant:
     span: tuple[float, float] | None
     loss: float | None
     accuracy: float | None
+    by_batch: bool = False
 
     @property
     def moved(self) -> float | None:
@@ -105,13 +110,14 @@ def variants(measured: Iterable[tuple[Part, Training]]) -> list[Variant]:
     found: dict[tuple[Models, Models], Variant] = {}
     for part, training in measured:
         reference = part.primary.reference
+        norms = Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
         low, high, runs = training.spans.get(reference, (0.0, 0.0, 0))
         for label in focus(part.labels):
             if label != reference:
                 distances = training.distances.get(label), training.distances.get(reference)
                 game = training.loss.get(label), training.accuracy.get(label)
                 span = (low, high) if runs > 1 else None
-                each = Variant(part, label, reading(part, label), *distances, span, *game)
+                each = Variant(part, label, reading(part, label), *distances, span, *game, "batch" in norms)
                 found.setdefault((part.models(label), part.models(reference)), each)
     return list(found.values())
 

@@ -54,6 +54,11 @@ def decidable(analysis: Analysis) -> bool:
     return 2.0 ** (1 - len(analysis.matrix.values)) * int(analysis.pairwise["declared"].sum()) <= ALPHA
 
 
+def repeated(analysis: Analysis) -> bool:
+    """Say whether there is a test over runs, which our words ask for: with one seed there is none."""
+    return bool(declared_of(analysis)["runs_p"].notna().any())
+
+
 def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
     """Return the standard deviation between training runs of an algorithm where they differ least and most.
 

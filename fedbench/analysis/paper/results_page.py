@@ -26,7 +26,7 @@ from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import markdown, plain
-from fedbench.analysis.paper.reliability import decidable
+from fedbench.analysis.paper.reliability import decidable, repeated
 from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
@@ -140,6 +140,8 @@ def _left_out(parts: Sequence[Part]) -> list[str]:
     folder = f" Published as {parts[0].folder}." if parts[0].folder else ""
     few = [unseen for unseen, analysis in found.items() if not decidable(analysis)]
     hopeless = f" Of {words_of(few)} patients are too few to name any difference." if few else ""
+    if all(unseen in few or not repeated(analysis) for unseen, analysis in found.items()) and len(few) < len(found):
+        hopeless += " With one seed no difference is named."
     return [
         f"### {escape_markdown(parts[0].condition.dataset)}, a modality left out of training", "",
         f"{escape_markdown(_trainings(parts) + folder)} Dice on the modality that nobody trained on (test patients); "

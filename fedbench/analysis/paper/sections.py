@@ -75,9 +75,8 @@ def write_sections(
         sections.supplement += _heading("subsection", part, "sup")
         _details(sections, part, figures[part.key], (tables_scores.main_result,))
     for name, analyses in study.groups:
-        pooled = tables_scores.pooled_result(
-            analyses, of_patients(analyses.evidence.trained, lambda condition: condition.dataset)
-        )
+        conditions = [condition for condition in analyses.evidence.trained if condition.whole]
+        pooled = tables_scores.pooled_result(analyses, of_patients(conditions, lambda condition: condition.dataset))
         if pooled is not None:
             pooled = _of_study(name, pooled)
             words = f" ({words_of(name)})" if name else ""

@@ -33,7 +33,8 @@ def tell(teller: Teller) -> list[str]:
     part = teller.part
     headings = {
         "in": "The client's own modality",
-        "cross": "Modalities that the client does not hold",
+        "cross": f"{'Other modalities of the training' if part.condition.unseen else 'Modalities'} that the client "
+        "does not hold",
         "unseen": f"The unseen modality ({escape(part.condition.unseen)})",
     }
     paragraphs = []
@@ -154,7 +155,7 @@ def _among_rivals(teller: Teller, analysis: Analysis, labels: Sequence[str]) -> 
                 against = judge(analysis, label, other)
                 teller.verdict(analysis, against)
                 found[other] = against.verdict
-        if not found:
+        if set(found) <= set(labels):  # nobody but each other
             continue
         standing = teller.standing(analysis, label, found, "{0} {1}")
         if set(found.values()) == {Verdict.SAME}:

@@ -39,6 +39,7 @@ def describe_tuning(numbers: Numbers, study: Study) -> None:
     sentences = [f"For {names([name])}, {_chosen(frame)}." for name, frame in study.trials.items()]
     sentences.append(
         f"No test case of these trials' own split took part (Table~\\ref{{tab:{NAME}}}).{_also_tested(study)}"
+        f"{_also_left_out(study)}"
     )
     if others := sorted(study.manifests.keys() - study.trials.keys()):
         whose = "its suite names" if len(others) == 1 else "their suites name"
@@ -88,15 +89,38 @@ def leads_over(trials: pd.DataFrame, reference: str) -> list[float]:
 def _also_tested(study: Study) -> str:
     """Disclose where patients of the trials are tested all the same, in other folds."""
     folded = {
-        part.folder for part in study.parts if (part.analyses.results(part.condition).runs["fold"] >= 0).any()
-    } & study.trials.keys()
+        part.condition.dataset
+        for part in study.parts
+        if (part.analyses.results(part.condition).runs["fold"] >= 0).any()
+    } & _tuned(study)
     if not folded:
         return ""
     return (
-        f" But for {names(sorted(folded))} patients are cross-validated and trials used the first fold: its "
+        f" But on {names(sorted(folded))} patients are cross-validated and trials used the first fold: its "
         "training and validation patients are test patients of the other folds, so that there the choice has seen "
         "patients that are tested, if not in the runs that test them."
     )
+
+
+def _also_left_out(study: Study) -> str:
+    """Disclose where the trials have seen the modality that was left out later."""
+    seen = {part.condition.dataset for part in study.parts if part.condition.unseen} & _tuned(study)
+    if not seen:
+        return ""
+    return (
+        f" Where a modality of {names(sorted(seen))} was left out of training, the trials had not left it out: the "
+        "choice has seen it."
+    )
+
+
+def _tuned(study: Study) -> set[str]:
+    """The data sets that trials were made on, with whatever results they are published."""
+    return {
+        column.removeprefix("dice ")
+        for frame in study.trials.values()
+        for column in frame.columns
+        if column.startswith("dice ")
+    }
 
 
 def _chosen(frame: pd.DataFrame) -> str:

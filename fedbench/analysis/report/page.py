@@ -71,8 +71,7 @@ def _visible(value: Any) -> Any:
 
 
 def _legend(table: Table) -> list[tuple[str, str]]:
-    used = {one for row in table.rows for cell in row for one in (cell.mark, cell.sign)}
-    return [(mark, meaning) for mark, meaning in table.marks.items() if mark in used]
+    return [(mark, meaning) for mark, meaning in table.marks.items() if mark in table.signs]
 
 
 def _short_title(table: Table, condition: Condition) -> str:

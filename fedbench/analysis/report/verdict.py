@@ -16,6 +16,7 @@ import pandas as pd
 from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference_point
 from fedbench.analysis.best import standing
 from fedbench.analysis.evidence import Condition
+from fedbench.analysis.kinds import federated_alike
 from fedbench.analysis.protocol import ALPHA, Analysis
 from fedbench.analysis.ranking import Consensus, consensus, shared
 from fedbench.analysis.rows import counted
@@ -94,9 +95,12 @@ def verdict(condition: Condition, analysis: Analysis, order: Sequence[str]) -> V
 
 
 def across(analyses: Analyses) -> Consensus | None:
-    """Return the ranking across datasets with nothing left out; None for one dataset, or one algorithm in all."""
+    """Return the ranking of the federated algorithms across datasets with nothing left out.
+
+    None for one dataset, or one algorithm in all. What was tuned to other numbers on each is one algorithm.
+    """
     whole = [c for c in analyses.conditions if c.whole and analyses.primary(c) == analyses.declared]
-    matrices = [analyses.get(c).matrix for c in whole]
+    matrices = federated_alike([analyses.get(c).matrix for c in whole])
     return consensus(matrices) if len(matrices) > 1 and len(shared(matrices)) > 1 else None
 
 
