@@ -333,7 +333,7 @@ def test_what_batch_normalisation_alone_gives_away_is_told_with_what_discriminat
     long, brief = told(alignment, pairs), told(alignment_short, pairs)
     by_batch = norm == "batch"
     assert ("With batch normalisation the accuracy was 0.70." in long) is by_batch
-    assert ("were with batch normalisation, by which alone a discriminator can tell" in brief) is by_batch
+    assert ("it was with batch normalisation, by which alone a discriminator can tell" in brief) is by_batch
 
 
 @pytest.mark.parametrize(

@@ -187,10 +187,10 @@ def _modes_short(numbers: Numbers, found: Sequence[Moves]) -> str:
     many = sum(v.by_batch for v in playing)
     if not many:
         return ""
-    share = numbers.put("mode", "playing", text=out_of(many, len(playing), "comparison"))
+    share = numbers.put("mode", "playing", text=f"{many} of the {counted(len(playing), 'comparison')}")
     return (
-        f"Of those that played, {share} were with batch normalisation, by which alone a discriminator can tell maps of "
-        "the network in training from target maps, which come from one at rest."
+        f"Where they played, in {share} it was with batch normalisation, by which alone a discriminator can tell maps "
+        "of the network in training from target maps, which come from one at rest."
     )
 
 
