@@ -191,7 +191,9 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     for part, array in (("image", image), ("label", label)):
         file = stem.with_name(f"{stem.name}.{part}.npy")
         with open(file, "wb") as stream:
-            np.save(stream, array, allow_pickle=False)
+            # As np.save, whose own way to write to a file tells of a full disk without saying that it is one.
+            np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+            stream.write(array.data)
             stream.flush()
             os.fsync(stream.fileno())
         checksums[f"{part}_sha256"] = sha256(file)
