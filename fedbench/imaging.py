@@ -21,6 +21,7 @@ from fedbench.dataset import Volume
 from fedbench.errors import UserError
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel size: how far corners of image and mask may lie apart
+WHOLE = 0.01  # how far a value of a mask may be from a whole number: what scale factors and 32 bits leave
 FORMATS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by header size, the first field of the header
 
 
@@ -102,14 +103,19 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
 def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: Path) -> np.ndarray:
     """Return ``mask`` with the values of a file turned into labels, uint8; ``labels`` as in :func:`read_pair`.
 
+    Values within 0.01 of a whole number are that number: masks are also stored with a scale factor.
+
     Raises:
         UserError: the mask holds other values; the message names ``path``.
     """
     table = _table(labels)
     values = np.unique(np.concatenate([np.unique(plane) for plane in mask]))  # by plane: a sort of all costs seconds
-    if (values != np.rint(values)).any():
-        odd = _some(values[values != np.rint(values)])
-        raise UserError(f"{path}: a mask holds whole numbers, this one also {odd}; was it interpolated?")
+    whole = np.rint(values)
+    odd = values[np.abs(values - whole) > WHOLE]
+    if odd.size:
+        raise UserError(f"{path}: a mask holds whole numbers, this one also {_some(odd)}; was it interpolated?")
+    if (values != whole).any():
+        mask, values = np.rint(mask), np.unique(whole)
     unknown = [value for value in map(int, values) if value not in table]
     if unknown:
         raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
@@ -171,4 +177,4 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def _some(values: Sequence[float] | np.ndarray) -> str:
     more = f" and {len(values) - 10} more" if len(values) > 10 else ""
-    return ", ".join(f"{value:g}" for value in values[:10]) + more
+    return ", ".join(f"{value:.6g}" for value in values[:10]) + more

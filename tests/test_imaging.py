@@ -132,6 +132,21 @@ def test_labels_in_order_or_mapped(tmp_path, voxels):
     np.testing.assert_array_equal(read_pair(image_path, whole, {500: 1, 420: 2, 421: 2}).label, label)
 
 
+def test_a_mask_with_a_scale_factor(tmp_path, voxels, mask):
+    """255 times 1 / 255, 10 and 30 times 0.1, with factors of 32 bits: nearly 1, 1 and 3."""
+    image_path = save(tmp_path / "image.nii", voxels)
+    for number, (stored, slope) in enumerate(((255 * mask, 1 / 255), (10 * mask, 0.1), (30 * mask, 0.1))):
+        scaled = nib.Nifti1Image(stored.astype(np.int16), AFFINE)
+        scaled.header.set_slope_inter(slope, 0.0)
+        nib.save(scaled, tmp_path / f"{number}.nii")
+        path = tmp_path / f"{number}.nii"
+        raw = np.asarray(nib.load(path).dataobj)
+        assert (raw != np.rint(raw)).any() and raw.max() == pytest.approx(3 if number == 2 else 1)
+        np.testing.assert_array_equal(read_pair(image_path, path, {3: 1} if number == 2 else [1]).label, mask)
+    path = save(tmp_path / "near.nii", (mask * (1 + 0.009 * np.sign(voxels))).astype(np.float32))  # 0.991 and 1.009
+    np.testing.assert_array_equal(read_pair(image_path, path, [1]).label, mask)
+
+
 def test_affines_may_differ_by_rounding(tmp_path, voxels, mask):
     nearly = AFFINE.copy()
     nearly[:3, 3] += 0.05
@@ -265,6 +280,7 @@ def test_mask_with_other_values(pair, mask):
 
 def test_mask_of_fractions(pair, mask):
     pair(np.where(mask == 1, 0.5, 0.0), "whole numbers", "0.5")
+    pair(np.where(mask == 1, 1.011, 0.0), "also 1.011; was it interpolated")
 
 
 def test_labels_that_make_no_sense(tmp_path, voxels, mask):
