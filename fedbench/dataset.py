@@ -74,9 +74,15 @@ class Intensity:
     high: float
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        low, high = (self.low, self.high) if self.kind == "window" else np.percentile(image, (self.low, self.high))
-        clipped = np.clip(image.astype(np.float64), low, high)
+        clipped = np.clip(image.astype(np.float64), *self.limits(image))
         return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
+
+    def limits(self, image: np.ndarray) -> tuple[float, float]:
+        """Return what ``image`` is clipped to, in its own units."""
+        if self.kind == "window":
+            return self.low, self.high
+        low, high = np.percentile(image, (self.low, self.high))
+        return float(low), float(high)
 
 
 class Dataset:

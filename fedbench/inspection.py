@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedbench.dataset import Case, Dataset, Volume
+from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
 from fedbench.reading import steadily
 
@@ -102,7 +102,7 @@ def read_case(case: Case) -> Volume:
 
 def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int) -> None:
     """Raise :class:`UserError` if what ``case`` read cannot be used."""
-    where = f"case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")
+    where = _where(case)
     axes = volume.label.ndim
     if volume.image.shape[1:] != volume.label.shape:
         raise UserError(f"{where}: image {volume.image.shape[1:]} and mask {volume.label.shape} differ in shape.")
@@ -122,3 +122,24 @@ def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int
     unexpected = sorted(set(np.unique(volume.label).tolist()) - set(range(len(dataset.classes) + 1)))
     if unexpected:
         raise UserError(f"{where}: unexpected labels {unexpected}; allowed are 0..{len(dataset.classes)}.")
+
+
+def check_contrast(case: Case, image: np.ndarray, intensity: Intensity) -> None:
+    """Raise :class:`UserError` if clipping leaves nothing of an image: all of it outside the window, say."""
+    low, high = intensity.limits(image)
+    least, most = float(image.min()), float(image.max())
+    if min(max(least, low), high) < min(max(most, low), high):
+        return
+    if intensity.kind == "window":
+        raise UserError(
+            f"{_where(case)}: all voxels ({least:g} to {most:g}) lie outside the window of {case.modality}, {low:g} to "
+            f"{high:g}, so clipping leaves nothing of the image; convert it to the window's units (CT: is it in HU?)."
+        )
+    raise UserError(
+        f"{_where(case)}: nearly every voxel is {low:g} (of {least:g} to {most:g}; percentiles {intensity.low:g} and "
+        f"{intensity.high:g} are the same), so clipping leaves nothing of the image; crop, replace or remove it."
+    )
+
+
+def _where(case: Case) -> str:
+    return f"case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")

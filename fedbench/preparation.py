@@ -24,7 +24,7 @@ from fedbench.config import DataConfig, digest
 from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
 from fedbench.files import locked, sha256, try_lock, write_atomic, write_text
-from fedbench.inspection import check_volume, inventory, read_case, refuse
+from fedbench.inspection import check_contrast, check_volume, inventory, read_case, refuse
 from fedbench.prepared import FACTS, FORMAT, MANIFEST, damage, is_store
 from fedbench.resampling import resample
 
@@ -111,6 +111,7 @@ def check(
 
     def read(case: Case) -> str | None:
         check_volume(case, volume := read_case(case), dataset, len(grid_of(dataset, data)))
+        check_contrast(case, volume.image, dataset.intensity[case.modality])
         return None if volume.label.any() else case.id
 
     empty, problems = _for_all(found.cases, read, workers or default_workers(), progress)
@@ -185,8 +186,9 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     if data.colour == "grey":
         volume = Volume(_grey(volume.image), volume.label, volume.spacing)
     volume = resample(volume, grid[: volume.label.ndim])
-    normalised = dataset.intensity[case.modality](volume.image)
-    image, label = _slices_first(normalised, volume.label)
+    intensity = dataset.intensity[case.modality]
+    check_contrast(case, volume.image, intensity)
+    image, label = _slices_first(intensity(volume.image), volume.label)
     checksums = {}
     for part, array in (("image", image), ("label", label)):
         file = stem.with_name(f"{stem.name}.{part}.npy")
