@@ -26,7 +26,7 @@ from PIL import Image
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
 from fedbench.folders import by_stem, visible
-from fedbench.imaging import read_pair, relabel
+from fedbench.imaging import affine_of, extent, read_pair, relabel
 from fedbench.mapping import Entry, Table, read_table
 from fedbench.names import safe
 from fedbench.parameters import Parameters, hyperparameter
@@ -46,6 +46,9 @@ class NnUnet(Dataset):
     ``labelsTr``. ``imagesTs`` has no labels and is not read; neither is ``splits_final.json``, for all sets are split
     by the same rule. Modalities, classes (``label-1`` and so on where there are regions), spacing and size come from
     ``dataset.json`` and the headers of the images.
+
+    Images of one slice, which have one axis of length 1 or two axes altogether, are 2-D and in mm, whatever their
+    thickness is said to be (version 1 writes 999); they do not mix with volumes.
 
     ``mapping`` names a CSV file in UTF-8, relative to the folder, with a line for every case:
 
@@ -402,24 +405,32 @@ def read_pictures(image_path: Path, label_path: Path, values: tuple[int, ...]) -
 
 
 def measure(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return voxels and their sizes along X, Y and Z (mm), of a picture along X and Y (px); from the header alone."""
+    """Return voxels and their sizes along X, Y and Z (mm); from the header alone.
+
+    Of a picture they are along X and Y (px), of a single slice along the two axes of :func:`~fedbench.imaging.extent`.
+    """
     if path.suffix == ".png":
         with Image.open(path, formats=("PNG",)) as picture:
             return np.array(picture.size), np.array(PIXELS)
     image: Any = nib.load(path)
-    axes = np.argsort(io_orientation(image.affine)[:, 0])  # which axis of the file is X, which Y, which Z
-    return np.array(image.shape)[axes], voxel_sizes(image.affine)[axes]
+    affine = affine_of(image)
+    axes = np.argsort(io_orientation(affine)[:, 0])  # which axis of the file is X, which Y, which Z
+    voxels, sizes = np.array((*image.shape, 1)[:3])[axes], voxel_sizes(affine)[axes]
+    return voxels[extent(voxels)], sizes[extent(voxels)]
 
 
 def grid(paths: Iterable[Path]) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Return the median voxel size, to three digits, and the sample size that suits the median image on this grid.
 
     Images that cannot be measured are passed over: reading them says what is wrong. If no image can be, it is 1 and
-    the least size; there is nothing to put on that grid then.
+    the least size; there is nothing to put on that grid then. Single slices do not count among volumes, with which they
+    are refused.
     """
     measured = [found for path in paths if (found := _measured(path))]
     if not measured:
         return (1.0, 1.0, 1.0), (SIZES[0], SIZES[0])
+    most = max(len(sizes) for _, sizes in measured)
+    measured = [found for found in measured if len(found[1]) == most]
     median = np.median([sizes for _, sizes in measured], axis=0)
     spacing = tuple(float(f"{size:.3g}") for size in median)
     extents = np.median([np.rint(voxels * sizes / spacing) for voxels, sizes in measured], axis=0)

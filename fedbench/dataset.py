@@ -25,8 +25,9 @@ class Volume:
         image: float32, ``(channels, X, Y, Z)`` or ``(channels, X, Y)``; 1 channel or 3 (RGB); raw intensities (HU, SUV,
             arbitrary MR units, 0-255).
         label: uint8, ``(X, Y, Z)`` or ``(X, Y)``; 0 is background, ``i + 1`` is ``Dataset.classes[i]``.
-        spacing: size of a voxel in ``Dataset.unit``, one number per spatial axis. Axes in RAS order; of a picture, X
-            runs to the right and Y upwards.
+        spacing: size of a voxel in ``Dataset.unit``, one number per spatial axis. Axes in RAS order; of a single slice
+            the two along which it extends (2-D volumes and 3-D ones do not mix in a set); of a picture, X runs to the
+            right and Y upwards.
     """
 
     image: np.ndarray

@@ -26,29 +26,29 @@ FORMATS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by header size, the fi
 
 
 def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a 3-D image, reoriented to the closest of the RAS axes; nothing is resampled.
+    """Read an image, reoriented to the closest of the RAS axes; nothing is resampled.
 
     Args:
         path: a single-file NIfTI, compressed or not. Trailing axes of length 1 are dropped.
 
     Returns:
-        The voxels ``(X, Y, Z)``, integers as stored and everything else float32; and the affine, 4 x 4 float64, from
-        voxel indices to mm.
+        The voxels ``(X, Y, Z)``, of a single slice with one axis of length 1, integers as stored and everything else
+        float32; and the affine, 4 x 4 float64, from voxel indices to mm.
 
     Raises:
-        UserError: the file is missing, damaged, not NIfTI or not 3-D, or a voxel is NaN or infinite.
+        UserError: the file is missing, damaged, not NIfTI or neither 2-D nor 3-D, or a voxel is NaN or infinite.
     """
     path = Path(path)
     image = _parse(path, _content(path))
-    shape = image.shape
+    shape = image.shape if len(image.shape) != 2 else (*image.shape, 1)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
-        raise UserError(f"{path}: needs a 3-D image, this one is {_by(image.shape)}; give one volume per file.")
+        raise UserError(f"{path}: needs a 2-D or 3-D image, this one is {_by(image.shape)}; give one volume per file.")
     stored = np.asanyarray(image.dataobj).reshape(shape)
     if stored.dtype.kind not in "iuf":
         raise UserError(f"{path}: needs one number per voxel, not {stored.dtype} (colour or complex); convert it.")
-    array, affine = to_ras(stored, image.affine)
+    array, affine = to_ras(stored, affine_of(image))
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
             array = array.astype(np.float32)
@@ -64,6 +64,34 @@ def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.ascontiguousarray(apply_orientation(array, orientation)), affine @ inv_ornt_aff(orientation, array.shape)
 
 
+def affine_of(image: nib.Nifti1Image) -> np.ndarray:
+    """Return the 4 x 4 affine of a NIfTI image, of a flat one ``(X, Y)`` as if it were 1 mm thick: few headers say."""
+    affine = np.array(image.affine, np.float64)
+    if len(image.shape) == 2:
+        normal = np.cross(affine[:3, 0], affine[:3, 1])
+        affine[:3, 2] = normal / (np.linalg.norm(normal) or 1.0)
+    return affine
+
+
+def extent(shape: Sequence[int]) -> list[int]:
+    """Return the axes along which ``(X, Y, Z)`` extends: the two others if exactly one has length 1, else all."""
+    axes = [axis for axis, size in enumerate(shape) if size != 1]
+    return axes if len(axes) == 2 else [0, 1, 2]
+
+
+def as_volume(image: np.ndarray, label: np.ndarray, affine: np.ndarray) -> Volume:
+    """Make a :class:`Volume` of image and label ``(X, Y, Z)`` in RAS order; a single slice is a 2-D one.
+
+    Along the axis it lacks, a slice has no surface, and what headers say of its thickness is often made up.
+    """
+    axes, spacing = extent(image.shape), voxel_sizes(affine)
+    shape = [image.shape[axis] for axis in axes]
+    return Volume(
+        image.astype(np.float32, copy=False).reshape(1, *shape), label.reshape(shape),
+        tuple(float(spacing[axis]) for axis in axes),
+    )  # fmt: skip
+
+
 def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[int] | Mapping[int, int]) -> Volume:
     """Read an image and its mask.
 
@@ -74,7 +102,8 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
             from value in the file to label. 0 is background unless mapped.
 
     Returns:
-        Image float32 ``(1, X, Y, Z)``, label uint8 ``(X, Y, Z)``, spacing in mm; axes in RAS order.
+        Image float32 ``(1, X, Y, Z)``, label uint8 ``(X, Y, Z)``, spacing in mm; axes in RAS order. Of a single slice
+        image and label are 2-D, with the two axes along which it extends: of a sagittal one Y and Z.
 
     Raises:
         UserError: a file cannot be read (:func:`read_nifti`), the grids differ, or the mask holds other values.
@@ -87,17 +116,16 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
             f"{mask_path}: the mask is {_by(mask.shape)} voxels, its image {image_path} {_by(image.shape)}: "
             "resample the mask onto the image, or give the mask that belongs to it."
         )
-    spacing = voxel_sizes(affine)
-    corners = np.stack(np.meshgrid(*((-0.5, size - 0.5) for size in image.shape)), axis=-1).reshape(-1, 3)
+    corners = np.stack(
+        np.meshgrid(*((-0.5, size - 0.5) if size > 1 else (0.0,) for size in image.shape)), axis=-1
+    ).reshape(-1, 3)
     apart = np.linalg.norm(apply_affine(affine, corners) - apply_affine(mask_affine, corners), axis=1).max()
-    if apart > GRID_TOLERANCE * spacing.min():
+    if apart > GRID_TOLERANCE * voxel_sizes(affine)[extent(image.shape)].min():
         raise UserError(
             f"{mask_path}: the mask lies up to {apart:.3g} mm away from its image {image_path}: their affines differ. "
             "Resample the mask onto the image, or copy the image's affine if only the header is wrong."
         )
-    return Volume(
-        image.astype(np.float32, copy=False)[None], relabel(mask, labels, mask_path), tuple(map(float, spacing))
-    )
+    return as_volume(image, relabel(mask, labels, mask_path), affine)
 
 
 def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: Path) -> np.ndarray:
@@ -148,7 +176,8 @@ def _parse(path: Path, content: bytes) -> nib.Nifti1Image:
         raise UserError(f"{path}: not a NIfTI file (.nii or .nii.gz); convert it first.")
     try:
         image = reader.from_bytes(content)
-        singular = not np.isfinite(image.affine).all() or not np.isfinite(io_orientation(image.affine)).all()
+        affine = affine_of(image)
+        singular = not np.isfinite(affine).all() or not np.isfinite(io_orientation(affine)).all()
     except Exception as error:  # nibabel answers damaged headers with many types: KeyError, ValueError, its own
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: its NIfTI header is damaged ({reason}); copy or download it again.") from None

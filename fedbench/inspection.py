@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,23 @@ def check_contrast(case: Case, image: np.ndarray, intensity: Intensity) -> None:
         f"{_where(case)}: nearly every voxel is {low:g} (of {least:g} to {most:g}; percentiles {intensity.low:g} and "
         f"{intensity.high:g} are the same), so clipping leaves nothing of the image; crop, replace or remove it."
     )
+
+
+def mixture(axes: Sequence[tuple[Case, int]]) -> list[str]:
+    """Return a problem for every single slice among volumes, or the reverse: for those of which there are fewer.
+
+    Args:
+        axes: each case with its number of axes, 2 or 3. Lengths, areas and volumes of the two would share columns.
+    """
+    counts = Counter(number for _, number in axes)
+    few = 2 if counts[2] <= counts[3] else 3
+    kinds = {2: ("a single slice", "single slices"), 3: ("a volume", "volumes")}
+    return [
+        f"{_where(case)}: {kinds[few][0]}, but {counts[5 - few]} of {len(axes)} cases are {kinds[5 - few][1]}, and "
+        "distances and volumes of the two cannot be compared; remove it, or make a set of one kind."
+        for case, number in (axes if len(counts) > 1 else ())
+        if number == few
+    ]
 
 
 def _where(case: Case) -> str:

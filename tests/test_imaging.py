@@ -119,6 +119,39 @@ def test_a_trailing_axis_of_one_is_dropped(tmp_path, voxels):
     assert read_nifti(save(tmp_path / "slice.nii", voxels[..., :1]))[0].shape == (5, 6, 1)
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_single_slice_is_two_dimensional(tmp_path, voxels, mask, axis):
+    """Sagittal, coronal, axial; stored in any order. Its thickness, said to be 999 mm or another, means nothing."""
+    cut = tuple(slice(2, 3) if other == axis else slice(None) for other in range(3))
+    left = [other for other in range(3) if other != axis]
+    thick, thin = AFFINE.copy(), AFFINE.copy()
+    thick[axis, axis] = 999.0
+    for order in permutations(range(3)):
+        for flips in product((False, True), repeat=3):
+            image_path = save(tmp_path / "image.nii", *stored_as(voxels[cut], thick, order, flips))
+            volume = read_pair(image_path, save(tmp_path / "mask.nii", mask[cut], thin), [1])
+            np.testing.assert_array_equal(volume.image[0], voxels[cut].squeeze())
+            np.testing.assert_array_equal(volume.label, mask[cut].squeeze())
+            assert volume.spacing == pytest.approx([SPACING[other] for other in left], rel=1e-6)
+
+
+def test_an_image_of_two_axes(tmp_path, voxels, mask):
+    """It may have a mask of three. Where its header gives no thickness, none is needed."""
+    volume = read_pair(save(tmp_path / "i.nii", voxels[..., 2]), save(tmp_path / "m.nii", mask[..., 2:3]), [1])
+    np.testing.assert_array_equal(volume.image[0], voxels[..., 2])
+    np.testing.assert_array_equal(volume.label, mask[..., 2])
+    assert volume.spacing == pytest.approx(SPACING[:2], rel=1e-6)
+    path = save(tmp_path / "m.nii", mask[..., 2])
+    content = bytearray(path.read_bytes())
+    for offset in (288, 304, 320):  # the third column of the sform
+        content[offset : offset + 4] = bytes(4)
+    path.write_bytes(content)
+    assert not nib.load(path).affine[:, 2].any()
+    volume = read_pair(path, path, [1])
+    np.testing.assert_array_equal(volume.label, mask[..., 2])
+    assert volume.spacing == pytest.approx(SPACING[:2], rel=1e-6)
+
+
 def test_labels_in_order_or_mapped(tmp_path, voxels):
     image_path = save(tmp_path / "image.nii", voxels)
     stored = np.zeros(SHAPE, np.int16)
@@ -229,8 +262,8 @@ def test_affine_without_voxel_size(tmp_path, voxels):
     refused(path, "affine")
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 7, 2), (5, 6, 7, 1, 3)])
-def test_not_three_dimensional(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(5,), (5, 6, 7, 2), (5, 6, 7, 1, 3)])
+def test_neither_two_nor_three_dimensional(tmp_path, shape):
     refused(save(tmp_path / "image.nii", np.zeros(shape, np.float32)), "3-D", "x".join(map(str, shape)))
 
 
