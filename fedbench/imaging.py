@@ -22,6 +22,7 @@ from fedbench.errors import UserError
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel size: how far corners of image and mask may lie apart
 WHOLE = 0.01  # how far a value of a mask may be from a whole number: what scale factors and 32 bits leave
+SHEAR = 1.0  # degrees: how far the angles between axes may be from right ones
 FORMATS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by header size, the first field of the header
 
 
@@ -36,7 +37,8 @@ def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         float32; and the affine, 4 x 4 float64, from voxel indices to mm.
 
     Raises:
-        UserError: the file is missing, damaged, not NIfTI or neither 2-D nor 3-D, or a voxel is NaN or infinite.
+        UserError: the file is missing, damaged, not NIfTI or neither 2-D nor 3-D, its axes are not at right angles, or
+            a voxel is NaN or infinite.
     """
     path = Path(path)
     image = _parse(path, _content(path))
@@ -48,7 +50,7 @@ def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     stored = np.asanyarray(image.dataobj).reshape(shape)
     if stored.dtype.kind not in "iuf":
         raise UserError(f"{path}: needs one number per voxel, not {stored.dtype} (colour or complex); convert it.")
-    array, affine = to_ras(stored, affine_of(image))
+    array, affine = to_ras(stored, affine_of(image), path)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
             array = array.astype(np.float32)
@@ -58,8 +60,19 @@ def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     return array, affine
 
 
-def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn ``(I, J, K)`` and its 4 x 4 affine (voxel to RAS mm) to the closest RAS axes; nothing is resampled."""
+def to_ras(array: np.ndarray, affine: np.ndarray, source: Path | str = "the image") -> tuple[np.ndarray, np.ndarray]:
+    """Turn ``(I, J, K)`` and its 4 x 4 affine (voxel to RAS mm) to the closest RAS axes; nothing is resampled.
+
+    Raises:
+        UserError: the axes are not at right angles, so that no voxel sizes describe the grid; it names ``source``.
+    """
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    off = np.degrees(np.arcsin(min(1.0, np.abs(axes.T @ axes)[np.triu_indices(3, 1)].max())))
+    if off > SHEAR:
+        raise UserError(
+            f"{source}: its axes are not at right angles but {off:.1f} degrees off (a tilted gantry?); resample it "
+            "onto a rectangular grid first."
+        )
     orientation = io_orientation(affine)
     return np.ascontiguousarray(apply_orientation(array, orientation)), affine @ inv_ornt_aff(orientation, array.shape)
 

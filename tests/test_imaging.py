@@ -279,6 +279,24 @@ def test_nan_and_infinite_voxels_are_counted(tmp_path, voxels):
     refused(save(tmp_path / "large.nii", np.full(SHAPE, 1e300)), "210 of 210")
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_sheared_grid(tmp_path, voxels, mask, axis):
+    """Along ``axis`` 12 degrees off the next one; less than a degree is taken for rounding."""
+    for degrees in (0.9, 12.0):
+        sheared = oblique()
+        turn = np.radians(degrees)
+        sheared[:3, axis] = SPACING[axis] * (
+            np.cos(turn) * oblique()[:3, axis] / SPACING[axis]
+            + np.sin(turn) * oblique()[:3, (axis + 1) % 3] / SPACING[(axis + 1) % 3]
+        )
+        path = save(tmp_path / "image.nii", voxels, sheared)
+        if degrees < 1:
+            assert read_pair(path, save(tmp_path / "mask.nii", mask, sheared), [1]).spacing == pytest.approx(SPACING)
+        else:
+            refused(path, "its axes are not at right angles but 12.0 degrees off (a tilted gantry?); resample it")
+            refused(path, "right angles", read=lambda path: read_pair(tmp_path / "mask.nii", path, [1]))
+
+
 @pytest.fixture
 def pair(tmp_path, voxels):
     image_path = save(tmp_path / "image.nii", voxels)
