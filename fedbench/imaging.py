@@ -40,24 +40,7 @@ def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         UserError: the file is missing, damaged, not NIfTI or neither 2-D nor 3-D, its axes are not at right angles, or
             a voxel is NaN or infinite.
     """
-    path = Path(path)
-    image = _parse(path, _content(path))
-    shape = image.shape if len(image.shape) != 2 else (*image.shape, 1)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 1:
-        raise UserError(f"{path}: needs a 2-D or 3-D image, this one is {_by(image.shape)}; give one volume per file.")
-    stored = np.asanyarray(image.dataobj).reshape(shape)
-    if stored.dtype.kind not in "iuf":
-        raise UserError(f"{path}: needs one number per voxel, not {stored.dtype} (colour or complex); convert it.")
-    array, affine = to_ras(stored, affine_of(image), path)
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
-            array = array.astype(np.float32)
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            raise UserError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; replace them and save again.")
-    return array, affine
+    return to_ras(*_read(Path(path)))
 
 
 def to_ras(array: np.ndarray, affine: np.ndarray, source: Path | str = "the image") -> tuple[np.ndarray, np.ndarray]:
@@ -66,15 +49,9 @@ def to_ras(array: np.ndarray, affine: np.ndarray, source: Path | str = "the imag
     Raises:
         UserError: the axes are not at right angles, so that no voxel sizes describe the grid; it names ``source``.
     """
-    axes = affine[:3, :3] / voxel_sizes(affine)
-    off = np.degrees(np.arcsin(min(1.0, np.abs(axes.T @ axes)[np.triu_indices(3, 1)].max())))
-    if off > SHEAR:
-        raise UserError(
-            f"{source}: its axes are not at right angles but {off:.1f} degrees off (a tilted gantry?); resample it "
-            "onto a rectangular grid first."
-        )
-    orientation = io_orientation(affine)
-    return np.ascontiguousarray(apply_orientation(array, orientation)), affine @ inv_ornt_aff(orientation, array.shape)
+    _require_right_angles(affine, source)
+    array, affine = _turn(array, affine, io_orientation(affine))
+    return np.ascontiguousarray(array), affine
 
 
 def affine_of(image: nib.Nifti1Image) -> np.ndarray:
@@ -123,7 +100,10 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
         ValueError: ``labels`` gives a value twice, or a label outside 0-255.
     """
     image_path, mask_path = Path(image_path), Path(mask_path)
-    (image, affine), (mask, mask_affine) = read_nifti(image_path), read_nifti(mask_path)
+    (image, affine), (mask, mask_affine) = _read(image_path), _read(mask_path)
+    # To the axes of the image as stored, and only with them to RAS: of two grids that lie at 45 degrees and differ by a
+    # rounding, each on its own may turn another way.
+    mask, mask_affine = _turn(mask, mask_affine, io_orientation(np.linalg.solve(affine, mask_affine)))
     if image.shape != mask.shape:
         raise UserError(
             f"{mask_path}: the mask is {_by(mask.shape)} voxels, its image {image_path} {_by(image.shape)}: "
@@ -138,7 +118,8 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
             f"{mask_path}: the mask lies up to {apart:.3g} mm away from its image {image_path}: their affines differ. "
             "Resample the mask onto the image, or copy the image's affine if only the header is wrong."
         )
-    return as_volume(image, relabel(mask, labels, mask_path), affine)
+    (image, turned), (mask, _) = to_ras(image, affine), to_ras(mask, affine)
+    return as_volume(image, relabel(mask, labels, mask_path), turned)
 
 
 def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: Path) -> np.ndarray:
@@ -165,6 +146,41 @@ def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: P
         if table[value]:
             label[mask == value] = table[value]
     return label
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return voxels ``(I, J, K)`` and affine as stored, otherwise as :func:`read_nifti`."""
+    image = _parse(path, _content(path))
+    shape = image.shape if len(image.shape) != 2 else (*image.shape, 1)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(f"{path}: needs a 2-D or 3-D image, this one is {_by(image.shape)}; give one volume per file.")
+    array, affine = np.asanyarray(image.dataobj).reshape(shape), affine_of(image)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: needs one number per voxel, not {array.dtype} (colour or complex); convert it.")
+    _require_right_angles(affine, path)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
+            array = array.astype(np.float32)
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise UserError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; replace them and save again.")
+    return array, affine
+
+
+def _turn(array: np.ndarray, affine: np.ndarray, orientation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return apply_orientation(array, orientation), affine @ inv_ornt_aff(orientation, array.shape)
+
+
+def _require_right_angles(affine: np.ndarray, source: Path | str) -> None:
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    off = np.degrees(np.arcsin(min(1.0, np.abs(axes.T @ axes)[np.triu_indices(3, 1)].max())))
+    if off > SHEAR:
+        raise UserError(
+            f"{source}: its axes are not at right angles but {off:.1f} degrees off (a tilted gantry?); resample it "
+            "onto a rectangular grid first."
+        )
 
 
 def _content(path: Path) -> bytes:

@@ -191,6 +191,21 @@ def test_affines_may_differ_by_rounding(tmp_path, voxels, mask):
     np.testing.assert_array_equal(shifted.label, exact.label)
 
 
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_grid_at_45_degrees(tmp_path, voxels, mask, order):
+    """Image and mask differ by a rounding that sends the axes of each to others; the image says which."""
+    for image_side, mask_side in ((1e-4, -1e-4), (-1e-4, 1e-4)):
+        ways = [nib.aff2axcodes(oblique(45 + side)) for side in (image_side, mask_side)]
+        assert ways[0] != ways[1]
+        image_path = save(tmp_path / "image.nii", voxels, oblique(45 + image_side))
+        flips = (True, False, True)
+        mask_path = save(tmp_path / "mask.nii", *stored_as(mask, oblique(45 + mask_side), order, flips))
+        volume, as_image = read_pair(image_path, mask_path, [1]), read_nifti(image_path)[0]
+        np.testing.assert_array_equal(volume.image[0], as_image)
+        alone = read_nifti(save(tmp_path / "alone.nii", mask, oblique(45 + image_side)))[0]
+        np.testing.assert_array_equal(volume.label, alone)
+
+
 # ------------------------------------------------------------------------------------------------ what is refused
 
 
