@@ -12,6 +12,7 @@ import numpy as np
 
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
+from fedbench.folders import NIFTI, wrapped
 from fedbench.reading import steadily
 
 SHOWN = 20  # problems in one message
@@ -77,6 +78,11 @@ def _problem_of_file(path: Path, root: Path | None) -> str | None:
     if root is not None and not path.resolve().is_relative_to(root.resolve()):
         return (
             f"{path} is a link out of {root}, to {path.resolve()}; copy the file there, or give the folder it lies in."
+        )
+    if path.is_dir() and path.name.endswith(NIFTI):
+        return (
+            f"{path} is a folder with {len(wrapped(path))} NIfTI files in it, in place of a file; put the image there, "
+            "or leave exactly one in the folder."
         )
     if not path.is_file():
         return f"{path} is not a file; put the file there."
