@@ -43,9 +43,10 @@ class NnUnet(Dataset):
     The folder is ``DatasetNNN_Name`` (version 1: ``TaskNNN_Name``): ``dataset.json``, ``labelsTr/<case>.nii.gz`` and
     ``imagesTr/<case>_0000.nii.gz``, ``_0001`` and so on, one file per channel; or ``.nii``, or ``.png``, where one
     picture may hold all colours. The folder above may be given if it holds no other set, and so may ``imagesTr`` and
-    ``labelsTr``. ``imagesTs`` has no labels and is not read; neither is ``splits_final.json``, for all sets are split
-    by the same rule. Modalities, classes (``label-1`` and so on where there are regions), spacing and size come from
-    ``dataset.json`` and the headers of the images.
+    ``labelsTr``. Files elsewhere that ``dataset.json`` lists by path (key ``dataset``) are not read. ``imagesTs`` has
+    no labels and is not read; neither is ``splits_final.json``, for all sets are split by the same rule. Modalities,
+    classes (``label-1`` and so on where there are regions), spacing and size come from ``dataset.json`` and the headers
+    of the images.
 
     Images of one slice, which have one axis of length 1 or two axes altogether, are 2-D and in mm, whatever their
     thickness is said to be (version 1 writes 999); they do not mix with volumes.
@@ -160,6 +161,7 @@ class Description:
         ending: of all image and label files.
         count: how many cases there should be; 0 if it does not say.
         texts: all entries that are text.
+        listed: it lists the files of each case by path.
     """
 
     file: Path
@@ -170,6 +172,7 @@ class Description:
     ending: str
     count: int
     texts: dict[str, str]
+    listed: bool
 
 
 def read_description(file: Path) -> Description:
@@ -200,7 +203,7 @@ def read_description(file: Path) -> Description:
     count = content.get("numTraining")
     texts = {key: value.strip() for key, value in content.items() if isinstance(value, str) and value.strip()}
     count = count if isinstance(count, int) else 0
-    return Description(file, channels, values, classes, regions, ending, count, texts)
+    return Description(file, channels, values, classes, regions, ending, count, texts, "dataset" in content)
 
 
 def _channels(content: dict[str, Any], key: str, file: Path) -> tuple[str, ...]:
@@ -298,6 +301,11 @@ def find_files(root: Path, about: Description) -> Files:
     ending, found = about.ending, list[dict[str, Path]]()
     for folder in (root / IMAGES, root / LABELS):
         found.append(by_stem(visible(folder), (ending,))[0])
+        if not found[-1] and about.listed and not folder.is_dir():
+            raise UserError(
+                f"{about.file}: key 'dataset' lists files by path, which fedbench does not read: put them into "
+                f"{IMAGES} and {LABELS} beside it, as <case>_0000{ending} and <case>{ending}."
+            )
         if not found[-1]:
             raise UserError(
                 f"dataset 'nnunet': no files *{ending} in {folder}; add them, or correct 'file_ending' in {about.file}."

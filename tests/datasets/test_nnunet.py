@@ -307,6 +307,19 @@ def test_missing_half(root, folder):
         NnUnet(root)
 
 
+@pytest.mark.parametrize("missing", ["imagesTr", "labelsTr"])
+def test_files_listed_by_path(root, missing):
+    """As version 2 allows: the ending is not what is wrong. Where the files lie as usual, the list does not matter."""
+    listed = {"prostate_00": {"images": ["../raw/a.nii.gz", "../raw/b.nii.gz"], "label": "../raw/l.nii.gz"}}
+    describe(root, dataset=listed)
+    assert len(NnUnet(root).cases()) == 24
+    shutil.rmtree(root / missing)
+    message = r"dataset\.json: key 'dataset' lists files by path, .* put them into imagesTr and labelsTr"
+    with pytest.raises(UserError, match=message) as caught:
+        NnUnet(root)
+    assert "file_ending" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
     [
