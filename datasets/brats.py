@@ -64,8 +64,9 @@ class BrainTumours(Dataset):
     ``BraTS-GLI-NNNNN-NNN/BraTS-GLI-NNNNN-NNN-{t1n,t1c,t2w,t2f,seg}.nii.gz`` (labels 1, 2, 3), where the last three
     digits are the time point: several scans of one patient stay together. Patients' folders may lie up to two folders
     deeper; what lies below a folder with "validation" in its name has no masks and is ignored. Files may be unpacked
-    (``.nii``). BraTS 2023 contains the patients of 2021, so the two are never mixed; the labels of another edition,
-    such as the 4 of BraTS 2024 (resection cavity), are refused.
+    (``.nii``), and each may lie in a folder of its name, as in copies on Kaggle
+    (``BraTS2021_00000_flair.nii/00000057_brain_flair.nii``). BraTS 2023 contains the patients of 2021, so the two are
+    never mixed; the labels of another edition, such as the 4 of BraTS 2024 (resection cavity), are refused.
 
     The four sequences lie on one grid of 1 mm, without the skull, and share one mask. Labels exclude one another;
     scored are the usual, overlapping regions: the whole tumour, its core (necrotic and enhancing) and what enhances.

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from PIL import Image
 
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.dicom import read_series
 from fedbench.errors import UserError
 from fedbench.folders import visible
-from fedbench.imaging import to_ras
+from fedbench.imaging import as_volume, to_ras
 
 SERIES = {  # modality -> below a patient's folder, the folders of the slices and of the ground truth
     "CT": ("DICOM_anon", "Ground"),
@@ -114,8 +113,8 @@ def read_case(slices: Sequence[Path], pictures: Sequence[Path], levels: Levels) 
     """Read a series and its ground truth: ``pictures[i]`` shows the rows and columns of ``slices[i]``, in any order.
 
     Raises:
-        UserError: a file is damaged, the slices are not one series, a picture has another size than its slice or holds
-            grey levels that ``levels`` does not.
+        UserError: a file is damaged, the slices are not one series or it is tilted, a picture has another size than its
+            slice or holds grey levels that ``levels`` does not.
     """
     picture = dict(zip(slices, pictures, strict=True))
     series = read_series(slices)
@@ -123,8 +122,8 @@ def read_case(slices: Sequence[Path], pictures: Sequence[Path], levels: Levels) 
     label = np.stack([_read_picture(picture[file], file, size, levels) for file in series.files], axis=-1)
     if not label.any():
         raise UserError(f"{pictures[0].parent}: no liver in any of its pictures; unpack the patient again.")
-    image, affine = to_ras(series.array, series.affine)
-    return Volume(image[None], to_ras(label, series.affine)[0], tuple(map(float, voxel_sizes(affine))))
+    image, affine = to_ras(series.array, series.affine, slices[0].parent)
+    return as_volume(image, to_ras(label, series.affine)[0], affine)
 
 
 def _read_picture(path: Path, of: Path, size: tuple[int, ...], levels: Levels) -> np.ndarray:

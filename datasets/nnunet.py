@@ -26,7 +26,7 @@ from PIL import Image
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
 from fedbench.folders import by_stem, visible
-from fedbench.imaging import read_pair, relabel
+from fedbench.imaging import affine_of, extent, read_pair, relabel
 from fedbench.mapping import Entry, Table, read_table
 from fedbench.names import safe
 from fedbench.parameters import Parameters, hyperparameter
@@ -43,9 +43,13 @@ class NnUnet(Dataset):
     The folder is ``DatasetNNN_Name`` (version 1: ``TaskNNN_Name``): ``dataset.json``, ``labelsTr/<case>.nii.gz`` and
     ``imagesTr/<case>_0000.nii.gz``, ``_0001`` and so on, one file per channel; or ``.nii``, or ``.png``, where one
     picture may hold all colours. The folder above may be given if it holds no other set, and so may ``imagesTr`` and
-    ``labelsTr``. ``imagesTs`` has no labels and is not read; neither is ``splits_final.json``, for all sets are split
-    by the same rule. Modalities, classes (``label-1`` and so on where there are regions), spacing and size come from
-    ``dataset.json`` and the headers of the images.
+    ``labelsTr``. Files elsewhere that ``dataset.json`` lists by path (key ``dataset``) are not read. ``imagesTs`` has
+    no labels and is not read; neither is ``splits_final.json``, for all sets are split by the same rule. Modalities,
+    classes (``label-1`` and so on where there are regions), spacing and size come from ``dataset.json`` and the headers
+    of the images.
+
+    Images of one slice, which have one axis of length 1 or two axes altogether, are 2-D and in mm, whatever their
+    thickness is said to be (version 1 writes 999); they do not mix with volumes.
 
     ``mapping`` names a CSV file in UTF-8, relative to the folder, with a line for every case:
 
@@ -157,6 +161,7 @@ class Description:
         ending: of all image and label files.
         count: how many cases there should be; 0 if it does not say.
         texts: all entries that are text.
+        listed: it lists the files of each case by path.
     """
 
     file: Path
@@ -167,6 +172,7 @@ class Description:
     ending: str
     count: int
     texts: dict[str, str]
+    listed: bool
 
 
 def read_description(file: Path) -> Description:
@@ -197,7 +203,7 @@ def read_description(file: Path) -> Description:
     count = content.get("numTraining")
     texts = {key: value.strip() for key, value in content.items() if isinstance(value, str) and value.strip()}
     count = count if isinstance(count, int) else 0
-    return Description(file, channels, values, classes, regions, ending, count, texts)
+    return Description(file, channels, values, classes, regions, ending, count, texts, "dataset" in content)
 
 
 def _channels(content: dict[str, Any], key: str, file: Path) -> tuple[str, ...]:
@@ -295,6 +301,11 @@ def find_files(root: Path, about: Description) -> Files:
     ending, found = about.ending, list[dict[str, Path]]()
     for folder in (root / IMAGES, root / LABELS):
         found.append(by_stem(visible(folder), (ending,))[0])
+        if not found[-1] and about.listed and not folder.is_dir():
+            raise UserError(
+                f"{about.file}: key 'dataset' lists files by path, which fedbench does not read: put them into "
+                f"{IMAGES} and {LABELS} beside it, as <case>_0000{ending} and <case>{ending}."
+            )
         if not found[-1]:
             raise UserError(
                 f"dataset 'nnunet': no files *{ending} in {folder}; add them, or correct 'file_ending' in {about.file}."
@@ -402,24 +413,32 @@ def read_pictures(image_path: Path, label_path: Path, values: tuple[int, ...]) -
 
 
 def measure(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return voxels and their sizes along X, Y and Z (mm), of a picture along X and Y (px); from the header alone."""
+    """Return voxels and their sizes along X, Y and Z (mm); from the header alone.
+
+    Of a picture they are along X and Y (px), of a single slice along the two axes of :func:`~fedbench.imaging.extent`.
+    """
     if path.suffix == ".png":
         with Image.open(path, formats=("PNG",)) as picture:
             return np.array(picture.size), np.array(PIXELS)
     image: Any = nib.load(path)
-    axes = np.argsort(io_orientation(image.affine)[:, 0])  # which axis of the file is X, which Y, which Z
-    return np.array(image.shape)[axes], voxel_sizes(image.affine)[axes]
+    affine = affine_of(image)
+    axes = np.argsort(io_orientation(affine)[:, 0])  # which axis of the file is X, which Y, which Z
+    voxels, sizes = np.array((*image.shape, 1)[:3])[axes], voxel_sizes(affine)[axes]
+    return voxels[extent(voxels)], sizes[extent(voxels)]
 
 
 def grid(paths: Iterable[Path]) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Return the median voxel size, to three digits, and the sample size that suits the median image on this grid.
 
     Images that cannot be measured are passed over: reading them says what is wrong. If no image can be, it is 1 and
-    the least size; there is nothing to put on that grid then.
+    the least size; there is nothing to put on that grid then. Single slices do not count among volumes, with which they
+    are refused.
     """
     measured = [found for path in paths if (found := _measured(path))]
     if not measured:
         return (1.0, 1.0, 1.0), (SIZES[0], SIZES[0])
+    most = max(len(sizes) for _, sizes in measured)
+    measured = [found for found in measured if len(found[1]) == most]
     median = np.median([sizes for _, sizes in measured], axis=0)
     spacing = tuple(float(f"{size:.3g}") for size in median)
     extents = np.median([np.rint(voxels * sizes / spacing) for voxels, sizes in measured], axis=0)

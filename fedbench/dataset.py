@@ -25,8 +25,9 @@ class Volume:
         image: float32, ``(channels, X, Y, Z)`` or ``(channels, X, Y)``; 1 channel or 3 (RGB); raw intensities (HU, SUV,
             arbitrary MR units, 0-255).
         label: uint8, ``(X, Y, Z)`` or ``(X, Y)``; 0 is background, ``i + 1`` is ``Dataset.classes[i]``.
-        spacing: size of a voxel in ``Dataset.unit``, one number per spatial axis. Axes in RAS order; of a picture, X
-            runs to the right and Y upwards.
+        spacing: size of a voxel in ``Dataset.unit``, one number per spatial axis. Axes in RAS order; of a single slice
+            the two along which it extends (2-D volumes and 3-D ones do not mix in a set); of a picture, X runs to the
+            right and Y upwards.
     """
 
     image: np.ndarray
@@ -74,9 +75,15 @@ class Intensity:
     high: float
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        low, high = (self.low, self.high) if self.kind == "window" else np.percentile(image, (self.low, self.high))
-        clipped = np.clip(image.astype(np.float64), low, high)
+        clipped = np.clip(image.astype(np.float64), *self.limits(image))
         return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
+
+    def limits(self, image: np.ndarray) -> tuple[float, float]:
+        """Return what ``image`` is clipped to, in its own units."""
+        if self.kind == "window":
+            return self.low, self.high
+        low, high = np.percentile(image, (self.low, self.high))
+        return float(low), float(high)
 
 
 class Dataset:

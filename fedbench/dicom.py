@@ -37,7 +37,8 @@ class Series:
         files: one per slice, in the order of the third axis.
         array: float32 ``(I, J, K)``. I counts the columns of a slice, J its rows, K the slices: ``array[:, :, k]`` is
             the picture ``(rows, columns)`` in ``files[k]``, transposed. Rescaled as the file says; in CT to HU.
-        affine: 4 x 4 float64, from voxel indices to mm, RAS. A tilted gantry shows as a shear.
+        affine: 4 x 4 float64, from voxel indices to mm, RAS. A tilted gantry shows as a shear, which ``to_ras``
+            refuses: pass it the folder as ``source``, and its message names it.
     """
 
     files: tuple[Path, ...]

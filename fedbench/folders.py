@@ -26,18 +26,30 @@ def by_stem(paths: Iterable[Path], endings: Iterable[str] = NIFTI) -> tuple[dict
     """Return the files that have one of ``endings``, by name without it; and a problem for every name found twice.
 
     ``endings`` are tried in order, so a longer one stands before the one it ends with. Of a name found twice the first
-    file is returned, besides the problem. Folders and other files are passed over; a broken link counts as a file.
+    file is returned, besides the problem. Other files and folders are passed over; a broken link counts as a file. A
+    folder named like a NIfTI file, as some re-uploads wrap each image in one, stands for the one NIfTI file in it; if
+    it holds another number of them it is returned itself, for the inventory to tell.
     """
     endings, groups = tuple(endings), dict[str, list[Path]]()
     for path in paths:
         ending = next((ending for ending in endings if path.name.endswith(ending)), None)
-        if ending is not None and not path.is_dir():
-            groups.setdefault(path.name.removesuffix(ending), []).append(path)
+        if ending is None or (path.is_dir() and ending not in NIFTI):
+            continue
+        inside = wrapped(path)
+        file = inside[0] if len(inside) == 1 else path
+        group = groups.setdefault(path.name.removesuffix(ending), [])
+        if file not in group:  # whoever lists folders and what is in them has both
+            group.append(file)
     problems = [
         UserError(f"{first}: the same image lies in {other} too; keep one of the two.")
         for _, (first, other, *_) in sorted((stem, files) for stem, files in groups.items() if len(files) > 1)
     ]
     return {stem: files[0] for stem, files in groups.items()}, problems
+
+
+def wrapped(folder: Path) -> list[Path]:
+    """Return the NIfTI files in a folder; of a file, nothing."""
+    return [path for path in visible(folder) if path.name.endswith(NIFTI) and not path.is_dir()]
 
 
 def pair(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Iterator[tuple[str, Path, Path] | UserError]:

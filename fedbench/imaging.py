@@ -21,46 +21,65 @@ from fedbench.dataset import Volume
 from fedbench.errors import UserError
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel size: how far corners of image and mask may lie apart
+WHOLE = 0.01  # how far a value of a mask may be from a whole number: what scale factors and 32 bits leave
+SHEAR = 1.0  # degrees: how far the angles between axes may be from right ones
 FORMATS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by header size, the first field of the header
 
 
 def read_nifti(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a 3-D image, reoriented to the closest of the RAS axes; nothing is resampled.
+    """Read an image, reoriented to the closest of the RAS axes; nothing is resampled.
 
     Args:
         path: a single-file NIfTI, compressed or not. Trailing axes of length 1 are dropped.
 
     Returns:
-        The voxels ``(X, Y, Z)``, integers as stored and everything else float32; and the affine, 4 x 4 float64, from
-        voxel indices to mm.
+        The voxels ``(X, Y, Z)``, of a single slice with one axis of length 1, integers as stored and everything else
+        float32; and the affine, 4 x 4 float64, from voxel indices to mm.
 
     Raises:
-        UserError: the file is missing, damaged, not NIfTI or not 3-D, or a voxel is NaN or infinite.
+        UserError: the file is missing, damaged, not NIfTI or neither 2-D nor 3-D, its axes are not at right angles, or
+            a voxel is NaN or infinite.
     """
-    path = Path(path)
-    image = _parse(path, _content(path))
-    shape = image.shape
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 1:
-        raise UserError(f"{path}: needs a 3-D image, this one is {_by(image.shape)}; give one volume per file.")
-    stored = np.asanyarray(image.dataobj).reshape(shape)
-    if stored.dtype.kind not in "iuf":
-        raise UserError(f"{path}: needs one number per voxel, not {stored.dtype} (colour or complex); convert it.")
-    array, affine = to_ras(stored, image.affine)
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
-            array = array.astype(np.float32)
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            raise UserError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; replace them and save again.")
-    return array, affine
+    return to_ras(*_read(Path(path)))
 
 
-def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn ``(I, J, K)`` and its 4 x 4 affine (voxel to RAS mm) to the closest RAS axes; nothing is resampled."""
-    orientation = io_orientation(affine)
-    return np.ascontiguousarray(apply_orientation(array, orientation)), affine @ inv_ornt_aff(orientation, array.shape)
+def to_ras(array: np.ndarray, affine: np.ndarray, source: Path | str = "the image") -> tuple[np.ndarray, np.ndarray]:
+    """Turn ``(I, J, K)`` and its 4 x 4 affine (voxel to RAS mm) to the closest RAS axes; nothing is resampled.
+
+    Raises:
+        UserError: the axes are not at right angles, so that no voxel sizes describe the grid; it names ``source``.
+    """
+    _require_right_angles(affine, source)
+    array, affine = _turn(array, affine, io_orientation(affine))
+    return np.ascontiguousarray(array), affine
+
+
+def affine_of(image: nib.Nifti1Image) -> np.ndarray:
+    """Return the 4 x 4 affine of a NIfTI image, of a flat one ``(X, Y)`` as if it were 1 mm thick: few headers say."""
+    affine = np.array(image.affine, np.float64)
+    if len(image.shape) == 2:
+        normal = np.cross(affine[:3, 0], affine[:3, 1])
+        affine[:3, 2] = normal / (np.linalg.norm(normal) or 1.0)
+    return affine
+
+
+def extent(shape: Sequence[int]) -> list[int]:
+    """Return the axes along which ``(X, Y, Z)`` extends: the two others if exactly one has length 1, else all."""
+    axes = [axis for axis, size in enumerate(shape) if size != 1]
+    return axes if len(axes) == 2 else [0, 1, 2]
+
+
+def as_volume(image: np.ndarray, label: np.ndarray, affine: np.ndarray) -> Volume:
+    """Make a :class:`Volume` of image and label ``(X, Y, Z)`` in RAS order; a single slice is a 2-D one.
+
+    Along the axis it lacks, a slice has no surface, and what headers say of its thickness is often made up.
+    """
+    axes, spacing = extent(image.shape), voxel_sizes(affine)
+    shape = [image.shape[axis] for axis in axes]
+    return Volume(
+        image.astype(np.float32, copy=False).reshape(1, *shape), label.reshape(shape),
+        tuple(float(spacing[axis]) for axis in axes),
+    )  # fmt: skip
 
 
 def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[int] | Mapping[int, int]) -> Volume:
@@ -73,43 +92,52 @@ def read_pair(image_path: Path | str, mask_path: Path | str, labels: Sequence[in
             from value in the file to label. 0 is background unless mapped.
 
     Returns:
-        Image float32 ``(1, X, Y, Z)``, label uint8 ``(X, Y, Z)``, spacing in mm; axes in RAS order.
+        Image float32 ``(1, X, Y, Z)``, label uint8 ``(X, Y, Z)``, spacing in mm; axes in RAS order. Of a single slice
+        image and label are 2-D, with the two axes along which it extends: of a sagittal one Y and Z.
 
     Raises:
         UserError: a file cannot be read (:func:`read_nifti`), the grids differ, or the mask holds other values.
         ValueError: ``labels`` gives a value twice, or a label outside 0-255.
     """
     image_path, mask_path = Path(image_path), Path(mask_path)
-    (image, affine), (mask, mask_affine) = read_nifti(image_path), read_nifti(mask_path)
+    (image, affine), (mask, mask_affine) = _read(image_path), _read(mask_path)
+    # To the axes of the image as stored, and only with them to RAS: of two grids that lie at 45 degrees and differ by a
+    # rounding, each on its own may turn another way.
+    mask, mask_affine = _turn(mask, mask_affine, io_orientation(np.linalg.solve(affine, mask_affine)))
     if image.shape != mask.shape:
         raise UserError(
             f"{mask_path}: the mask is {_by(mask.shape)} voxels, its image {image_path} {_by(image.shape)}: "
             "resample the mask onto the image, or give the mask that belongs to it."
         )
-    spacing = voxel_sizes(affine)
-    corners = np.stack(np.meshgrid(*((-0.5, size - 0.5) for size in image.shape)), axis=-1).reshape(-1, 3)
+    corners = np.stack(
+        np.meshgrid(*((-0.5, size - 0.5) if size > 1 else (0.0,) for size in image.shape)), axis=-1
+    ).reshape(-1, 3)
     apart = np.linalg.norm(apply_affine(affine, corners) - apply_affine(mask_affine, corners), axis=1).max()
-    if apart > GRID_TOLERANCE * spacing.min():
+    if apart > GRID_TOLERANCE * voxel_sizes(affine)[extent(image.shape)].min():
         raise UserError(
             f"{mask_path}: the mask lies up to {apart:.3g} mm away from its image {image_path}: their affines differ. "
             "Resample the mask onto the image, or copy the image's affine if only the header is wrong."
         )
-    return Volume(
-        image.astype(np.float32, copy=False)[None], relabel(mask, labels, mask_path), tuple(map(float, spacing))
-    )
+    (image, turned), (mask, _) = to_ras(image, affine), to_ras(mask, affine)
+    return as_volume(image, relabel(mask, labels, mask_path), turned)
 
 
 def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: Path) -> np.ndarray:
     """Return ``mask`` with the values of a file turned into labels, uint8; ``labels`` as in :func:`read_pair`.
+
+    Values within 0.01 of a whole number are that number: masks are also stored with a scale factor.
 
     Raises:
         UserError: the mask holds other values; the message names ``path``.
     """
     table = _table(labels)
     values = np.unique(np.concatenate([np.unique(plane) for plane in mask]))  # by plane: a sort of all costs seconds
-    if (values != np.rint(values)).any():
-        odd = _some(values[values != np.rint(values)])
-        raise UserError(f"{path}: a mask holds whole numbers, this one also {odd}; was it interpolated?")
+    whole = np.rint(values)
+    odd = values[np.abs(values - whole) > WHOLE]
+    if odd.size:
+        raise UserError(f"{path}: a mask holds whole numbers, this one also {_some(odd)}; was it interpolated?")
+    if (values != whole).any():
+        mask, values = np.rint(mask), np.unique(whole)
     unknown = [value for value in map(int, values) if value not in table]
     if unknown:
         raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
@@ -118,6 +146,41 @@ def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: P
         if table[value]:
             label[mask == value] = table[value]
     return label
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return voxels ``(I, J, K)`` and affine as stored, otherwise as :func:`read_nifti`."""
+    image = _parse(path, _content(path))
+    shape = image.shape if len(image.shape) != 2 else (*image.shape, 1)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(f"{path}: needs a 2-D or 3-D image, this one is {_by(image.shape)}; give one volume per file.")
+    array, affine = np.asanyarray(image.dataobj).reshape(shape), affine_of(image)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: needs one number per voxel, not {array.dtype} (colour or complex); convert it.")
+    _require_right_angles(affine, path)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
+            array = array.astype(np.float32)
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise UserError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; replace them and save again.")
+    return array, affine
+
+
+def _turn(array: np.ndarray, affine: np.ndarray, orientation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return apply_orientation(array, orientation), affine @ inv_ornt_aff(orientation, array.shape)
+
+
+def _require_right_angles(affine: np.ndarray, source: Path | str) -> None:
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    off = np.degrees(np.arcsin(min(1.0, np.abs(axes.T @ axes)[np.triu_indices(3, 1)].max())))
+    if off > SHEAR:
+        raise UserError(
+            f"{source}: its axes are not at right angles but {off:.1f} degrees off (a tilted gantry?); resample it "
+            "onto a rectangular grid first."
+        )
 
 
 def _content(path: Path) -> bytes:
@@ -142,7 +205,8 @@ def _parse(path: Path, content: bytes) -> nib.Nifti1Image:
         raise UserError(f"{path}: not a NIfTI file (.nii or .nii.gz); convert it first.")
     try:
         image = reader.from_bytes(content)
-        singular = not np.isfinite(image.affine).all() or not np.isfinite(io_orientation(image.affine)).all()
+        affine = affine_of(image)
+        singular = not np.isfinite(affine).all() or not np.isfinite(io_orientation(affine)).all()
     except Exception as error:  # nibabel answers damaged headers with many types: KeyError, ValueError, its own
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: its NIfTI header is damaged ({reason}); copy or download it again.") from None
@@ -171,4 +235,4 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def _some(values: Sequence[float] | np.ndarray) -> str:
     more = f" and {len(values) - 10} more" if len(values) > 10 else ""
-    return ", ".join(f"{value:g}" for value in values[:10]) + more
+    return ", ".join(f"{value:.6g}" for value in values[:10]) + more

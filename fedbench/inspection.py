@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fedbench.dataset import Case, Dataset, Volume
+from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
+from fedbench.folders import NIFTI, wrapped
 from fedbench.reading import steadily
 
 SHOWN = 20  # problems in one message
@@ -77,6 +79,11 @@ def _problem_of_file(path: Path, root: Path | None) -> str | None:
         return (
             f"{path} is a link out of {root}, to {path.resolve()}; copy the file there, or give the folder it lies in."
         )
+    if path.is_dir() and path.name.endswith(NIFTI):
+        return (
+            f"{path} is a folder with {len(wrapped(path))} NIfTI files in it, in place of a file; put the image there, "
+            "or leave exactly one in the folder."
+        )
     if not path.is_file():
         return f"{path} is not a file; put the file there."
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -102,7 +109,7 @@ def read_case(case: Case) -> Volume:
 
 def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int) -> None:
     """Raise :class:`UserError` if what ``case`` read cannot be used."""
-    where = f"case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")
+    where = _where(case)
     axes = volume.label.ndim
     if volume.image.shape[1:] != volume.label.shape:
         raise UserError(f"{where}: image {volume.image.shape[1:]} and mask {volume.label.shape} differ in shape.")
@@ -122,3 +129,41 @@ def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int
     unexpected = sorted(set(np.unique(volume.label).tolist()) - set(range(len(dataset.classes) + 1)))
     if unexpected:
         raise UserError(f"{where}: unexpected labels {unexpected}; allowed are 0..{len(dataset.classes)}.")
+
+
+def check_contrast(case: Case, image: np.ndarray, intensity: Intensity) -> None:
+    """Raise :class:`UserError` if clipping leaves nothing of an image: all of it outside the window, say."""
+    low, high = intensity.limits(image)
+    least, most = float(image.min()), float(image.max())
+    if min(max(least, low), high) < min(max(most, low), high):
+        return
+    if intensity.kind == "window":
+        raise UserError(
+            f"{_where(case)}: all voxels ({least:g} to {most:g}) lie outside the window of {case.modality}, {low:g} to "
+            f"{high:g}, so clipping leaves nothing of the image; convert it to the window's units (CT: is it in HU?)."
+        )
+    raise UserError(
+        f"{_where(case)}: nearly every voxel is {low:g} (of {least:g} to {most:g}; percentiles {intensity.low:g} and "
+        f"{intensity.high:g} are the same), so clipping leaves nothing of the image; crop, replace or remove it."
+    )
+
+
+def mixture(axes: Sequence[tuple[Case, int]]) -> list[str]:
+    """Return a problem for every single slice among volumes, or the reverse: for those of which there are fewer.
+
+    Args:
+        axes: each case with its number of axes, 2 or 3. Lengths, areas and volumes of the two would share columns.
+    """
+    counts = Counter(number for _, number in axes)
+    few = 2 if counts[2] <= counts[3] else 3
+    kinds = {2: ("a single slice", "single slices"), 3: ("a volume", "volumes")}
+    return [
+        f"{_where(case)}: {kinds[few][0]}, but {counts[5 - few]} of {len(axes)} cases are {kinds[5 - few][1]}, and "
+        "distances and volumes of the two cannot be compared; remove it, or make a set of one kind."
+        for case, number in (axes if len(counts) > 1 else ())
+        if number == few
+    ]
+
+
+def _where(case: Case) -> str:
+    return f"case {case.id}" + (f" ({case.sources[0]})" if case.sources else "")

@@ -24,7 +24,7 @@ from fedbench.config import DataConfig, digest
 from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
 from fedbench.files import locked, sha256, try_lock, write_atomic, write_text
-from fedbench.inspection import check_volume, inventory, read_case, refuse
+from fedbench.inspection import check_contrast, check_volume, inventory, mixture, read_case, refuse
 from fedbench.prepared import FACTS, FORMAT, MANIFEST, damage, is_store
 from fedbench.resampling import resample
 
@@ -110,14 +110,16 @@ def check(
     data = data or DataConfig()
     found = inventory(dataset)
 
-    def read(case: Case) -> str | None:
+    def read(case: Case) -> tuple[Case, int, bool]:
         check_volume(case, volume := read_case(case), dataset, len(grid_of(dataset, data)))
-        return None if volume.label.any() else case.id
+        check_contrast(case, volume.image, dataset.intensity[case.modality])
+        return case, volume.label.ndim, bool(volume.label.any())
 
-    empty, problems = _for_all(found.cases, read, workers or default_workers(), progress)
+    sound, problems = _for_all(found.cases, read, workers or default_workers(), progress)
+    mixed = mixture([(case, axes) for case, axes, _ in sound])
     folder = store_folder(dataset, code, cache, data, found.cases)
     stored = damage(folder) if is_store(folder) else []
-    return Checked([*found.problems, *problems, *stored], [case for case in empty if case is not None])
+    return Checked([*found.problems, *problems, *mixed, *stored], [case.id for case, _, full in sound if not full])
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -138,6 +140,7 @@ def _make(
     try:
         records, problems = _for_all(cases, write, workers, progress)
         refuse(dataset.name, problems)
+        refuse(dataset.name, mixture([(case, len(r["shape"])) for case, r in zip(cases, records, strict=True)]))
         facts = _facts(dataset, records, data)
         frame = pd.DataFrame([{k: v for k, v in record.items() if k != "channels"} for record in records])
         write_atomic(work / MANIFEST, lambda part: frame.to_parquet(part, index=False))
@@ -186,13 +189,16 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     if data.colour == "grey":
         volume = Volume(_grey(volume.image), volume.label, volume.spacing)
     volume = resample(volume, grid[: volume.label.ndim], data.label_resampling)
-    normalised = dataset.intensity[case.modality](volume.image)
-    image, label = _slices_first(normalised, volume.label)
+    intensity = dataset.intensity[case.modality]
+    check_contrast(case, volume.image, intensity)
+    image, label = _slices_first(intensity(volume.image), volume.label)
     checksums = {}
     for part, array in (("image", image), ("label", label)):
         file = stem.with_name(f"{stem.name}.{part}.npy")
         with open(file, "wb") as stream:
-            np.save(stream, array, allow_pickle=False)
+            # As np.save, whose own way to write to a file tells of a full disk without saying that it is one.
+            np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+            stream.write(array.data)
             stream.flush()
             os.fsync(stream.fileno())
         checksums[f"{part}_sha256"] = sha256(file)

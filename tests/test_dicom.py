@@ -203,9 +203,12 @@ def test_positions_may_be_rounded(tmp_path):
     np.testing.assert_allclose(voxel_sizes(read_series(files).affine), [1, 1, 3.25])
 
 
-def test_a_tilted_gantry_is_a_shear(tmp_path):
+def test_a_tilted_gantry_is_a_shear_and_refused(tmp_path):
     files = [write_slice(tmp_path / f"{k}.dcm", np.ones((2, 2), np.uint16), (0, k, 3 * k)) for k in range(4)]
-    np.testing.assert_allclose(read_series(files).affine[:3, 2], [0, -1, 3])
+    series = read_series(files)
+    np.testing.assert_allclose(series.affine[:3, 2], [0, -1, 3])
+    with pytest.raises(UserError, match=r"^the folder: its axes are not at right angles but 18\.4 degrees off"):
+        to_ras(series.array, series.affine, "the folder")
 
 
 def test_losslessly_compressed(stack):

@@ -40,10 +40,31 @@ def test_nothing_from_below_hidden_folders(root):
 def test_by_stem(root):
     """A broken link is listed, so that whoever opens it says so."""
     touch(root, "1.nii", "2.b.nii.gz", "3.txt", "nii")
-    (root / "4.nii").mkdir()
+    (root / "4.txt").mkdir()
     (root / "5.nii").symlink_to(root / "gone")
     assert by_stem(visible(root)) == ({"1": root / "1.nii", "2.b": root / "2.b.nii.gz", "5": root / "5.nii"}, [])
     assert by_stem(visible(root), [".txt"]) == ({"3": root / "3.txt"}, [])
+
+
+def test_a_folder_named_like_an_image(root):
+    """It stands for the one image in it; with none or two it is what is found, for the inventory to tell."""
+    touch(
+        root,
+        "1.nii/other.nii.gz",
+        "1.nii/._other.nii.gz",
+        "1.nii/notes.txt",
+        "2.nii.gz/2.nii",
+        "3.nii/a.nii",
+        "3.nii/b.nii",
+    )
+    (root / "4.nii").mkdir()
+    expected = {"1": root / "1.nii" / "other.nii.gz", "2": root / "2.nii.gz" / "2.nii"}
+    expected |= {"3": root / "3.nii", "4": root / "4.nii"}
+    assert by_stem(visible(root)) == (expected, [])
+    everything = [*visible(root), root / "2.nii.gz" / "2.nii"]
+    assert by_stem(everything) == (expected, [])
+    found, problems = by_stem([*everything, *touch(root, "1.nii.gz")])
+    assert found == expected and len(problems) == 1 and f"{root / '1.nii.gz'} too; keep one" in str(problems[0])
 
 
 def test_a_name_found_twice_is_a_problem(root):

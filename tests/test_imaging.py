@@ -119,6 +119,39 @@ def test_a_trailing_axis_of_one_is_dropped(tmp_path, voxels):
     assert read_nifti(save(tmp_path / "slice.nii", voxels[..., :1]))[0].shape == (5, 6, 1)
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_single_slice_is_two_dimensional(tmp_path, voxels, mask, axis):
+    """Sagittal, coronal, axial; stored in any order. Its thickness, said to be 999 mm or another, means nothing."""
+    cut = tuple(slice(2, 3) if other == axis else slice(None) for other in range(3))
+    left = [other for other in range(3) if other != axis]
+    thick, thin = AFFINE.copy(), AFFINE.copy()
+    thick[axis, axis] = 999.0
+    for order in permutations(range(3)):
+        for flips in product((False, True), repeat=3):
+            image_path = save(tmp_path / "image.nii", *stored_as(voxels[cut], thick, order, flips))
+            volume = read_pair(image_path, save(tmp_path / "mask.nii", mask[cut], thin), [1])
+            np.testing.assert_array_equal(volume.image[0], voxels[cut].squeeze())
+            np.testing.assert_array_equal(volume.label, mask[cut].squeeze())
+            assert volume.spacing == pytest.approx([SPACING[other] for other in left], rel=1e-6)
+
+
+def test_an_image_of_two_axes(tmp_path, voxels, mask):
+    """It may have a mask of three. Where its header gives no thickness, none is needed."""
+    volume = read_pair(save(tmp_path / "i.nii", voxels[..., 2]), save(tmp_path / "m.nii", mask[..., 2:3]), [1])
+    np.testing.assert_array_equal(volume.image[0], voxels[..., 2])
+    np.testing.assert_array_equal(volume.label, mask[..., 2])
+    assert volume.spacing == pytest.approx(SPACING[:2], rel=1e-6)
+    path = save(tmp_path / "m.nii", mask[..., 2])
+    content = bytearray(path.read_bytes())
+    for offset in (288, 304, 320):  # the third column of the sform
+        content[offset : offset + 4] = bytes(4)
+    path.write_bytes(content)
+    assert not nib.load(path).affine[:, 2].any()
+    volume = read_pair(path, path, [1])
+    np.testing.assert_array_equal(volume.label, mask[..., 2])
+    assert volume.spacing == pytest.approx(SPACING[:2], rel=1e-6)
+
+
 def test_labels_in_order_or_mapped(tmp_path, voxels):
     image_path = save(tmp_path / "image.nii", voxels)
     stored = np.zeros(SHAPE, np.int16)
@@ -132,6 +165,21 @@ def test_labels_in_order_or_mapped(tmp_path, voxels):
     np.testing.assert_array_equal(read_pair(image_path, whole, {500: 1, 420: 2, 421: 2}).label, label)
 
 
+def test_a_mask_with_a_scale_factor(tmp_path, voxels, mask):
+    """255 times 1 / 255, 10 and 30 times 0.1, with factors of 32 bits: nearly 1, 1 and 3."""
+    image_path = save(tmp_path / "image.nii", voxels)
+    for number, (stored, slope) in enumerate(((255 * mask, 1 / 255), (10 * mask, 0.1), (30 * mask, 0.1))):
+        scaled = nib.Nifti1Image(stored.astype(np.int16), AFFINE)
+        scaled.header.set_slope_inter(slope, 0.0)
+        nib.save(scaled, tmp_path / f"{number}.nii")
+        path = tmp_path / f"{number}.nii"
+        raw = np.asarray(nib.load(path).dataobj)
+        assert (raw != np.rint(raw)).any() and raw.max() == pytest.approx(3 if number == 2 else 1)
+        np.testing.assert_array_equal(read_pair(image_path, path, {3: 1} if number == 2 else [1]).label, mask)
+    path = save(tmp_path / "near.nii", (mask * (1 + 0.009 * np.sign(voxels))).astype(np.float32))  # 0.991 and 1.009
+    np.testing.assert_array_equal(read_pair(image_path, path, [1]).label, mask)
+
+
 def test_affines_may_differ_by_rounding(tmp_path, voxels, mask):
     nearly = AFFINE.copy()
     nearly[:3, 3] += 0.05
@@ -141,6 +189,21 @@ def test_affines_may_differ_by_rounding(tmp_path, voxels, mask):
         for name, affine in (("nearly", nearly), ("exact", AFFINE))
     )
     np.testing.assert_array_equal(shifted.label, exact.label)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_grid_at_45_degrees(tmp_path, voxels, mask, order):
+    """Image and mask differ by a rounding that sends the axes of each to others; the image says which."""
+    for image_side, mask_side in ((1e-4, -1e-4), (-1e-4, 1e-4)):
+        ways = [nib.aff2axcodes(oblique(45 + side)) for side in (image_side, mask_side)]
+        assert ways[0] != ways[1]
+        image_path = save(tmp_path / "image.nii", voxels, oblique(45 + image_side))
+        flips = (True, False, True)
+        mask_path = save(tmp_path / "mask.nii", *stored_as(mask, oblique(45 + mask_side), order, flips))
+        volume, as_image = read_pair(image_path, mask_path, [1]), read_nifti(image_path)[0]
+        np.testing.assert_array_equal(volume.image[0], as_image)
+        alone = read_nifti(save(tmp_path / "alone.nii", mask, oblique(45 + image_side)))[0]
+        np.testing.assert_array_equal(volume.label, alone)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
@@ -214,8 +277,8 @@ def test_affine_without_voxel_size(tmp_path, voxels):
     refused(path, "affine")
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 7, 2), (5, 6, 7, 1, 3)])
-def test_not_three_dimensional(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(5,), (5, 6, 7, 2), (5, 6, 7, 1, 3)])
+def test_neither_two_nor_three_dimensional(tmp_path, shape):
     refused(save(tmp_path / "image.nii", np.zeros(shape, np.float32)), "3-D", "x".join(map(str, shape)))
 
 
@@ -229,6 +292,24 @@ def test_nan_and_infinite_voxels_are_counted(tmp_path, voxels):
     voxels[1, 1, 1] = -np.inf
     refused(save(tmp_path / "image.nii", voxels), "3 of 210")
     refused(save(tmp_path / "large.nii", np.full(SHAPE, 1e300)), "210 of 210")
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_sheared_grid(tmp_path, voxels, mask, axis):
+    """Along ``axis`` 12 degrees off the next one; less than a degree is taken for rounding."""
+    for degrees in (0.9, 12.0):
+        sheared = oblique()
+        turn = np.radians(degrees)
+        sheared[:3, axis] = SPACING[axis] * (
+            np.cos(turn) * oblique()[:3, axis] / SPACING[axis]
+            + np.sin(turn) * oblique()[:3, (axis + 1) % 3] / SPACING[(axis + 1) % 3]
+        )
+        path = save(tmp_path / "image.nii", voxels, sheared)
+        if degrees < 1:
+            assert read_pair(path, save(tmp_path / "mask.nii", mask, sheared), [1]).spacing == pytest.approx(SPACING)
+        else:
+            refused(path, "its axes are not at right angles but 12.0 degrees off (a tilted gantry?); resample it")
+            refused(path, "right angles", read=lambda path: read_pair(tmp_path / "mask.nii", path, [1]))
 
 
 @pytest.fixture
@@ -265,6 +346,7 @@ def test_mask_with_other_values(pair, mask):
 
 def test_mask_of_fractions(pair, mask):
     pair(np.where(mask == 1, 0.5, 0.0), "whole numbers", "0.5")
+    pair(np.where(mask == 1, 1.011, 0.0), "also 1.011; was it interpolated")
 
 
 def test_labels_that_make_no_sense(tmp_path, voxels, mask):

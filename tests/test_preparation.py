@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -195,6 +196,33 @@ def test_undeclared_labels_are_refused(tmp_path):
 @pytest.mark.parametrize("value", [0, -1024])
 def test_an_image_of_one_value_is_refused(tmp_path, value):
     refused(tmp_path, f"every voxel is {value}", image=np.full((1, 8, 8, 3), value))
+
+
+@pytest.mark.parametrize("image", [noise() * 0.1 + 200, noise() * 0.1 - 1000])
+def test_an_image_outside_the_window_is_refused(tmp_path, image):
+    """It would be zero everywhere. One voxel inside is enough; ``--check`` tells it too."""
+    refused(tmp_path, r"all voxels \(.* lie outside the window of CT, -100 to 100, .*is it in HU", image=image)
+    (problem,) = check(Toy(tmp_path / "toy"), "v1", tmp_path / "other").problems
+    assert "P01/CT" in problem and "outside the window of CT" in problem
+    image[0, 4, 4, 1] = 0
+    write_volume(tmp_path / "toy", "P01", "CT", image, np.zeros((8, 8, 3)), (1.0, 1.0, 4.0))
+    assert len(load(prepare_toy(tmp_path / "toy", tmp_path / "cache")).cases) == 2
+
+
+def test_an_image_of_which_percentiles_leave_nothing_is_refused(tmp_path):
+    """One voxel of 192 differs: the 1st and the 99th percentile are the same."""
+    image = np.full((1, 8, 8, 3), 7.0)
+    image[0, 4, 4, 1] = 900
+    folder = tmp_path / "toy"
+    write_volume(folder, "P00", "MR", image, np.zeros((8, 8, 3)), (1.0, 1.0, 4.0))
+    dataset = Toy(folder)
+    assert check(dataset, "v1", tmp_path / "cache").problems == []  # of 0 and 100 it is not
+    dataset.intensity = {"MR": Intensity("percentile", 1, 99)}
+    message = r"P00/MR .*nearly every voxel is 7 \(of 7 to 900; percentiles 1 and 99 are the same\)"
+    with pytest.raises(UserError, match=message):
+        prepare(dataset, "v1", tmp_path / "cache")
+    (problem,) = check(dataset, "v1", tmp_path / "cache").problems
+    assert re.search(message, problem)
 
 
 @pytest.mark.parametrize("channels", [2, 4])

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedbench.dataset import Case, Volume
 from fedbench.errors import UserError
-from fedbench.inspection import check_volume
+from fedbench.inspection import check_contrast, check_volume
 from fedbench.preparation import prepare
 from fedbench.prepared import damage, load
 from fedbench.testing.dataset_orientation import turned
@@ -33,6 +33,7 @@ def volumes(subject: Subject) -> str:
             raise Broken(f"case {case.id}: {problem}")
         try:
             check_volume(case, volume, subject.dataset, len(subject.dataset.spacing))
+            check_contrast(case, volume.image, subject.dataset.intensity[case.modality])
         except UserError as error:
             raise Broken(str(error)) from None
         found |= set(np.unique(volume.label).tolist())

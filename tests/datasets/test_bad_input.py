@@ -208,7 +208,7 @@ def with_nan(array: np.ndarray) -> np.ndarray:
     ("change", "words"),
     [
         (with_nan, "NaN or infinite"),
-        (lambda array: np.stack([array, array], axis=-1), "needs a 3-D image"),
+        (lambda array: np.stack([array, array], axis=-1), "needs a 2-D or 3-D image"),
         (lambda array: np.zeros_like(array), "every voxel is 0"),
         (lambda array: array[..., :-1], "voxels, its image"),
     ],

@@ -13,6 +13,7 @@ import pytest
 from fedbench.dataset import Case
 from fedbench.datasets.brats import BrainTumours
 from fedbench.errors import UserError
+from fedbench.inspection import inventory
 
 SEQUENCES = ("T1", "T1ce", "T2", "FLAIR")
 SHAPE = (12, 14, 6)  # 240 x 240 x 155 in the real sets
@@ -223,3 +224,24 @@ def test_another_folder(tmp_path):
     for folder in (tmp_path, tmp_path / "empty"):
         with pytest.raises(UserError, match="no patient folders BraTS2021_NNNNN or BraTS-GLI-NNNNN-NNN"):
             list(BrainTumours(folder).cases())
+
+
+def test_each_scan_in_a_folder_of_its_name(tmp_path):
+    """As in a copy of BraTS 2021 on Kaggle. A folder with another number of images in it is told as what it is."""
+    root = write_2021(tmp_path)
+    for path in [path for path in (root / FOLDERS[2021]).rglob("*.nii.gz") if not path.name.startswith(".")]:
+        folder = path.with_name(path.name.removesuffix(".gz"))
+        folder.mkdir()
+        path.rename(folder / "00000057_brain_scan.nii.gz")
+    cases = listed(root)
+    assert list(cases) == ids(2021)
+    image = file(root, 2021, 0, "flair").with_suffix("") / "00000057_brain_scan.nii.gz"
+    assert cases["BraTS2021_00000/FLAIR"].sources[0] == image
+    np.testing.assert_array_equal(cases["BraTS2021_00000/FLAIR"].read().label, mask(3)[::-1, ::-1])
+    image.with_name("more.nii").write_bytes(image.read_bytes())
+    (empty := file(root, 2021, 2, "seg").with_suffix("") / image.name).unlink()
+    dataset = BrainTumours(root)
+    assert [found for found in dataset.cases() if isinstance(found, UserError)] == []
+    two, none = inventory(dataset).problems
+    assert f"{image.parent} is a folder with 2 NIfTI files in it" in two and "leave exactly one" in two
+    assert f"{empty.parent} is a folder with 0 NIfTI files in it" in none

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from fedbench.datasets.chaos import Chaos
 from fedbench.errors import UserError
-from tests.test_dicom import write_slice
+from tests.test_dicom import change, write_slice
 
 CT = (1, 2, 5, 6, 8, 10, 14, 21, 30)
 MR = (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)  # other people than in CT
@@ -336,3 +337,18 @@ def test_a_slice_of_another_series(root):
     folder = root / "Train_Sets" / "CT"
     shutil.copy(folder / "10" / "DICOM_anon" / "i0001,0000b.dcm", folder / "10" / "DICOM_anon" / "i0002,0000b.dcm")
     refused(root, "CT-10/CT", r"i000[12],0000b\.dcm and .*i000[12],0000b\.dcm lie at the same position")
+
+
+@pytest.mark.parametrize("degrees", [0.8, 1.2, 15.0])
+def test_a_tilted_gantry(root, degrees):
+    """Each slice lies a little behind the one below it: a grid that voxel sizes do not describe, from 1 degree on."""
+    folder = root / "Train_Sets" / "CT" / "10" / "DICOM_anon"
+    for path in folder.glob("[!.]*.dcm"):
+        x, y, z = map(float, dcmread(path).ImagePositionPatient)
+        change(path, ImagePositionPatient=[x, f"{y + (z - 100) * np.tan(np.deg2rad(degrees)):.6f}", z])
+    if degrees < 1:
+        assert case(root, "CT-10/CT").read().spacing == pytest.approx((3.75, 3.7, 2.0), rel=1e-3)
+    else:
+        refused(
+            root, "CT-10/CT", rf"{folder}: its axes are .* {degrees:.1f} degrees off \(a tilted gantry\?\); resample"
+        )

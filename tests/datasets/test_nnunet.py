@@ -14,7 +14,11 @@ from PIL import Image
 from fedbench.dataset import Case, Intensity
 from fedbench.datasets.nnunet import NnUnet
 from fedbench.errors import UserError
+from fedbench.inference import truth
 from fedbench.inspection import inventory
+from fedbench.metrics import score_case, surface
+from fedbench.preparation import check, prepare
+from fedbench.prepared import load
 
 OBLIQUE = np.array([[0.96, 0.0, 0.28], [0.0, 1.0, 0.0], [-0.28, 0.0, 0.96]])  # 16 degrees about Y
 PERCENTILE = Intensity("percentile", 0.5, 99.5)
@@ -38,7 +42,7 @@ def write_case(root: Path, case: str, channels: int, seed: int, shape=(7, 6, 4),
         image = rng.normal(100 * channel, 10, shape).astype(np.float32)
         write_image(root / "imagesTr" / f"{case}_{channel:04d}.nii.gz", image, **grid)
     label = np.zeros(shape, np.uint8)
-    label[0, 0, 0], label[1:4, 5, 3] = 5, 2
+    label[0, 0, 0], label[1:4, 5, -1] = 5, 2
     write_image(root / "labelsTr" / f"{case}.nii.gz", label, **grid)
 
 
@@ -212,6 +216,63 @@ def test_size_by_hand(tmp_path, shapes, spacings, spacing, size):
     assert dataset.spacing == spacing and dataset.size == size
 
 
+def write_slices(folder: Path, axes: str) -> Path:
+    """Write a set of version 1 as it is made of pictures: 12 cases of one slice, 999 mm thick."""
+    root = folder / "Task120_Slices"
+    for number in range(12):
+        write_case(root, f"s_{number:02d}", 2, number, (40, 50, 1), spacing=(0.5, 0.75, 999.0), axes=axes)
+        label = np.zeros((40, 50, 1), np.uint8)
+        label[10:20, 10:30], label[0, 0] = 2, 5
+        write_image(root / "labelsTr" / f"s_{number:02d}.nii.gz", label, spacing=(0.5, 0.75, 999.0), axes=axes)
+    describe(root, channel_names=None, file_ending=None, modality={"0": "T1", "1": "T2"})
+    return root
+
+
+@pytest.mark.parametrize("axes", ["RAS", "SRA"])
+def test_single_slices_are_two_dimensional(tmp_path, axes):
+    """In mm along X and Y, whatever the thickness: of 10 times 20 voxels only the border is surface."""
+    dataset = NnUnet(write_slices(tmp_path, axes))
+    assert dataset.spacing == (0.5, 0.75) and dataset.size == (32, 48) and dataset.unit == "mm"
+    store = load(prepare(dataset, "v1", tmp_path / "cache"))
+    assert check(dataset, "v1", tmp_path / "cache") == ([], [])
+    assert {(case.shape, case.unit, case.image.shape) for case in store.cases} == {((40, 50), "mm", (1, 1, 40, 50))}
+    assert store.cases[0].spacing == pytest.approx((0.5, 0.75), rel=1e-5)
+    (missed,) = score_case(np.zeros((40, 50), np.uint8), truth(store.cases[0]), [1], store.cases[0].spacing, 1.0)
+    assert missed.volume_truth == pytest.approx(200 * 0.5 * 0.75, rel=1e-5)  # mm^2
+    assert missed.hd95 == pytest.approx(np.hypot(40 * 0.5, 50 * 0.75), rel=1e-5)
+    assert surface(truth(store.cases[0]) == 1).sum() == 2 * 10 + 2 * 18
+
+
+def test_sagittal_slices_extend_along_y_and_z(tmp_path):
+    for number in range(2):
+        write_case(tmp_path, f"c{number}", 2, number, shape=(1, 64, 100), spacing=(999.0, 1.25, 4.0), axes="LPS")
+    describe(tmp_path)
+    dataset = NnUnet(tmp_path)
+    assert dataset.spacing == (1.25, 4.0) and dataset.size == (64, 96)
+    assert dataset.cases()[0].read().image.shape == (1, 64, 100)
+
+
+@pytest.mark.parametrize("few", [1, 9])
+def test_slices_and_volumes_do_not_mix(root, tmp_path, few):
+    """The fewer are named, by ``--check`` as well; without them the set is sound."""
+    for number in range(few):
+        write_case(root, f"prostate_{number:02d}", 2, number, (7, 6, 1))
+    dataset = NnUnet(root)
+    kind, others = ("a single slice", "22 of 24 cases are volumes")
+    if few > 6:
+        kind, others = ("a volume", "18 of 24 cases are single slices")
+    with pytest.raises(UserError, match=f"{kind}, but {others}") as caught:
+        prepare(dataset, "v1", tmp_path / "cache")
+    problems = check(dataset, "v1", tmp_path / "cache").problems
+    assert len(problems) == 2 * min(few, 12 - few) and all(problem in str(caught.value) for problem in problems)
+    for case in dataset.cases():
+        if any(case.id in problem for problem in problems):
+            case.sources[0].unlink()
+            case.sources[1].unlink(missing_ok=True)
+    describe(root)
+    assert check(NnUnet(root), "v1", tmp_path / "cache") == ([], [])
+
+
 # -- where the folder is, and what it is called --------------------------------------------------------------------
 
 
@@ -244,6 +305,19 @@ def test_missing_half(root, folder):
     shutil.rmtree(root / folder)
     with pytest.raises(UserError, match=rf"no files \*\.nii\.gz in .*{folder}; add them"):
         NnUnet(root)
+
+
+@pytest.mark.parametrize("missing", ["imagesTr", "labelsTr"])
+def test_files_listed_by_path(root, missing):
+    """As version 2 allows: the ending is not what is wrong. Where the files lie as usual, the list does not matter."""
+    listed = {"prostate_00": {"images": ["../raw/a.nii.gz", "../raw/b.nii.gz"], "label": "../raw/l.nii.gz"}}
+    describe(root, dataset=listed)
+    assert len(NnUnet(root).cases()) == 24
+    shutil.rmtree(root / missing)
+    message = r"dataset\.json: key 'dataset' lists files by path, .* put them into imagesTr and labelsTr"
+    with pytest.raises(UserError, match=message) as caught:
+        NnUnet(root)
+    assert "file_ending" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from fedbench.store import load_results
@@ -25,6 +27,7 @@ from tests.faults.machine import (
     open_gate,
     start,
 )
+from tests.toys import TOY, full, write_toy
 
 
 @contextlib.contextmanager
@@ -63,6 +66,27 @@ def test_a_full_disk(undisturbed, tmp_path, workers):
         assert here(make(tmp_path), tmp_path)[0] == 0
         assert kept.items() <= undisturbed.items()
         assert bits(tmp_path / "runs") == undisturbed
+
+
+def test_a_disk_that_fills_while_data_is_prepared(tmp_path):
+    """Room for one case of six; once there is more, the others follow, to the same bytes as ``np.save`` writes."""
+    data = write_toy(tmp_path / "toy", full(2), shape=(64, 64, 8))  # an image takes 128 KiB, its mask 32
+    command = [sys.executable, "-m", "fedbench", "prepare", f"{TOY}={data}", "--workers", "1", "--out"]
+    runs = tmp_path / "runs"
+    with small_disk(runs, "250k"):
+        status, out, err = here([*command, str(runs)], tmp_path)
+        text = " ".join((out + err).split())
+        assert status == 2 and "Traceback" not in text and err.count("error:") == 1, text
+        assert "cannot write to" in text and "No space left" in text and "make room" in text, text
+        assert len(list(runs.rglob("*.case.json"))) == 1
+        subprocess.run(["mount", "-o", "remount,size=100m", str(runs)], check=True)
+        assert here([*command, str(runs)], tmp_path)[0] == 0
+        assert (data / "reads.log").read_text().splitlines().count("P00.CT.A.npz") == 1  # it is not read again
+        files = sorted(runs.rglob("*.npy"))
+        assert len(files) == 12
+        for file in files:
+            np.save(tmp_path / "array.npy", np.load(file))
+            assert file.read_bytes() == (tmp_path / "array.npy").read_bytes()
 
 
 def test_a_read_only_results_folder(tmp_path):

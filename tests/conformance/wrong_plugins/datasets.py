@@ -29,6 +29,7 @@ CAUGHT_BY = {
     "Doubles": ["volumes"],
     "LabelOutside": ["volumes"],
     "NoForeground": ["volumes"],
+    "NotInHU": ["volumes"],
     "HandsOutItsOwn": ["again", "prepares"],
     "Lambda": ["again"],
     "NewNoise": ["again", "prepares"],
@@ -322,6 +323,13 @@ class Nothing(Intensity):
 
     def __call__(self, image):
         return np.full(image.shape, np.nan, np.float32)
+
+
+class NotInHU(Sound):
+    """Says a window in which no voxel of the files lies."""
+
+    name = "not-in-hu"
+    intensity = {"CT": Intensity("window", 2000.0, 3000.0), "MR": Intensity("percentile", 0.5, 99.5)}
 
 
 class EmptyWindow(Sound):
