@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench import checkpoint, store
+from fedbench.config import EARLIER, section_of
 from fedbench.differing import DECIDING, differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.planning import refuse_damage
@@ -138,15 +139,23 @@ def has_content(folder: Path, content: str) -> bool:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """Compare two ``run.json``: the identity key by key, then versions, commit and machine."""
+    """Compare two ``run.json``: the identity key by key, then versions, commit and machine.
+
+    What a run does not say because it is older than the choice is what it did.
+    """
     found = []
     for section in ("identity", "versions", "git", "hardware"):
-        a, b = (dict(_flat(run.get(section) or {})) for run in (first, second))
+        a, b = (dict(_flat(_said(run, section))) for run in (first, second))
         for key in sorted(a.keys() | b.keys()):
             if a.get(key, MISSING) != b.get(key, MISSING):
                 name = key if section == "identity" else f"{section}.{key}"
                 found.append(Difference(name, _text(a.get(key, MISSING)), _text(b.get(key, MISSING))))
     return found
+
+
+def _said(run: Mapping[str, Any], section: str) -> dict[str, Any]:
+    said = run.get(section) or {}
+    return said | {name: section_of(said, name) for name in EARLIER} if section == "identity" else said
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
