@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from fedbench import planning, registry
-from fedbench.cluster import Node, Token, differences, installation
+from fedbench.cluster import (
+    Node,
+    Token,
+    differences,
+    installation,
+    living_nodes,
+    other_gpus,
+    other_instructions,
+)
 from fedbench.compute import Compute
 from fedbench.dispatch import Dispatcher, Hand
 from fedbench.errors import UserError, is_out_of_memory
@@ -72,6 +80,44 @@ def test_what_differs_is_named():
     assert differences(driver, dict(driver)) == []
     assert differences(driver, driver | {"torch": "2.12.1"}) == ["torch is 2.12.1, here 2.13.0"]
     assert differences(driver, {"python": "3.11", "torch": "2.13.0"}) == ["fedbench is unknown, here 0.1.0"]
+
+
+def test_another_processor_is_named_and_no_reason_to_refuse_a_node():
+    """What computes bf16 matters to runs at bf16 alone; where it is not known, nothing is said."""
+    driver = {"instructions": "AVX512", "bf16_instructions": "avx512_bf16"}
+    other, older = driver | {"bf16_instructions": "none"}, {"instructions": "AVX512"}
+    assert differences(driver, {"instructions": "AVX2"}) == differences(driver, other) == []
+    assert other_instructions(driver, other, bf16=True) == "computes bf16 with none, this machine with avx512_bf16"
+    assert (
+        other_instructions(driver, {"instructions": "AVX2"}, bf16=False)
+        == "computes with AVX2, this machine with AVX512"
+    )
+    for here, there, bf16 in (
+        (driver, other, False),
+        (driver, older, True),
+        (older, driver, True),
+        (driver, driver, True),
+    ):
+        assert other_instructions(here, there, bf16) == ""
+
+
+def test_gpus_of_another_model_are_named():
+    """As Ray lists what nodes have; it does not know every model."""
+    have = ({"CPU": 4}, {"GPU": 1, "accelerator_type:A100": 1}, {"GPU": 1, "accelerator_type:H100": 1}, {"GPU": 2})
+    listed = [
+        {
+            "NodeID": f"id{n}",
+            "NodeManagerHostname": f"host{n}",
+            "NodeManagerAddress": "",
+            "Resources": own,
+            "Alive": True,
+        }
+        for n, own in enumerate(have)
+    ]
+    nodes = living_nodes(SimpleNamespace(nodes=lambda: listed))
+    (words,) = other_gpus(nodes)
+    assert "host2" in words and "has GPUs H100" in words and "host1" in words and "A100: what runs there" in words
+    assert other_gpus(nodes[:2]) == other_gpus(nodes[::3]) == []
 
 
 def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):
