@@ -31,7 +31,7 @@ from fedbench.resampling import same_grid
 from fedbench.sources import code_digest, harness_digest, preparing_digest
 from fedbench.store import read_json
 from fedbench.suite import Cell, Suite
-from fedbench.task import Task
+from fedbench.task import Task, sample_size
 from fedbench.training import Training
 
 EACH = "each"  # leave_out: every modality in turn
@@ -298,24 +298,6 @@ def dataset_entry(text: str) -> tuple[Dataset, str]:
     """Return the dataset that ``text`` (``sts=PATH``) names, and the digest of what prepares it."""
     entry = _entry("dataset", text)
     return make_dataset(entry.spec, entry.cls), preparing_code(entry.code)
-
-
-def sample_size(prepared: PreparedDataset, model: ModelConfig, data: DataConfig) -> tuple[int, ...]:
-    """Return the spatial size of a training sample: from the suite, else the dataset's (3-D: with a depth of 16).
-
-    Raises:
-        UserError: not as many numbers as the model has axes, or not multiples of 16.
-    """
-    declared = (
-        (*prepared.size[:2], 16) if len(prepared.size) < model.spatial_dims else prepared.size[: model.spatial_dims]
-    )
-    size = data.size or declared
-    if len(size) != model.spatial_dims:
-        raise UserError(f"[data] size has {len(size)} numbers, the model is {model.spatial_dims}-D.")
-    whole = tuple(int(n) for n in size)
-    if any(n % 16 for n in whole):
-        raise UserError(f"[data] size {list(whole)}: every number must be a multiple of 16.")
-    return whole
 
 
 def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
