@@ -1,8 +1,8 @@
 """Joining Ray: on this machine alone, or a cluster whose nodes are first compared with the driver.
 
 A run's bits depend on the harness, on Python and on the packages that compute. A node where one of them is another is
-refused before anything runs, in words that say which node and what. They also depend on the CPU's vector instructions;
-a node that has others is used, and named.
+refused before anything runs, in words that say which node and what. They also depend on the CPU's vector instructions,
+at bf16 on what computes that, and on the GPU; a node that has others is used, and named.
 """
 
 from __future__ import annotations
@@ -97,14 +97,18 @@ def _knock(address: str) -> None:
 # -- nodes ---------------------------------------------------------------------------------------------------------
 
 
+GPU_MODEL = "accelerator_type:"  # how Ray's resources name a node's GPUs
+
+
 @dataclass(frozen=True)
 class Node:
-    """A living node: Ray's id of it, what people call it, and what it has."""
+    """A living node: Ray's id of it, what people call it, and what it has; the model of its GPUs where Ray knows it."""
 
     id: str
     name: str
     cpus: float
     gpus: float
+    model: str = ""
 
     def workers(self, threads: int, gpus: float) -> int:
         """How many workers of ``threads`` CPUs and a share ``gpus`` of a GPU fit on it."""
@@ -123,6 +127,7 @@ def living_nodes(ray: Any) -> list[Node]:
             f"{n['NodeManagerHostname']} ({n['NodeManagerAddress']}, node {n['NodeID'][:8]})",
             n["Resources"].get("CPU", 0.0),
             n["Resources"].get("GPU", 0.0),
+            next((what.removeprefix(GPU_MODEL) for what in sorted(n["Resources"]) if what.startswith(GPU_MODEL)), ""),
         )
         for n in ray.nodes()
         if n["Alive"]
@@ -133,7 +138,8 @@ def living_nodes(ray: Any) -> list[Node]:
 # -- the same installation -----------------------------------------------------------------------------------------
 
 Installation = Mapping[str, str]  # what -> which
-INSTRUCTIONS = "instructions"  # of the CPU: no part of what is installed, and no reason to refuse a node
+# Of the CPU: no part of what is installed, and no reason to refuse a node. The second is absent where it is not known.
+INSTRUCTIONS, BF16 = "instructions", "bf16_instructions"
 
 
 def _describer() -> Callable[[], dict[str, str]]:
@@ -145,6 +151,14 @@ def _describer() -> Callable[[], dict[str, str]]:
         import platform
 
         facts, packages = {"python": platform.python_version().rpartition(".")[0]}, ("torch", "monai", "numpy", "scipy")
+        try:
+            with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+                flags = next((line.split() for line in lines if line.startswith("flags")), [])
+            if flags:
+                own = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
+                facts["bf16_instructions"] = " and ".join(own) or "none"
+        except OSError:
+            pass
         try:
             for name in packages:
                 facts[name] = importlib.metadata.version(name)
@@ -169,12 +183,36 @@ def installation() -> Installation:
 
 def differences(driver: Installation, node: Installation) -> list[str]:
     """Return what is installed otherwise on a node than at the driver, in words."""
-    there = {what: node.get(what, "unknown") for what in driver if what != INSTRUCTIONS}
+    there = {what: node.get(what, "unknown") for what in driver if what not in (INSTRUCTIONS, BF16)}
     return [f"{what} is {there[what]}, here {driver[what]}" for what in there if there[what] != driver[what]]
 
 
-def compare_nodes(ray: Any, nodes: Sequence[Node]) -> list[str]:
-    """Ask every node what is installed there; return in words whose CPU computes with other instructions than this one.
+def other_instructions(driver: Installation, node: Installation, bf16: bool) -> str:
+    """Say in what a node's CPU computes otherwise than the driver's, at bf16 or without; or nothing."""
+    for which, what in ((INSTRUCTIONS, "with"), (BF16, "bf16 with")) if bf16 else ((INSTRUCTIONS, "with"),):
+        here, there = driver.get(which), node.get(which)
+        if here != there and (which == INSTRUCTIONS or (here and there)):
+            return f"computes {what} {there}, this machine with {here}"
+    return ""
+
+
+def other_gpus(nodes: Sequence[Node]) -> list[str]:
+    """Say in words which nodes have GPUs of another model than the first node with any; Ray knows not every model."""
+    known = [node for node in nodes if node.gpus and node.model]
+    return [
+        f"{node.name} has GPUs {node.model}, {known[0].name} {known[0].model}: what runs there is not the same to the "
+        "last bit"
+        for node in known
+        if node.model != known[0].model
+    ]
+
+
+def compare_nodes(ray: Any, nodes: Sequence[Node], bf16: bool, gpus: bool) -> list[str]:
+    """Ask every node what is installed there; return in words which compute with another processor.
+
+    Args:
+        bf16: whether runs compute with it on the CPU.
+        gpus: whether runs compute on GPUs.
 
     Raises:
         UserError: a node differs from this machine, or does not answer.
@@ -190,11 +228,8 @@ def compare_nodes(ray: Any, nodes: Sequence[Node]) -> list[str]:
         try:
             there = ray.get(reference, timeout=0)
             problems += [f"{node.name}: {words}" for words in differences(own, there)]
-            if there.get(INSTRUCTIONS) != own[INSTRUCTIONS]:
-                others.append(
-                    f"{node.name} computes with {there.get(INSTRUCTIONS)}, this machine with {own[INSTRUCTIONS]}: "
-                    "what runs there on the CPU is not the same to the last bit"
-                )
+            if words := other_instructions(own, there, bf16):
+                others.append(f"{node.name} {words}: what runs there on the CPU is not the same to the last bit")
         except ray.exceptions.RayError as error:
             if node in living_nodes(ray):  # one that was lost meanwhile harms nobody
                 problems.append(f"{node.name}: no answer ({type(error).__name__})")
@@ -203,7 +238,7 @@ def compare_nodes(ray: Any, nodes: Sequence[Node]) -> list[str]:
             "these nodes would not give the same bits as this machine: " + "; ".join(problems)
             + ". Install the same there, or take them out of the cluster."
         )  # fmt: skip
-    return others
+    return others + (other_gpus(nodes) if gpus else [])
 
 
 # -- a folder that is seen from elsewhere --------------------------------------------------------------------------

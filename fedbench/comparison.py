@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from fedbench import checkpoint, store
+from fedbench.cluster import BF16
+from fedbench.config import EARLIER, section_of
 from fedbench.differing import DECIDING, differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.planning import refuse_damage
 from fedbench.prepared import FACTS, is_store
-from fedbench.provenance import cpu_instructions, gpu_name, versions
+from fedbench.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name, versions
 from fedbench.reading import read_arrays, read_table
 from fedbench.runner import Options, execute
 from fedbench.sources import harness_digest
@@ -109,13 +111,17 @@ def other_code(cell: Cell) -> str:
 def elsewhere(run: Mapping[str, Any]) -> str:
     """Say how the machine that made a run (its ``run.json``) differs from this one in what bits depend on; or nothing.
 
-    Bits depend on versions, on the CPU's vector instructions and on the GPU: they decide in which order sums are added.
+    Bits depend on versions, on the CPU's vector instructions, at bf16 on those for bf16 (of which older runs say
+    nothing), and on the GPU: they decide in which order sums are added.
     """
     made, here, hardware = run.get("versions") or {}, versions(), run.get("hardware") or {}
     found = [f"{n} {made[n]}, here {here[n]}" for n in DECIDING if n in made and n in here and made[n] != here[n]]
     instructions = hardware.get("instructions", "unknown instructions")
     if instructions != cpu_instructions():
         found.append(f"a CPU with {instructions}, here {cpu_instructions()}")
+    bf16, own_bf16 = hardware.get(BF16), bf16_instructions()
+    if bf16 and own_bf16 and bf16 != own_bf16 and bf16_on_cpu(run.get("identity") or {}):
+        found.append(f"a CPU with {bf16} for bf16, here {own_bf16}")
     if (gpu := hardware.get("gpu")) and gpu != (own := gpu_name()):
         found.append(f"a {gpu}, here {f'a {own}' if own else 'no GPU'}")
     return f"made with {'; '.join(found)}" if found else ""
@@ -138,15 +144,24 @@ def has_content(folder: Path, content: str) -> bool:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """Compare two ``run.json``: the identity key by key, then versions, commit and machine."""
+    """Compare two ``run.json``: the identity key by key, then versions, commit and machine.
+
+    What a run does not say because it is older than the choice is what it did.
+    """
     found = []
     for section in ("identity", "versions", "git", "hardware"):
-        a, b = (dict(_flat(run.get(section) or {})) for run in (first, second))
+        a, b = (dict(_flat(_said(run, section))) for run in (first, second))
         for key in sorted(a.keys() | b.keys()):
-            if a.get(key, MISSING) != b.get(key, MISSING):
+            untold = key == BF16 and MISSING in (a.get(key, MISSING), b.get(key, MISSING))  # by older runs
+            if a.get(key, MISSING) != b.get(key, MISSING) and not untold:
                 name = key if section == "identity" else f"{section}.{key}"
                 found.append(Difference(name, _text(a.get(key, MISSING)), _text(b.get(key, MISSING))))
     return found
+
+
+def _said(run: Mapping[str, Any], section: str) -> dict[str, Any]:
+    said = run.get(section) or {}
+    return said | {name: section_of(said, name) for name in EARLIER} if section == "identity" else said
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

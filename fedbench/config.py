@@ -39,8 +39,9 @@ class TrainingConfig(Parameters):
     """The budget and the local training, the same for every algorithm of a suite.
 
     ``lr`` decays over the rounds; within a round it is constant. ``precision = "auto"`` is resolved once, where the
-    runs are planned, and the resolved value is part of the run's identity. On CPUs of the same vector instructions a
-    run gives the same bits; on a GPU only as far as ``deterministic`` kernels exist, and faster without them.
+    runs are planned, and the resolved value is part of the run's identity. On CPUs of the same vector instructions (at
+    bf16 also of the same ones for bf16) a run gives the same bits; on a GPU only as far as ``deterministic`` kernels
+    exist, and faster without them.
     ``label_edges``: what labels are where ``augment`` reaches beyond a sample, whose image repeats its edge there:
     repeated too, or background.
     """

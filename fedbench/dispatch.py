@@ -103,12 +103,13 @@ class Dispatcher:
         self.idle: list[Hand] = []
         self.busy: dict[Any, Errand] = {}
         self.stillborn = 0  # workers in a row that never came to work
+        self.unreached = 0  # workers that were given up
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield every cell's outcome as it ends.
 
         Raises:
-            UserError: no worker can be started.
+            UserError: no worker can be started, or none can be reached.
         """
         try:
             while self.todo or self.busy:
@@ -138,7 +139,8 @@ class Dispatcher:
         there = len(self.starting) + len(self.idle) + len(self.busy)
         if self.stillborn >= ATTEMPTS and there:
             return
-        for _ in range(there, min(self.packing.runs, len(self.todo) + len(self.busy))):
+        room = max(1, self.packing.runs - self.unreached)
+        for _ in range(there, min(room, len(self.todo) + len(self.busy))):
             hand = Hand(hire(self.ray, self.threads, self.packing.gpu), self.packing)
             self.starting[hand.actor.greet.remote(self.briefing)] = hand
 
@@ -174,6 +176,9 @@ class Dispatcher:
                 outcome = self._begin(errand)
             except (OSError, UserError) as error:
                 outcome = self._not_written(job, error)
+            except self.ray.exceptions.RayError as error:
+                self._unreached(errand, error)
+                continue
             if outcome:
                 self.idle.append(errand.hand)
                 ended.append(self._end(errand, outcome))
@@ -200,6 +205,21 @@ class Dispatcher:
         work = hand.actor.work.options(num_returns="streaming", _generator_backpressure_num_objects=AHEAD)
         self.busy[work.remote(cell, self.options, cargo)] = errand
         return None
+
+    def _unreached(self, errand: Errand, error: Exception) -> None:
+        """Give up a worker that a run cannot be sent to, as where the object store is full; others take the run."""
+        errand.lock.close()
+        self._dismiss(errand.hand)
+        self.todo.appendleft(errand.job)
+        self.unreached += 1
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        problem = (
+            f"cannot be sent to a worker ({reason}): free Ray's object store and the disk it spills to, or share "
+            "the results folder with all nodes"
+        )
+        if not (self.starting or self.idle or self.busy):
+            raise UserError(f"{errand.job.cell.id}: {problem}; the same command goes on.")
+        self.watcher.lost(errand.job.cell, f"{problem}; that worker is given up")
 
     def _heed(self, reference: Any) -> Outcome | None:
         """Take what a worker says: that it is there, a file to write, or how its run ended."""

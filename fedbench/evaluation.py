@@ -21,6 +21,7 @@ from fedbench.reestimation import batch_norms, reestimate, samples_of, training_
 
 if TYPE_CHECKING:
     from fedbench.task import Task
+    from fedbench.training import Training
 
 
 def load_deployment(networks: nn.ModuleDict, deployment: Deployment) -> None:
@@ -125,6 +126,21 @@ def evaluate(
                     if case.modality == modality:
                         score(kind, users, case)
     return rows
+
+
+def score_rounds(
+    training: Training,
+    regions: Mapping[str, Sequence[int]],
+    config: EvaluationConfig,
+    keep: Callable[[Deployment, PreparedCase, np.ndarray], None],
+) -> list[dict[str, Any]]:
+    """Score the last round's and the best validation round's models; ``keep`` sees what the last round's predict."""
+    task, networks, compute = training.task, training.networks, training.compute
+    rows = evaluate(task, regions, config, networks, training.deployments(), "last", compute, keep)
+    best = training.best
+    if best is None or best.round == task.training.rounds - 1:
+        return rows + [row | {"selection": "best-validation"} for row in rows]
+    return rows + evaluate(task, regions, config, networks, best.deployments, "best-validation", compute)
 
 
 def score_regions(

@@ -31,7 +31,7 @@ from fedbench.resampling import same_grid
 from fedbench.sources import code_digest, harness_digest, preparing_digest
 from fedbench.store import read_json
 from fedbench.suite import Cell, Suite
-from fedbench.task import Task
+from fedbench.task import Task, sample_size
 from fedbench.training import Training
 
 EACH = "each"  # leave_out: every modality in turn
@@ -69,6 +69,7 @@ def plan(
     algorithms, datasets = plugins_of(suite)
     cells: list[Cell] = []
     for entry in datasets:
+        narrow: bool | None = None  # a bottleneck of one voxel: whether a run can be set up depends on its seed too
         prepared, folder = prepare_entry(entry, suite.data, cache, watch)
         if prepared.name in {cell.identity["dataset"] for cell in cells}:
             raise UserError(
@@ -94,8 +95,8 @@ def plan(
                 }
                 for algorithm in algorithms:
                     cell = _cell(algorithm, shared, folder, suite)
-                    if seed == suite.seeds[0] and not is_done(cell.id):
-                        _refuse_size(Training(make_task(cell, prepared), Compute.start(training, "cpu")))
+                    if (seed == suite.seeds[0] or narrow is not False) and not is_done(cell.id):
+                        narrow = _refuse_size(Training(make_task(cell, prepared), Compute.start(training, "cpu")))
                     cells.append(cell)
     first: dict[str, Cell] = {}
     for cell in cells:
@@ -123,19 +124,32 @@ def plugins_of(suite: Suite) -> tuple[list[_Entry], list[_Entry]]:
 SPATIAL_NORMS = ("instance", "instance-plain")  # whose statistics are of one sample's voxels in one channel
 
 
-def _refuse_size(training: Training) -> None:
-    """Refuse samples that the network's levels cannot halve, or of which they leave one voxel to normalise."""
+def _refuse_size(training: Training) -> bool:
+    """Refuse samples that the network's levels cannot halve, or of which they leave one value to normalise.
+
+    Returns:
+        whether they leave one voxel of a sample, so that BatchNorm needs two samples in every batch.
+    """
     size, divisor = training.task.size, cast(SegmentationNetwork, training.networks["model"]).divisor
-    if training.task.model.norm in SPATIAL_NORMS and all(length == divisor for length in size):
+    norm, narrow = training.task.model.norm, all(length == divisor for length in size)
+    if narrow and norm in SPATIAL_NORMS:
         raise UserError(
-            f"[data] size {list(size)}: the network of [model] halves it to a single voxel, of which norm "
-            f"'{training.task.model.norm}' makes nothing; give a larger --size, or fewer levels."
+            f"[data] size {list(size)}: the network of [model] halves it to a single voxel, of which norm '{norm}' "
+            "makes nothing; give a larger --size, or fewer levels."
+        )
+    alone = [s.name for s, own in zip(training.states, training.sets, strict=True) if len(own) // own.steps == 1]
+    if narrow and norm == "batch" and alone:
+        raise UserError(
+            f"[data] size {list(size)}: the network of [model] halves it to a single voxel, of which norm 'batch' "
+            f"makes nothing in a batch of one sample, as client '{alone[0]}' has; give a larger --size, fewer levels, "
+            "or another training.batch_size."
         )
     if any(length % divisor for length in size):
         raise UserError(
             f"[data] size {list(size)}: with its levels the network of [model] takes multiples of {divisor}; give "
             "another --size, or fewer levels."
         )
+    return narrow
 
 
 def _refuse_shared_names(algorithms: list[_Entry]) -> None:
@@ -284,24 +298,6 @@ def dataset_entry(text: str) -> tuple[Dataset, str]:
     """Return the dataset that ``text`` (``sts=PATH``) names, and the digest of what prepares it."""
     entry = _entry("dataset", text)
     return make_dataset(entry.spec, entry.cls), preparing_code(entry.code)
-
-
-def sample_size(prepared: PreparedDataset, model: ModelConfig, data: DataConfig) -> tuple[int, ...]:
-    """Return the spatial size of a training sample: from the suite, else the dataset's (3-D: with a depth of 16).
-
-    Raises:
-        UserError: not as many numbers as the model has axes, or not multiples of 16.
-    """
-    declared = (
-        (*prepared.size[:2], 16) if len(prepared.size) < model.spatial_dims else prepared.size[: model.spatial_dims]
-    )
-    size = data.size or declared
-    if len(size) != model.spatial_dims:
-        raise UserError(f"[data] size has {len(size)} numbers, the model is {model.spatial_dims}-D.")
-    whole = tuple(int(n) for n in size)
-    if any(n % 16 for n in whole):
-        raise UserError(f"[data] size {list(whole)}: every number must be a multiple of 16.")
-    return whole
 
 
 def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:

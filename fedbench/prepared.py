@@ -24,10 +24,11 @@ from fedbench.reading import map_array, plain_name, read_table
 FORMAT = 4
 MANIFEST = "manifest.parquet"
 FACTS = "dataset.json"
+TUPLES, TEXTS = ("spacing", "shape", "voxels"), ("id", "patient", "modality", "site", "content")  # of a case
 MAPS = 256  # arrays mapped at a time: each holds an open file, and a process may have about a thousand
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PreparedCase:
     """One case of a prepared store.
 
@@ -108,7 +109,7 @@ def load(folder: Path) -> PreparedDataset:
     """
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        records = read_manifest(folder)
+        records = _read_manifest(folder, *TUPLES, *TEXTS)
         if facts["format"] != FORMAT:
             raise UserError(f"{folder}: prepared by another version of fedbench; prepare the data again.")
         shared = {"unit": facts["unit"], "channels": facts["channels"]}
@@ -131,13 +132,13 @@ def load(folder: Path) -> PreparedDataset:
         raise UserError(f"{folder}: not a whole prepared store ({reason}); delete it and prepare again.") from None
 
 
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """Return the manifest's rows; lists are lists.
+def _read_manifest(folder: Path, *columns: str) -> list[dict[str, Any]]:
+    """Return ``stem`` and these columns of the manifest's rows; lists are lists.
 
     Raises:
         UserError: it is damaged, or a row names arrays outside the folder.
     """
-    rows = read_table(folder / MANIFEST).to_dict("records")
+    rows = read_table(folder / MANIFEST, ("stem", *columns)).to_dict("records")
     for row in rows:
         plain_name(str(row["stem"]), folder / MANIFEST)
     return [{str(k): v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
@@ -148,15 +149,15 @@ def _case(folder: Path, record: dict[str, Any], shared: dict[str, Any]) -> Prepa
     for part in ("image", "label"):
         if not os.path.isfile(f"{stem}.{part}.npy"):
             raise UserError(f"{stem}.{part}.npy is missing; delete {folder} and prepare the data again.")
-    fields: dict[str, Any] = {name: tuple(record[name]) for name in ("spacing", "shape", "voxels")}
-    fields |= {name: record[name] for name in ("id", "patient", "modality", "site", "content")}
+    fields: dict[str, Any] = {name: tuple(record[name]) for name in TUPLES}
+    fields |= {name: record[name] for name in TEXTS}
     return PreparedCase(stem=stem, **fields, **shared)
 
 
 def damage(folder: Path) -> list[str]:
     """Return what is wrong with a store's arrays: every file whose checksum is not the manifest's. Reads everything."""
     problems = []
-    for record in read_manifest(folder):
+    for record in _read_manifest(folder, "image_sha256", "label_sha256"):
         for part in ("image", "label"):
             file = folder / f"{record['stem']}.{part}.npy"
             if not file.is_file():

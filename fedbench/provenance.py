@@ -9,12 +9,15 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fedbench.cluster import BF16, installation
 from fedbench.suite import Cell
 from fedbench.task import Task
 from fedbench.training import Training
@@ -60,6 +63,20 @@ def cpu_instructions() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
+@cache
+def bf16_instructions() -> str:
+    """Return what this CPU computes bf16 with beside them (``avx512_bf16``, ``none``, ...); empty where nobody tells.
+
+    They decide the last bits at bf16, and are not among what :func:`cpu_instructions` says.
+    """
+    return installation().get(BF16, "")
+
+
+def bf16_on_cpu(identity: Mapping[str, Any]) -> bool:
+    """Say whether a run of this identity computes with bf16 on the CPU."""
+    return identity.get("device") == "cpu" and identity.get("training", {}).get("precision") == "bf16"
+
+
 def _hardware(device: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "machine": platform.machine(),
@@ -67,6 +84,8 @@ def _hardware(device: str) -> dict[str, Any]:
         "instructions": cpu_instructions(),
         "system": platform.platform(),
     }
+    if own := bf16_instructions():
+        facts[BF16] = own
     if device == "cuda":
         facts["gpu"] = gpu_name()
     return facts

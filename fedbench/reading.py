@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -23,6 +25,7 @@ MOST_BYTES = 8 * 1024**3  # unpacked
 SMALL = 256 * 1024**2  # bytes that any table may unpack to
 MOST_TIMES = 1000  # its size on disk that a larger table may unpack to; results do to fifty times or so
 ROWS = 2**16  # measured at a time
+HEAD = 10  # bytes of an ``.npy`` file up to its header: magic, version, and how long the header is
 LISTED = ".list.element"  # how parquet names what a list holds
 
 
@@ -40,11 +43,14 @@ def plain_name(name: str, where: object) -> str:
     return name
 
 
-def read_table(file: Path) -> pd.DataFrame:
+def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFrame:
     """Read a parquet file.
 
+    Args:
+        columns: which; None: all.
+
     Raises:
-        UserError: it is damaged, not parquet, or would unpack to more than any result.
+        UserError: it is damaged, not parquet, lacks a column, or would unpack to more than any result.
     """
     import pandas as pd
     import pyarrow
@@ -53,27 +59,30 @@ def read_table(file: Path) -> pd.DataFrame:
     most, size = min(MOST_BYTES, max(SMALL, MOST_TIMES * file.stat().st_size)), 0
     try:
         about = pq.read_metadata(file)
-        for part in _unpacked_bytes(file, about) if _worst(about) > most else ():
+        paths = [about.schema.column(i).path for i in range(about.num_columns)]
+        read = [i for i, path in enumerate(paths) if columns is None or path.partition(".")[0] in columns]
+        for part in _unpacked_bytes(file, about, read) if _worst(about, read) > most else ():
             size += part
             if size > most:
                 raise UserError(f"{file}: unpacks to more than {most} bytes: too large to be results; not read.")
-        return pd.read_parquet(file)
+        return pd.read_parquet(file, columns=None if columns is None else list(columns))
     except pyarrow.ArrowException as error:
         raise UserError(f"{file}: damaged or not parquet ({_first_line(error)}); make it again.") from None
 
 
-def _worst(about: FileMetaData) -> int:
-    """Return what a parquet file takes in memory at most: as if every text of a column were as long as all together."""
+def _worst(about: FileMetaData, read: Sequence[int]) -> int:
+    """Return what columns of a parquet file take in memory at most: every text as long as all of one together."""
     groups = [about.row_group(i) for i in range(about.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(about.num_columns)]
+    chunks = [group.column(i) for group in groups for i in read]
     return sum(
         max(8, chunk.total_uncompressed_size if chunk.physical_type.endswith("BYTE_ARRAY") else 0) * chunk.num_values
+        + chunk.total_uncompressed_size
         for chunk in chunks
-    ) + sum(group.total_byte_size + 8 * group.num_rows * about.num_columns for group in groups)
+    ) + sum(8 * group.num_rows * len(read) for group in groups)
 
 
-def _unpacked_bytes(file: Path, about: FileMetaData) -> Iterator[int]:
-    """Yield, part by part, what a parquet file takes in memory; nothing of it is unpacked.
+def _unpacked_bytes(file: Path, about: FileMetaData, read: Sequence[int]) -> Iterator[int]:
+    """Yield, part by part, what columns of a parquet file take in memory; nothing of it is unpacked.
 
     A column of one number, or of one long text, that is repeated takes next to no bytes in the file. Texts, also within
     lists, are read as a dictionary and measured; of bytes that lie deeper, which no results hold, the worst is assumed.
@@ -81,14 +90,14 @@ def _unpacked_bytes(file: Path, about: FileMetaData) -> Iterator[int]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    columns = [about.schema.column(i) for i in range(about.num_columns)]
+    columns = [about.schema.column(i) for i in read]
     texts = [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.path.removesuffix(LISTED).count(".") == 0]
     for group in (about.row_group(i) for i in range(about.num_row_groups)):
-        yield group.total_byte_size + 8 * group.num_rows * len(columns)
-        for i, column in enumerate(columns):
+        yield 8 * group.num_rows * len(columns)
+        for i, column in zip(read, columns, strict=True):
             chunk = group.column(i)
             measured = column.path in texts or not column.physical_type.endswith("BYTE_ARRAY")
-            yield chunk.num_values * (8 if measured else chunk.total_uncompressed_size)
+            yield chunk.total_uncompressed_size + chunk.num_values * (8 if measured else chunk.total_uncompressed_size)
     with pq.ParquetFile(file, read_dictionary=texts) as parquet:
         for batch in parquet.iter_batches(ROWS, columns=texts) if texts else ():
             for column in batch.columns:
@@ -166,6 +175,13 @@ def map_array(file: str) -> np.ndarray:
         UserError: it is missing, damaged, or holds Python objects.
     """
     try:
+        with open(file, "rb", buffering=0) as stream:
+            head = stream.read(HEAD)
+            if head[:8] == b"\x93NUMPY\x01\x00":
+                head += stream.read(int.from_bytes(head[8:], "little"))
+                dtype, shape, order = steadily(lambda: _layout(head))
+                if not dtype.hasobject:
+                    return np.memmap(stream, dtype, "r", len(head), shape, order)
         return steadily(lambda: np.load(file, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         raise UserError(f"{file} is missing; prepare the data again.") from None
@@ -173,6 +189,15 @@ def map_array(file: str) -> np.ndarray:
         raise UserError(
             f"{file}: damaged ({_first_line(error)}); delete its folder and prepare the data again."
         ) from None
+
+
+@lru_cache(maxsize=1024)
+def _layout(head: bytes) -> tuple[np.dtype, tuple[int, ...], Literal["C", "F"]]:
+    """Return type, shape and order by an ``.npy`` file's first bytes; numpy takes longer for them than for mapping."""
+    stream = io.BytesIO(head)
+    np.lib.format.read_magic(stream)
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    return dtype, shape, "F" if fortran else "C"
 
 
 def _first_line(error: Exception) -> str:

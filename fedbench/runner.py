@@ -17,13 +17,12 @@ from fedbench import checkpoint, planning, store
 from fedbench.algorithm import Deployment
 from fedbench.compute import Compute
 from fedbench.errors import UserError, is_out_of_memory
-from fedbench.evaluation import evaluate
+from fedbench.evaluation import score_rounds
 from fedbench.inference import pooled_features, truth
 from fedbench.prepared import PreparedCase, load
 from fedbench.provenance import forget_peak_memory, now, provenance
 from fedbench.store import Store
 from fedbench.suite import Cell
-from fedbench.task import Task
 from fedbench.training import Training
 from fedbench.views import array_key, cut, keep_views, save_arrays
 
@@ -194,7 +193,7 @@ def _run(
     if board is not None:
         board.close()
     yield _tell(folder, cell, training, started, "scoring")
-    rows = _score(cell, task, training, compute, prepared.regions, folder)
+    rows = _score(cell, training, prepared.regions, folder)
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
     seconds = earlier + time.perf_counter() - begun
@@ -222,10 +221,8 @@ def _resume(training: Training, results: Store, run_id: str) -> float:
     return float(facts["seconds"])
 
 
-def _score(
-    cell: Cell, task: Task, training: Training, compute: Compute, regions: Mapping[str, Sequence[int]], folder: Path
-) -> list[dict[str, Any]]:
-    """Score the last round's and the best validation round's models; keep slices and features of the last round's."""
+def _score(cell: Cell, training: Training, regions: Mapping[str, Sequence[int]], folder: Path) -> list[dict[str, Any]]:
+    """Score the run's models; keep slices and features of the last round's."""
     predictions: dict[str, np.ndarray] = {}
     features: dict[str, np.ndarray] = {}
     model: Any = training.networks["model"]
@@ -233,16 +230,9 @@ def _score(
     def keep(deployment: Deployment, case: PreparedCase, prediction: np.ndarray) -> None:
         key = array_key(deployment.kind, deployment.client, case.id)
         predictions[key] = cut(prediction, truth(case))
-        features[key] = pooled_features(model, case, compute, task.size)
+        features[key] = pooled_features(model, case, training.compute, training.task.size)
 
-    config = planning.evaluation_of(cell)
-    last = training.deployments()
-    rows = evaluate(task, regions, config, training.networks, last, "last", compute, keep)
-    best = training.best
-    if best is None or best.round == task.training.rounds - 1:
-        rows += [row | {"selection": "best-validation"} for row in rows]
-    else:
-        rows += evaluate(task, regions, config, training.networks, best.deployments, "best-validation", compute)
+    rows = score_rounds(training, regions, planning.evaluation_of(cell), keep)
     save_arrays(folder / store.PREDICTIONS, predictions)
     save_arrays(folder / store.FEATURES, features)
     return rows

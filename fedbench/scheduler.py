@@ -20,6 +20,7 @@ from fedbench.cluster import Node, compare_nodes, installation, join, living_nod
 from fedbench.dispatch import BUSY_SECONDS, Dispatcher, Freight, hire
 from fedbench.errors import UserError
 from fedbench.packing import Packing, kinds, runs_per_gpu, share
+from fedbench.provenance import bf16_on_cpu
 from fedbench.runner import Options, Outcome, execute
 from fedbench.suite import Cell
 from fedbench.watcher import Watcher
@@ -77,7 +78,8 @@ def run_cells(
         briefing = Briefing(str(root))
         if resources.address:
             nodes = [node for node in living_nodes(ray) if node.cpus >= cpus_per_run]
-            for words in compare_nodes(ray, nodes):
+            bf16, gpus = any(bf16_on_cpu(cell.identity) for cell in cells), resources.gpus_per_run != 0
+            for words in compare_nodes(ray, nodes, bf16, gpus):
                 watcher.told(words)
             stores = {cell.prepared: cell.identity["dataset_content"] for cell in cells}
             briefing = Briefing(str(root), stack.enter_context(token_in(root)), installation(), stores)

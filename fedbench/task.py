@@ -12,8 +12,10 @@ from torch.optim import SGD, Adam, Optimizer
 
 from fedbench.algorithm import Algorithm
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
+from fedbench.errors import UserError
 from fedbench.federation import Federation
 from fedbench.held import first_broken
+from fedbench.prepared import PreparedDataset
 from fedbench.streams import derive_seed
 
 
@@ -31,6 +33,24 @@ class Task:
     model: ModelConfig
     training: TrainingConfig
     data: DataConfig
+
+
+def sample_size(prepared: PreparedDataset, model: ModelConfig, data: DataConfig) -> tuple[int, ...]:
+    """Return the spatial size of a training sample: from the suite, else the dataset's (3-D: with a depth of 16).
+
+    Raises:
+        UserError: not as many numbers as the model has axes, or not multiples of 16.
+    """
+    declared = (
+        (*prepared.size[:2], 16) if len(prepared.size) < model.spatial_dims else prepared.size[: model.spatial_dims]
+    )
+    size = data.size or declared
+    if len(size) != model.spatial_dims:
+        raise UserError(f"[data] size has {len(size)} numbers, the model is {model.spatial_dims}-D.")
+    whole = tuple(int(n) for n in size)
+    if any(n % 16 for n in whole):
+        raise UserError(f"[data] size {list(whole)}: every number must be a multiple of 16.")
+    return whole
 
 
 class TrainingDiverged(Exception):

@@ -1,15 +1,18 @@
-"""Arrays are read in threads, which Python's own parser does not always bear."""
+"""Arrays are mapped without parsing the same header again, and in threads, which Python's own parser may not bear."""
 
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fedbench.reading import TRIES, map_array, steadily
+from fedbench.errors import UserError
+from fedbench.reading import TRIES, map_array, read_table, steadily
 
 MISCOUNTED = "AST constructor recursion depth mismatch (before=42, after=39)"
 
@@ -74,3 +77,59 @@ def test_arrays_are_mapped_by_many_threads_while_rubbish_is_collected(tmp_path):
         gc.set_threshold(*before)
         gc.callbacks.remove(wait)
     assert problems == []
+
+
+@pytest.mark.parametrize("array", [np.arange(6.0), np.arange(24, dtype=">i2").reshape(2, 3, 4), np.array(7), np.eye(3)])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_an_array_is_mapped_as_numpy_maps_it(tmp_path, array, order, version):
+    with open(tmp_path / "a.npy", "wb") as stream:
+        np.lib.format.write_array(stream, np.asarray(array, order=order), version)
+    expected = np.load(tmp_path / "a.npy", mmap_mode="r")
+    found = map_array(str(tmp_path / "a.npy"))
+    assert isinstance(found, np.memmap) and (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.tobytes() == expected.tobytes() and found.strides == expected.strides
+    with pytest.raises(ValueError, match="read-only"):
+        found[...] = 0
+
+
+def test_headers_are_parsed_once_each(tmp_path, monkeypatch):
+    parse, parsed = np.lib.format.read_array_header_1_0, []
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", lambda stream: parsed.append(1) or parse(stream))
+    for n in range(30):
+        np.save(tmp_path / f"{n}.npy", np.full((41, 43, 1 + n % 3), n, np.float32))
+        assert (map_array(str(tmp_path / f"{n}.npy")) == n).all()
+    assert len(parsed) == 3
+
+
+@pytest.mark.parametrize(
+    "content", ["nothing", "magic", "half a header", "half an array", "objects", "a pickle", "text"]
+)
+def test_what_is_no_array_is_refused(tmp_path, content):
+    file = tmp_path / "a.npy"
+    np.save(file, np.array([{}, {}]) if content == "objects" else np.zeros((4, 4)))
+    whole = file.read_bytes()
+    contents = {"nothing": b"", "magic": whole[:6], "half a header": whole[:60], "half an array": whole[:-64]}
+    file.write_bytes(contents.get(content, {"a pickle": pickle.dumps([0]), "text": b"text " * 99}.get(content, whole)))
+    with pytest.raises(UserError, match=r"a\.npy: damaged"):
+        map_array(str(file))
+    file.unlink()
+    with pytest.raises(UserError, match=r"a\.npy is missing"):
+        map_array(str(file))
+
+
+def test_only_columns_that_are_asked_for_count_and_are_read(tmp_path, monkeypatch):
+    """A column that unpacks to more than a table may; the others do not. One that is not there is refused."""
+    monkeypatch.setattr("fedbench.reading.SMALL", 2**20)
+    monkeypatch.setattr("fedbench.reading.MOST_TIMES", 1)
+    file = tmp_path / "a.parquet"
+    frame = pd.DataFrame({"n": range(1000), "list": [[1, 2]] * 1000, "long": ["x" * 10**4] * 1000})
+    frame.to_parquet(file)
+    found = read_table(file, ["list", "n"])
+    assert list(found.columns) == ["list", "n"] and found["n"].equals(frame["n"])
+    assert [list(each) for each in found["list"]] == [[1, 2]] * 1000
+    for columns in (None, ["n", "long"]):
+        with pytest.raises(UserError, match="too large to be results; not read"):
+            read_table(file, columns)
+    with pytest.raises(UserError, match=r"a\.parquet: damaged or not parquet .*m\b"):
+        read_table(file, ["n", "m"])

@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fedbench import checkpoint, load_results, planning, store
+from fedbench import checkpoint, load_results, planning, runner, store
 from fedbench.runner import Options, execute
 from fedbench.scheduler import Resources, Watcher, run_cells
+from fedbench.sources import RESULT_MODULES
 from fedbench.store import Store
 from fedbench.suite import make_suite
 from tests import plugins
@@ -101,6 +102,12 @@ def test_a_changed_hyper_parameter_budget_dataset_or_plugin_is_a_new_run(tmp_pat
     ids["plugin changed"] = plan(tmp_path, plugin)[0].id
     assert len(set(ids.values())) == len(ids)
     assert plan(tmp_path, "fedprox[mu=0.01]")[0].id == ids["base"]  # the default, written out
+
+
+def test_what_determines_a_result_is_in_the_digest_of_the_harness():
+    """The size of a sample that a suite does not give, and which rounds' models become rows."""
+    for function in (planning.sample_size, runner.score_rounds):
+        assert function.__module__.removeprefix("fedbench.") in RESULT_MODULES
 
 
 def test_a_failing_run_leaves_its_traceback_and_is_tried_again(tmp_path):

@@ -14,7 +14,7 @@ from fedbench.errors import UserError
 from fedbench.planning import plan
 from fedbench.registry import discover, parse_spec
 from fedbench.suite import Suite, builtin_suites, make_suite, parse_seeds, read_suite
-from tests.toys import ROOT, full, in_another_process, write_toy
+from tests.toys import MODALITIES, ROOT, full, in_another_process, write_toy
 
 MINIMAL = 'algorithms = ["fedavg"]\ndatasets = ["sts=/data"]\n'
 
@@ -311,6 +311,21 @@ def test_a_bottleneck_of_one_voxel_without_anything_to_normalise_over_is_refused
         ids(place, **deep, **{"model.norm": "instance"})
     assert ids(place, **deep, **{"model.norm": "instance", "data.size": (16, 32)})
     assert ids(place, **deep)
+
+
+def test_a_bottleneck_of_one_voxel_needs_two_samples_in_every_batch_of_batch_norm(place, tmp_path):
+    """Batches of one; batches of 2 of an odd number of slices, which one client has with one of the seeds alone."""
+    deep = {"model.channels": (4,) * 5}
+    with pytest.raises(UserError, match=r"\[16, 16\]: .* norm 'batch' makes nothing in a batch of one .* client 'CT'"):
+        ids(place, **deep, **{"training.batch_size": 1})
+    assert ids(place, **deep, **{"training.batch_size": 1, "data.size": (16, 32)})
+    for slices, patients in ((2, full(18)), (3, {f"P{n:02}": MODALITIES for n in (4, 5, 8, 9)})):
+        write_toy(tmp_path / "toy", patients, shape=(16, 16, slices))
+    more = {"datasets": values(tmp_path)["datasets"], "algorithms": ("fedavg",), "data.leave_out": "PET"}
+    given = deep | more | {"training.batch_size": 2}
+    assert len(ids(place, **given, seeds=(0, 2))) == 2  # 6 and 8 slices
+    with pytest.raises(UserError, match="a batch of one sample, as client 'CT' has"):
+        ids(place, **given, seeds=(0, 1))  # 7 and 7
 
 
 def test_all_algorithms_of_a_seed_share_a_partition(place):

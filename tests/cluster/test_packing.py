@@ -8,17 +8,25 @@ import pytest
 import torch
 
 from fedbench import planning, registry
-from fedbench.cluster import Node, differences, installation
+from fedbench.cluster import (
+    Node,
+    Token,
+    differences,
+    installation,
+    living_nodes,
+    other_gpus,
+    other_instructions,
+)
 from fedbench.compute import Compute
 from fedbench.dispatch import Dispatcher, Hand
-from fedbench.errors import is_out_of_memory
+from fedbench.errors import UserError, is_out_of_memory
 from fedbench.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
 from fedbench.runner import Outcome, execute
 from fedbench.scheduler import Resources, Watcher, run_cells
 from fedbench.store import FAILURE, Store, read_json
 from fedbench.suite import make_suite
 from fedbench.training import Training
-from fedbench.worker import Briefing
+from fedbench.worker import Briefing, Greeting
 from tests import plugins
 from tests.faults.machine import bits
 from tests.test_runner import EVERY_ROUND, TINY
@@ -74,6 +82,44 @@ def test_what_differs_is_named():
     assert differences(driver, {"python": "3.11", "torch": "2.13.0"}) == ["fedbench is unknown, here 0.1.0"]
 
 
+def test_another_processor_is_named_and_no_reason_to_refuse_a_node():
+    """What computes bf16 matters to runs at bf16 alone; where it is not known, nothing is said."""
+    driver = {"instructions": "AVX512", "bf16_instructions": "avx512_bf16"}
+    other, older = driver | {"bf16_instructions": "none"}, {"instructions": "AVX512"}
+    assert differences(driver, {"instructions": "AVX2"}) == differences(driver, other) == []
+    assert other_instructions(driver, other, bf16=True) == "computes bf16 with none, this machine with avx512_bf16"
+    assert (
+        other_instructions(driver, {"instructions": "AVX2"}, bf16=False)
+        == "computes with AVX2, this machine with AVX512"
+    )
+    for here, there, bf16 in (
+        (driver, other, False),
+        (driver, older, True),
+        (older, driver, True),
+        (driver, driver, True),
+    ):
+        assert other_instructions(here, there, bf16) == ""
+
+
+def test_gpus_of_another_model_are_named():
+    """As Ray lists what nodes have; it does not know every model."""
+    have = ({"CPU": 4}, {"GPU": 1, "accelerator_type:A100": 1}, {"GPU": 1, "accelerator_type:H100": 1}, {"GPU": 2})
+    listed = [
+        {
+            "NodeID": f"id{n}",
+            "NodeManagerHostname": f"host{n}",
+            "NodeManagerAddress": "",
+            "Resources": own,
+            "Alive": True,
+        }
+        for n, own in enumerate(have)
+    ]
+    nodes = living_nodes(SimpleNamespace(nodes=lambda: listed))
+    (words,) = other_gpus(nodes)
+    assert "host2" in words and "has GPUs H100" in words and "host1" in words and "A100: what runs there" in words
+    assert other_gpus(nodes[:2]) == other_gpus(nodes[::3]) == []
+
+
 def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):
     """After an error of CUDA its process may be of no use; there is no GPU here, so Ray stands in only to be asked."""
     dismissed = []
@@ -85,6 +131,38 @@ def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):
         hand = Hand(f"worker {gpu} {status}", packing)
         dispatcher._release(hand, Outcome("x", status))
         assert (hand.actor in dismissed, hand in dispatcher.idle) == (goes, not goes)
+
+
+@pytest.mark.parametrize("error", ["OutOfDiskError", "ObjectStoreFullError"])
+def test_a_worker_that_the_object_store_has_no_room_for_is_given_up_and_others_take_its_run(tmp_path, error):
+    """It sees nothing of the driver; the other one does. Ray stands in, but for its errors."""
+    import ray
+
+    def put(_content):
+        raise getattr(ray.exceptions, error)("no room\nfor it")
+
+    cell, other = plan(tmp_path, "fedavg", "fedprox")
+    sent, gone, watcher = [], [], Reasons()
+    work = SimpleNamespace(remote=lambda cell, *_: sent.append(cell) or "under way")
+    near = SimpleNamespace(work=SimpleNamespace(options=lambda **_: work))
+    stand_in = SimpleNamespace(put=put, kill=gone.append, exceptions=ray.exceptions)
+    briefing = Briefing(str(tmp_path), Token("", ""))
+    dispatcher = Dispatcher(stand_in, [cell, other], packing := Packing(2, 0), 1, briefing, EVERY_ROUND, watcher)
+    apart = Hand("apart", packing, Greeting("there", True, frozenset({cell.prepared})))
+    dispatcher.idle = [Hand(near, packing), apart]
+    assert dispatcher._hand_out() == [] and (sent, gone) == ([cell], ["apart"])
+    (reason,) = [why for _, why in watcher.reasons]
+    for words in ("no room", "free Ray's object store", "share the results folder"):
+        assert words in reason and "\n" not in reason
+    dispatcher._hire()
+    assert not dispatcher.starting and dispatcher.todo  # no other worker in its place
+
+    alone = Dispatcher(stand_in, [cell], packing, 1, briefing, EVERY_ROUND, watcher)
+    alone.idle = [apart]
+    with pytest.raises(UserError, match=r"no room.*free Ray's object store"):
+        list(alone.outcomes())
+    with Store(tmp_path).lock(cell.id) as free:
+        assert free
 
 
 COUNTING = '''

@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fedbench.comparison import elsewhere
+from fedbench.provenance import bf16_instructions, cpu_instructions
 from fedbench.store import Store, load_results, seal
 from fedbench.suite import Cell
 from tests.command_line import called
@@ -108,6 +110,40 @@ def test_what_bits_depend_on_is_named_where_it_was_another(fedbench, ran):
     seal(folder)
     status, out, _ = fedbench("verify", "toy.fedavg")
     assert status == 1 and "ABACUS" in out and "which may be why" in out and "check that out" not in out
+
+
+def test_what_computes_bf16_matters_to_runs_at_bf16_on_a_cpu_that_say_it(fedbench, ran, monkeypatch):
+    """The vector instructions are the same with and without it."""
+    monkeypatch.setattr("fedbench.comparison.bf16_instructions", lambda: "avx512_bf16")
+    run = json.loads((RUNS / ran["fedavg"] / "run.json").read_text())
+    for device, precision, had, said in (
+        ("cpu", "bf16", "none", True), ("cpu", "bf16", "avx512_bf16", False), ("cpu", "bf16", None, False),
+        ("cpu", "fp32", "none", False), ("cuda", "bf16", "none", False),
+    ):  # fmt: skip
+        run["identity"] |= {"device": device, "training": run["identity"]["training"] | {"precision": precision}}
+        run["hardware"]["bf16_instructions"] = had
+        words = elsewhere(run)
+        assert words == ("made with a CPU with none for bf16, here avx512_bf16" if said else "")
+
+
+def test_diff_says_nothing_of_what_an_older_run_does_not_say(fedbench, ran):
+    for run_id, had in ((ran["fedavg"], None), (ran["fedprox"], "none")):
+        file = RUNS / run_id / "run.json"
+        run = json.loads(file.read_text())
+        run["hardware"].pop("bf16_instructions", None)
+        run["hardware"] |= {"bf16_instructions": had} if had else {}
+        file.write_text(json.dumps(run))
+        seal(file.parent)
+    assert "hardware" not in fedbench("diff", "toy.fedavg", "toy.fedprox")[1]
+
+
+def test_a_run_says_what_computed_it(ran):
+    """Both facts, where the machine tells the second."""
+    hardware = json.loads((RUNS / ran["fedavg"] / "run.json").read_text())["hardware"]
+    assert hardware["instructions"] == cpu_instructions()
+    assert hardware.get("bf16_instructions", "") == bf16_instructions()
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    assert ("avx512_bf16" in bf16_instructions()) == ("avx512_bf16" in flags)
 
 
 def test_data_that_is_gone_can_be_given(fedbench, ran, tmp_path):
