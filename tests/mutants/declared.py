@@ -244,7 +244,7 @@ MUTATIONS: list[Mutation] = [
         ("own[key][shown[read_key(key)[2]]]", "own[key]"),
         ('both.sort_values("run_id", kind="stable", ignore_index=True)', "both"),
         ("**{c: v for c, v in LATER.items() if c in cleaned and c not in published}", ""),
-        ("if run_id not in done}", "}"),
+        ("_stem(old) == _stem(run_id)", "old == run_id"),
         ("return {}  # figures", "pass  # figures"),
     ),
     *of(
