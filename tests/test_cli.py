@@ -364,6 +364,15 @@ def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):
     assert "1 finished runs were declared with selection = last, not best-validation" in err
 
 
+def test_a_reference_that_is_not_trained_is_told_before_the_training(fedbench, tiny):
+    run = ("run", "--suite", tiny, "--workers", "0", "--rounds", "1", "--set", "evaluation.reference=local")
+    said = "reference = 'local' is no algorithm of this suite, and phantom-heart in results/runs has no finished run"
+    assert fedbench(*run)[2] == ""  # one algorithm is no comparison
+    assert said in fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2]
+    assert fedbench(*run, "-a", "local")[0] == 0
+    assert fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2] == ""
+
+
 def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, tiny):
     run = ("run", "--suite", tiny, "--workers", "0")
     assert fedbench(*run)[0] == 0

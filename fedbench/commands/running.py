@@ -64,6 +64,7 @@ def run(
     counts = f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do"
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
     say_other_declaration([cell for cell in cells if cell.id in done], results)
+    say_absent_reference(chosen.evaluation.reference, cells, results)
     failed = []
     if todo:
         if address is None:  # of a cluster's machines this one knows nothing
@@ -140,6 +141,32 @@ def say_other_declaration(finished: list[Cell], results: Store) -> None:
         errors.print(
             f"{number} finished runs were declared with {difference}; this table follows the suite as it is now, "
             "tables, reports and publications follow what the runs were declared with.",
+            style="yellow", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> None:
+    """Say on which datasets nothing can be tabulated in the end: nobody trains the reference there."""
+    from fedbench.analysis.protocol import candidates
+    from fedbench.analysis.rows import listed
+    from fedbench.store import RUN, finished, read_json
+
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        found.setdefault(cell.identity["dataset"], set()).add(cell.label)
+    setting = reference.partition(" (")[0]  # without the kind of model
+    if all(candidates(setting, list(settings)) for settings in found.values()):
+        return
+    for folder in finished(results.root):
+        run = read_json(folder / RUN) or {}
+        if (dataset := run.get("identity", {}).get("dataset")) in found:
+            found[dataset].add(str(run.get("label")))
+    settings = {dataset: own for dataset, own in found.items() if len(own) > 1}  # of one algorithm there is no table
+    if without := [dataset for dataset, own in settings.items() if not candidates(setting, list(own))]:
+        errors.print(
+            f"[evaluation] reference = '{reference}' is no algorithm of this suite, and {listed(without)} in "
+            f"{results.root} has no finished run of it: tables will want another, --reference NAME. Train it too, or "
+            "declare one of the suite's.",
             style="yellow", highlight=False, soft_wrap=True,
         )  # fmt: skip
 

@@ -143,6 +143,17 @@ def test_runs_that_were_declared_differently_are_told_with_what_is_taken(fedbenc
     assert "or moon (2 runs): fedavg is taken" in fedbench("publish", "study")[2]
 
 
+def test_a_declared_reference_without_scores_is_refused_with_the_way_out(fedbench, runs):
+    declare(runs.glob("toy.*"), selection="last", reference="fedprox")
+    for command in (("tables",), ("publish", "study")):
+        refused(
+            fedbench(*command), "declared by the suite these runs were made with", "choose another with --reference"
+        )
+        assert fedbench(*command, "--reference", "moon")[0] == 0
+    refused(fedbench("tables", "--reference", "fedprox"), "no scores of the reference algorithm 'fedprox'")
+    assert "declared" not in fedbench("tables", "--reference", "fedprox")[2]
+
+
 def test_a_damaged_run_is_refused(fedbench, runs):
     folder = next(runs.glob("toy.moon.s1*"))
     pd.read_parquet(folder / store.CASES).assign(dice=0.9).to_parquet(folder / store.CASES)
