@@ -276,8 +276,8 @@ def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame, planned_folds: int | Non
     patients, family = len(matrix.values), int(pairwise["declared"].sum())
     if (smallest := 2.0 ** (1 - patients)) * family > ALPHA:
         notes.append(
-            f"With {patients} patients Wilcoxon's p is at least {smallest:.2g}; after Holm's correction over {family} "
-            f"comparisons none can be below {ALPHA:g}, however large the difference."
+            f"With {patients} patients Wilcoxon's p is at least {smallest:.2g}; after Holm's correction over "
+            f"{counted(family, 'comparison')} none can be below {ALPHA:g}, however large the difference."
         )
     if patients < FEWEST_PATIENTS:
         notes.append(f"No interval of a mean with fewer than {FEWEST_PATIENTS} patients.")
