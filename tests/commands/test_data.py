@@ -161,7 +161,10 @@ def test_partition_show_says_what_is_wrong(fedbench, data):
         fedbench("partition", "show", "-d", f"{TOY}={data}", "--set", "data.size_skw=1"), "did you mean 'size_skew'"
     )
     refused(fedbench("partition", "show", "-d", f"{TOY}={data}", "--set", "nonsense"), "write KEY=VALUE")
-    refused(fedbench("partition", "show"), "nothing to run")
+    (data / "notes.txt").write_text("mine")
+    refused(fedbench("partition", "show", "-d", f"{TOY}={data}", "--png", str(data / "notes.txt")), "must end in .png")
+    assert (data / "notes.txt").read_text() == "mine"
+    refused(fedbench("partition", "show"), "which partition?", "-d DATASET")
 
 
 def test_leave_one_out_in_turn_and_folds(fedbench, data):
