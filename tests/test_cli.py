@@ -62,6 +62,10 @@ def test_run_twice_then_look_at_it(fedbench, tiny):
     assert "partition" in shown
     assert "1 done" in fedbench("plan", "--suite", tiny)[1]
     assert "fedavg" in fedbench("summary")[1]
+    refused(
+        fedbench("summary", "--suite", tiny, "--rounds", "1"), "no run of this suite is finished", "(1 run of others)"
+    )
+    refused(fedbench("summary", "-a", "moon"), "which runs? Give --all, --suite NAME")
 
 
 def test_brackets_of_names_and_paths_are_shown(fedbench, tiny):

@@ -20,6 +20,7 @@ from fedbench.commands.options import (
     Workers,
     console,
     errors,
+    must_take_files,
     telling_damage,
 )  # fmt: skip
 from fedbench.commands.running import check_resources, interruptible, say_failures
@@ -79,6 +80,8 @@ def tune(
     chosen = options.read()
     if write is not None and write.exists() and not is_tuned(write):
         raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
+    if write is not None:
+        must_take_files("--write", write, write.parent)
     own_datasets = _own_datasets(options, chosen)
     stem = suite if suite in builtin_suites() else Path(suite).stem
     results = Store(out / "tuning" / safe(stem))

@@ -90,6 +90,8 @@ def test_no_results(fedbench, runs, tmp_path):
         refused(fedbench(command, "--from", "empty"), "no finished run in empty; start with `fedbench run --all --out")
         refused(fedbench(command, "--from", "results/published"), "name one: results/published/study")
         refused(fedbench(command, "--from", "tuned"), "keeps its trials", "in tuned/tuning/mine")
+    refused(fedbench("summary", "--all", "--from", "empty"), "no finished run in empty")
+    assert not list(Path("empty").iterdir())  # no data was prepared
     for folder, said in (("empty", "start with"), ("tuned", "tuned/tuning/mine"), ("results/published", "name one")):
         assert f"no runs yet in {folder}" in (out := fedbench("status", "--out", folder)[1]) and said in out
         assert not (Path(folder) / ".locks").exists()
@@ -102,6 +104,7 @@ def test_a_place_that_takes_no_files_is_named_before_the_work(fedbench, runs):
         refused(fedbench(*command, "--to", "/proc/nix"), "--to /proc/nix: cannot write to /proc/nix")
     assert not (RUNS / "tables").exists() and Path("file.toml").read_text() == "mine"
     refused(fedbench("calibrate", "--to", "file.toml"), "--to file.toml: the file's name must end in .md")
+    refused(fedbench("paper", "--from", "results/published", "--to", "/proc/nix"), "cannot write to /proc/nix")
     assert fedbench("tables", "--to", "new/place")[0] == 0
 
 

@@ -142,6 +142,7 @@ def test_partition_show_prints_and_draws(fedbench, data):
     )
     assert status == 0
     assert out.count("partition ") == 2 and "(test)" in out
+    assert out.count("class volumes, ml") == 2 and out.count("client  split  modality  patients  cases  slices") == 2
     pictures = sorted(Path("results/runs/figures/partitions").glob("*.png"))
     assert [p.name for p in pictures] == ["toy.s0.png", "toy.s1.png"]
     first = pictures[0].read_bytes()
