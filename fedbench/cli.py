@@ -45,6 +45,9 @@ MENDABLE = {  # what the system refuses -> what to do
     errno.ENOSPC: "make room and repeat the command",
     errno.EDQUOT: "make room and repeat the command",
     errno.EROFS: "choose another folder or mount it to be written",
+    errno.ENOTDIR: "a file is in the way; name a folder",
+    errno.EISDIR: "a folder is in the way; name a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EACCES: "choose another folder or change its permissions",
 }
 

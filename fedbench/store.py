@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
-from fedbench.files import sha256, try_lock, write_atomic, write_text
+from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
 from fedbench.reading import plain_name, read_table
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
@@ -34,6 +34,7 @@ PROGRESS = "progress.json"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 DONE = "done"
+MANIFEST = "manifest.json"  # of a published folder
 REASON = ".reason.txt"
 RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
@@ -42,7 +43,28 @@ Status = Literal["done", "failed", "interrupted", "absent"]
 
 
 class Results(NamedTuple):
-    """Tidy frames over all finished runs: ``runs`` (one row per run), ``cases`` and ``rounds`` (with ``run_id``)."""
+    """Tidy frames over all finished runs.
+
+    Columns of all three: ``run_id``, ``dataset``, ``algorithm``, ``setting`` (the algorithm as written, with its
+    parameters), ``seed``, ``fold`` (-1: no folds), ``unseen`` (the modality left out of training, or empty) and
+    ``partition`` (digest of who held what).
+
+    Attributes:
+        runs: one row per run. ``started``, ``ended`` (UTC), ``seconds`` (with scoring), ``steps`` (of the optimiser,
+            all clients'), ``parameters`` (of the segmentation network), ``clients_at_once`` (that trained side by
+            side). Those of a publication have further columns, see :class:`fedbench.analysis.evidence.Evidence`.
+        cases: one row per client's model, test case and class. ``client``, ``client_modality`` (what it trains on),
+            ``deployment`` (global, personal, ...: which of the algorithm's models), ``selection`` (last or
+            best-validation: of which round), ``relation`` (of the client to the modality: in, minor, cross, unseen),
+            ``modality``, ``patient``, ``case``; ``class`` and ``label`` (its name and number); ``dice``, ``nsd`` and
+            ``hd95`` in ``unit`` (mm or px), NaN where both masks are empty; ``volume_truth`` and ``volume_prediction``
+            (3-D: ml; 2-D: unit squared; not published); ``flag`` (both-empty; missed: only the prediction is empty;
+            false-alarm: only the truth; else empty text).
+        rounds: one row per ``round`` (counted from 0), ``client`` (empty text: not of one) and ``metric``, with its
+            ``value``: ``segmentation`` (mean loss, as is every further term that an algorithm names),
+            ``validation dice`` (of the model that the client would use), ``bytes up``, ``bytes down``, ``seconds`` and
+            ``validation seconds``.
+    """
 
     runs: pd.DataFrame
     cases: pd.DataFrame
@@ -50,12 +72,21 @@ class Results(NamedTuple):
 
 
 class Store:
-    """A folder of runs. Any number of processes may work in it at once; a run is worked on by one of them."""
+    """A folder of runs. Any number of processes may work in it at once; a run is worked on by one of them.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        reading: nothing will be written but what is found damaged; the folder is there.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path, *, reading: bool = False) -> None:
         self.root = root
+        if reading:
+            return
         try:
-            (root / ".locks").mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"cannot write results to {root}: {error.strerror}; choose another folder with --out."
@@ -88,10 +119,7 @@ class Store:
 
     def running(self, run_id: str) -> bool:
         """Say whether a living process works on the run."""
-        if not (self.root / ".locks" / run_id).exists():
-            return False
-        with try_lock(self.root / ".locks" / run_id) as free:
-            return not free
+        return is_locked(self.root / ".locks" / run_id)
 
     def status(self, run_id: str) -> Status:
         """Return how far a run is; ``done`` means its checksums were verified.
@@ -192,20 +220,25 @@ def finished(root: Path) -> Iterator[Path]:
 
 
 def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_damaged: bool = False) -> Results:
-    """Return the finished runs under ``path`` as tidy frames; nothing is changed on disk.
+    """Return the finished runs under ``path`` as tidy frames, or those that are published there; nothing is changed.
 
     Args:
+        path: a results folder (``results/runs``) or a published one (``results/published/NAME``).
         run_ids: only these runs; None takes all.
         skip_damaged: leave out runs that do not match their checksums.
 
     Raises:
-        UserError: no such folder, or a run does not match its checksums.
+        UserError: no such folder, a folder of publications, or a run does not match its checksums.
     """
     import pandas as pd
 
     root = Path(path)
+    if root.is_file():
+        raise UserError(f"no results in {root}: it is a file; name the folder that holds them.")
     if not root.is_dir():
         raise UserError(f"no results in {root}: no such folder.")
+    if (root / MANIFEST).is_file():
+        return _published(root, run_ids)
     every: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     cases: list[pd.DataFrame] = []
@@ -232,6 +265,16 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         cases.append(read_table(folder / CASES))
         rounds.append(read_table(folder / ROUNDS))
     return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))
+
+
+def _published(folder: Path, run_ids: list[str] | None) -> Results:
+    from fedbench.analysis.evidence import read_evidence  # which reads what this module wrote
+
+    found = read_evidence(folder)
+    frames = [found.runs, found.cases, found.rounds]
+    if run_ids is not None:
+        frames = [frame[frame["run_id"].isin(run_ids)].reset_index(drop=True) for frame in frames]
+    return Results(*frames)
 
 
 def _together(frames: list[pd.DataFrame], keys: list[dict[str, Any]]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fedbench import load_results
-from fedbench.store import Store, seal
+from fedbench.store import Results, Store, seal
 from tests import plugins
 from tests.analysis.evidence_rows import evidence, write_store
 from tests.toys import refused
@@ -43,11 +43,14 @@ def tiny(tmp_path):
 def test_run_twice_then_look_at_it(fedbench, tiny):
     status, out, _ = fedbench("run", "--suite", tiny, "--workers", "0")
     assert status == 0
-    assert "1 runs, 0 finished, 1 to do" in out
+    assert "1 run, 0 finished, 1 to do" in out
     assert "fedavg" in out
     assert "[1/1]" in out  # a plain line, away from a terminal
     assert Path("results/runs/figures/phantom-heart/overlays.png").read_bytes()[:4] == b"\x89PNG"
-    (run_id,) = load_results("results/runs").runs["run_id"]
+    found = load_results("results/runs")
+    (run_id,) = found.runs["run_id"]
+    described = set(re.findall("``([^`]+)``", Results.__doc__ or ""))
+    assert described == {str(name) for frame in found for name in frame} | set(found.rounds["metric"])
 
     status, again, _ = fedbench("run", "--suite", tiny, "--workers", "0")
     assert status == 0
@@ -59,6 +62,10 @@ def test_run_twice_then_look_at_it(fedbench, tiny):
     assert "partition" in shown
     assert "1 done" in fedbench("plan", "--suite", tiny)[1]
     assert "fedavg" in fedbench("summary")[1]
+    refused(
+        fedbench("summary", "--suite", tiny, "--rounds", "1"), "no run of this suite is finished", "(1 run of others)"
+    )
+    refused(fedbench("summary", "-a", "moon"), "which runs? Give --all, --suite NAME")
 
 
 def test_brackets_of_names_and_paths_are_shown(fedbench, tiny):
@@ -67,6 +74,15 @@ def test_brackets_of_names_and_paths_are_shown(fedbench, tiny):
     assert "fedprox[mu=0.5]" in out
     status, out, _ = fedbench("run", "--suite", tiny, "--workers", "0", "--out", "runs[b]")
     assert status == 0 and "results in runs[b]" in out.replace("\n", " ")
+
+
+def test_plan_shows_ids_whole_on_a_narrow_console(fedbench, tiny):
+    status, out, _ = fedbench("plan", "--suite", tiny, "--seeds", "0-1", "--leave-out", "MR", "--folds", "2", "--ids")
+    assert status == 0 and max(map(len, out.splitlines())) <= 80
+    assert (
+        len(re.findall(r"^to do +phantom-heart\.fedavg\.s[01]\.fold[01]\.no-MR\.[0-9a-f]{12}$", out, re.MULTILINE)) == 4
+    )
+    assert re.search(r"^phantom-heart +MR +fedavg +4 *$", out, re.MULTILINE)
 
 
 def test_plan_estimates_without_a_finished_run(fedbench, tiny):
@@ -361,7 +377,16 @@ def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):
         "run", "--suite", tiny, "--workers", "0", "--set", "evaluation.selection=best-validation"
     )
     assert status == 0 and "(best-validation round)" in out
-    assert "1 finished runs were declared with selection = last, not best-validation" in err
+    assert "1 finished run was declared with selection = last, not best-validation" in err
+
+
+def test_a_reference_that_is_not_trained_is_told_before_the_training(fedbench, tiny):
+    run = ("run", "--suite", tiny, "--workers", "0", "--rounds", "1", "--set", "evaluation.reference=local")
+    said = "reference = 'local' is no algorithm of this suite, and phantom-heart in results/runs has no finished run"
+    assert fedbench(*run)[2] == ""  # one algorithm is no comparison
+    assert said in fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2]
+    assert fedbench(*run, "-a", "local")[0] == 0
+    assert fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2] == ""
 
 
 def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, tiny):
@@ -374,7 +399,7 @@ def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, t
     seal(folder)
     assert fedbench(*run)[2] == ""  # nothing new joins it
     status, _, err = fedbench(*run, "--seeds", "0-1")
-    assert status == 0 and "1 finished runs were made with torch 1.0, here 2." in err
+    assert status == 0 and "1 finished run was made with torch 1.0, here 2." in err
     assert "; a NVIDIA Abacus, here no GPU: a difference to new ones may come from that alone; another --out" in err
     assert fedbench("run", "--suite", tiny, "--workers", "0", "--seeds", "0-1", "-a", "local", "-a", "fedavg")[0] == 0
     status, _, err = fedbench("tables")

@@ -110,6 +110,14 @@ class Analyses:
             ]
         return found
 
+    @property
+    def _origin(self) -> str:
+        """Who named the reference, if not the user."""
+        if self._chosen.reference is not None:
+            return ""
+        declared = "reference" in self.evidence.declared
+        return "declared by the suite these runs were made with" if declared else "taken by default"
+
     @cached_property
     def conditions(self) -> list[Condition]:
         """Every condition that can be analysed, by name.
@@ -171,7 +179,9 @@ class Analyses:
         wanted = replace(endpoint or self.primary(condition), unseen=condition.unseen)
         if (condition, wanted) not in self._made:
             runs = self.results(condition).runs
-            self._made[condition, wanted] = analyse_matrix(self.scores(condition, wanted), runs, self.choices.reference)
+            self._made[condition, wanted] = analyse_matrix(
+                self.scores(condition, wanted), runs, self.choices.reference, origin=self._origin
+            )
         return self._made[condition, wanted]
 
     def scores(self, condition: Condition, endpoint: Endpoint, where: np.ndarray | None = None) -> ScoreMatrix:

@@ -21,13 +21,14 @@ import pandas as pd
 
 from fedbench import store
 from fedbench.analysis.publish_folder import interrupted
+from fedbench.analysis.rows import counted, listed
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.names import safe
 from fedbench.reading import LazyArrays, plain_name, read_table
 from fedbench.views import FOLDER, CaseView, load_views, read_key
 
-MANIFEST = "manifest.json"
+MANIFEST = store.MANIFEST
 TABLES = ("runs", "cases", "rounds", "features")
 DISTANCES = "distances.parquet"  # of features, of every run
 TRIALS = ("trials.parquet", "trials.csv", "trials.md")  # how hyper-parameters were chosen, where that is published
@@ -204,12 +205,28 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
         raise UserError(f"no results in {path}: no such folder; start with `fedbench run --all`.")
     found = _published(path) if (path / MANIFEST).is_file() else _of_store(path, run_ids)
     if found.runs.empty:
-        raise UserError(f"no finished run in {path}; start with `fedbench run --all`.")
+        raise UserError(f"no finished run in {path}{way_out(path)}")
     if "selection" not in found.cases:
         raise UserError(
             f"{path} holds trials of `fedbench tune`, which are never scored on test cases: read trials.md."
         )
     return found
+
+
+def way_out(root: Path) -> str:
+    """Return the end of a message about a folder without a finished run: what it holds instead, or how to begin."""
+    if (root / MANIFEST).is_file():
+        return f": it holds published results; give it to `fedbench tables --from {root}` and the like."
+    if folders := published_folders(root):
+        return f": it is a folder of publications; name one: {listed(folders)}."
+    if trials := sorted(path for path in (root / "tuning").glob("*") if path.is_dir()):
+        return (
+            f": `fedbench tune` keeps its trials, which are never scored on test cases, in {listed(trials)}; read "
+            "trials.md there, or run the tuned suite."
+        )
+    if left := store.Store(root, reading=True).run_ids():
+        return f", but {counted(len(left), 'run')} begun: `fedbench status --out {root}` shows how far each is."
+    return f"; start with `fedbench run --all --out {root}`."
 
 
 # -- a results folder ----------------------------------------------------------------------------------------------

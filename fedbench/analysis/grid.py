@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.rows import CELL, NO_TRUTH, codes, counted, listed
+from fedbench.analysis.rows import CELL, KEEP, NO_TRUTH, codes, counted, listed
 from fedbench.errors import UserError
 
 Missing = Literal["refuse", "worst", "complete-cases"]
@@ -60,7 +60,7 @@ def lay_out(rows: pd.DataFrame, algorithms: list[str], metric: str, where: str) 
         odd = cells[mixed].iloc[0]
         raise UserError(
             f"{where}: the truth of class {odd['class']} in case {odd['case']} is empty in some runs and not in "
-            "others, so they were not scored on the same data. Analyse them apart: load_results(..., run_ids)."
+            f"others, so they were not scored on the same data. {KEEP}"
         )
     scores = np.full(times.size, np.nan)
     scores[place] = rows[metric].to_numpy(dtype=float)

@@ -13,14 +13,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedbench.analysis.panels import COLOURS
+from fedbench.analysis.rows import counted, fold
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
 from fedbench.prepared import PreparedCase, PreparedDataset
 
 TEST = "(test)"
 NAMES = ("client", "split", "modality")
+HEADER = 12  # letters of a line of a table's header
 HATCHES = {"train": "", "val": "////", "test": ""}
 
 
@@ -66,15 +69,34 @@ def _contents(cases: Sequence[PreparedCase], classes: Sequence[str]) -> dict[str
 
 
 def render(frame: pd.DataFrame, title: str, console: Console) -> None:
-    """Print ``frame`` under ``title``."""
-    volume = frame.attrs["volume"]
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    """Print ``frame`` under ``title``: counts, then class volumes in as many tables as the console's width asks for."""
+    classes = list(frame.attrs["classes"])
+    counts = [column for column in frame.columns if column not in classes]
+    console.print(_table(frame[counts], title))
+    while classes:
+        fitting = len(classes)
+        while fitting > 1 and not _fits(_volumes(frame, classes[:fitting]), console):
+            fitting -= 1
+        console.print(_volumes(frame, classes[:fitting]))
+        classes = classes[fitting:]
+
+
+def _volumes(frame: pd.DataFrame, classes: Sequence[str]) -> Table:
+    return _table(frame[[*NAMES, *classes]], f"class volumes, {frame.attrs['volume']}")
+
+
+def _fits(table: Table, console: Console) -> bool:
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum <= console.width
+
+
+def _table(frame: pd.DataFrame, title: str) -> Table:
+    table = Table(box=None, pad_edge=False, title=Text(title), title_justify="left")
     for column in frame.columns:
-        header = f"{column}\n({volume})" if column in frame.attrs["classes"] else str(column)
-        table.add_column(header, justify="left" if column in NAMES else "right", overflow="fold")
+        name = fold(str(column), HEADER)
+        table.add_column(Text(name), justify="left" if column in NAMES else "right", overflow="fold")
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    console.print(table)
+        table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
+    return table
 
 
 def draw(frame: pd.DataFrame, title: str, target: Path) -> Path:
@@ -104,7 +126,7 @@ def _figure(frame: pd.DataFrame, title: str) -> Figure:
             counts.barh(y, n, left=left, color=colour, edgecolor="white", hatch=HATCHES[split], height=0.85)
             left += n
         patients = frame.attrs["patients"][client, split]
-        counts.text(left, y, f" {left:g} cases, {patients} patients", va="center", fontsize=7)
+        counts.text(left, y, f" {counted(int(left), 'case')}, {counted(patients, 'patient')}", va="center", fontsize=7)
         volumes = own[classes].sum()
         left = 0.0
         for i, name in enumerate(classes):
@@ -113,7 +135,7 @@ def _figure(frame: pd.DataFrame, title: str) -> Figure:
             left += share
     counts.set_yticks(list(places.values()), [f"{client} {split}".replace(f"{TEST} ", "") for client, split in places])
     counts.set(xlabel="cases", xlim=(0, 1.45 * frame.groupby(["client", "split"])["cases"].sum().max()))
-    shares.set(xlabel=f"share of class volume ({frame.attrs['volume']})", xlim=(0, 1))
+    shares.set(xlabel="share of class volume", xlim=(0, 1))
     _legend(counts, modalities, 0)
     _legend(shares, classes, 3)
     for axes in (counts, shares):

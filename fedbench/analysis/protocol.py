@@ -132,9 +132,15 @@ def analyse(
     )
 
 
-def analyse_matrix(matrix: ScoreMatrix, runs: pd.DataFrame, reference: str = REFERENCE, focus: str = FOCUS) -> Analysis:
-    """Return the same as :func:`analyse`, of scores that are at hand; ``runs`` say how many folds were planned."""
-    label = find(reference, matrix.algorithms)
+def analyse_matrix(
+    matrix: ScoreMatrix, runs: pd.DataFrame, reference: str = REFERENCE, focus: str = FOCUS, origin: str = ""
+) -> Analysis:
+    """Return the same as :func:`analyse`, of scores that are at hand; ``runs`` say how many folds were planned.
+
+    Args:
+        origin: who named the reference, if not the user: see :func:`find`.
+    """
+    label = find(reference, matrix.algorithms, origin)
     planned = _planned_folds(runs, matrix.dataset)
     pairwise = compare(matrix, declared_pairs(matrix.algorithms, label, focus), planned)
     return Analysis(matrix, label, pairwise, notes=(*matrix.notes, *_notes(matrix, pairwise, planned)))
@@ -148,8 +154,11 @@ def _planned_folds(runs: pd.DataFrame, dataset: str) -> int | None:
     return max((identity["data"].get("folds") or 0 for identity in identities), default=0) or None
 
 
-def find(name: str, algorithms: list[str]) -> str:
+def find(name: str, algorithms: list[str], origin: str = "") -> str:
     """Return the label of algorithm ``name``: itself, or the only one with parameters or a deployment behind it.
+
+    Args:
+        origin: who named it, if not the user, who is then told how to choose another.
 
     Raises:
         UserError: there is none, or there are several.
@@ -157,9 +166,12 @@ def find(name: str, algorithms: list[str]) -> str:
     found = candidates(name, algorithms)
     if len(found) == 1:
         return found[0]
+    way_out = f" It is {origin}; choose another with --reference NAME." if origin else ""
     if found:
-        raise UserError(f"reference '{name}' may be any of {', '.join(found)}; name one as it is written here.")
-    raise UserError(f"no scores of the reference algorithm '{name}'{nearest(name, algorithms)}")
+        raise UserError(
+            f"reference '{name}' may be any of {', '.join(found)}; name one as it is written here.{way_out}"
+        )
+    raise UserError(f"no scores of the reference algorithm '{name}'{nearest(name, algorithms)}{way_out}")
 
 
 def candidates(name: str, algorithms: list[str]) -> list[str]:
@@ -264,8 +276,8 @@ def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame, planned_folds: int | Non
     patients, family = len(matrix.values), int(pairwise["declared"].sum())
     if (smallest := 2.0 ** (1 - patients)) * family > ALPHA:
         notes.append(
-            f"With {patients} patients Wilcoxon's p is at least {smallest:.2g}; after Holm's correction over {family} "
-            f"comparisons none can be below {ALPHA:g}, however large the difference."
+            f"With {patients} patients Wilcoxon's p is at least {smallest:.2g}; after Holm's correction over "
+            f"{counted(family, 'comparison')} none can be below {ALPHA:g}, however large the difference."
         )
     if patients < FEWEST_PATIENTS:
         notes.append(f"No interval of a mean with fewer than {FEWEST_PATIENTS} patients.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ NEEDED = ("seed", *TEXTS)
 NO_TRUTH = ("both-empty", "false-alarm")
 LONE = ("missed", "false-alarm")  # exactly one mask is empty
 SHOWN = 5  # names listed in a message
+KEEP = (
+    "Keep one: `fedbench publish NAME --suite FILE` takes the runs of one suite, for `fedbench tables --from` it; or "
+    "move the folders of the others away; or, in Python, name the runs: load_results(..., run_ids)."
+)
 DAMAGED = "The file was changed or damaged: repeat the run, or take the published table again."
 
 
@@ -150,24 +155,20 @@ def check_comparable(rows: pd.DataFrame, where: str) -> None:
     """Refuse rows of different partitions, of repeated runs, in different units, with and without folds."""
     folds = set(rows["fold"].unique())
     if -1 in folds and len(folds) > 1:
-        raise UserError(f"{where}: runs with and without folds are mixed. Keep one kind: load_results(..., run_ids).")
+        raise UserError(f"{where}: runs with and without folds are mixed. {KEEP}")
     if len(units := sorted(rows["unit"].unique())) > 1:
-        raise UserError(f"{where}: distances in {listed(units)} are mixed. Keep one: load_results(..., run_ids).")
+        raise UserError(f"{where}: distances in {listed(units)} are mixed. {KEEP}")
     runs = rows[["run_id", "label", "seed", "fold", "partition"]].drop_duplicates()
     for (seed, fold), group in runs.groupby(["seed", "fold"]):
         at = f"{where}, seed {seed}" + ("" if fold == -1 else f", fold {fold}")
         if len(group["partition"].unique()) > 1:
             held = "; ".join(f"{str(d)[:12]}: {listed(g['label'])}" for d, g in group.groupby("partition"))
-            raise UserError(
-                f"{at}: the partitions differ ({held}), so the runs cannot be compared. "
-                "Analyse them apart: another results folder, or load_results(..., run_ids)."
-            )
+            raise UserError(f"{at}: the partitions differ ({held}), so the runs cannot be compared. {KEEP}")
         if (again := group["label"].duplicated()).any():
             label = min(group["label"][again])
             raise UserError(
                 f"{at}: '{label}' ran more than once, with another budget or source "
-                f"({listed(group['run_id'][group['label'] == label])}). "
-                "Keep one: another results folder, or load_results(..., run_ids)."
+                f"({listed(group['run_id'][group['label'] == label])}). {KEEP}"
             )
 
 
@@ -227,3 +228,18 @@ def listed(names: Iterable[object]) -> str:
 def counted(number: int, noun: str) -> str:
     """``2, "patient"`` -> ``2 patients``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def fold(name: str, letters: int) -> str:
+    """Break a name into lines of ``letters`` at its brackets, commas, hyphens and spaces, else behind an equal sign."""
+    parts = [
+        piece
+        for part in re.split(r"(?<=[-,\s])|(?=[\[(])", name)
+        for piece in ([part] if len(part.rstrip()) <= letters else re.split("(?<==)", part))
+    ]
+    lines = [""]
+    for part in parts:
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)

@@ -24,6 +24,10 @@ METRICS = {"dice": "Dice", "hd95": "HD95"}  # lengths are in mm, or in px: the c
 COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
 KINDS = ("global", "personal")  # listed first, in this order
 NO_RUN = "none"  # the deployment of an algorithm without a finished run
+KEEP = (
+    "`fedbench summary --suite FILE` shows those of one suite; or move the folders of the others away; or, in Python, "
+    "name the runs: load_results(..., run_ids)."
+)
 RESAMPLES = 2000
 FEWEST_PATIENTS = 3  # for an interval
 
@@ -112,13 +116,13 @@ def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
             held = "; ".join(f"{str(d)[:12]}: {_list(g['setting'])}" for d, g in group.groupby("partition"))
             raise UserError(
                 f"dataset '{dataset}', seed {seed}: the partitions differ ({held}), so the runs cannot be compared. "
-                "Summarise them apart: another results folder, or load_results(..., run_ids)."
+                f"{KEEP}"
             )
         for setting, same in group.groupby("setting"):
             if len(same) > 1:
                 raise UserError(
                     f"dataset '{dataset}', seed {seed}: '{setting}' ran more than once, with another budget or source "
-                    f"({_list(same['run_id'])}). Keep one: another results folder, or load_results(..., run_ids)."
+                    f"({_list(same['run_id'])}). {KEEP}"
                 )
 
 

@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedbench.analysis.cells import human_bytes, minutes
-from fedbench.analysis.rows import counted
+from fedbench.analysis.rows import counted, fold
 from fedbench.analysis.summary import COUNTS, NO_RUN, RELATIONS, column_of
 
 DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval; none of numbers above 100
+NAMES = (100, 30, 20, 12)  # letters of a line of an algorithm's name, on ever narrower consoles
 LEGEND = (
     "missed, false-alarm: scores with only the prediction or only the truth empty; they enter the means as Dice 0 and "
     "HD95 = image diagonal. not applicable: both empty; not in the means."
@@ -22,7 +23,8 @@ LEGEND = (
 def render(frame: pd.DataFrame, title: str, console: Console) -> None:
     """Print ``frame`` under ``title``, to which the selection rule is added if it does not name it; notes below.
 
-    On a narrow console intervals go below their means, and on a very narrow one counts and costs get their own table.
+    On a narrow console intervals go below their means, and on a very narrow one counts and costs get their own table
+    and long names more lines; then every relation gets a table.
     """
     selection = frame.attrs["selection"]
     heading = title if selection in title else f"{title} ({selection} round)"
@@ -35,10 +37,13 @@ def render(frame: pd.DataFrame, title: str, console: Console) -> None:
     folded = text.copy()
     for column in scored:
         folded[column] = text[column].str.replace(" [", "\n[", regex=False)
+    halves = folded[["algorithm", "model", *scored]], folded.drop(columns=scored)
+    relations = [[c for c in scored if c.startswith(relation)] for relation in RELATIONS.values()]
+    parts = *(folded[["algorithm", "model", *columns]] for columns in relations if columns), halves[1]
     layouts = [
         [_table(text)],
         [_table(folded, "-\n")],
-        [_table(folded[["algorithm", "model", *scored]], "-\n"), _table(folded.drop(columns=scored), "-\n")],
+        *([_table(_narrow(part, n), "-\n") for part in pieces] for pieces in (halves, parts) for n in NAMES),
     ]
     unlimited = console.options.update(max_width=10_000)
     for tables in layouts:
@@ -50,6 +55,11 @@ def render(frame: pd.DataFrame, title: str, console: Console) -> None:
     console.print(Text(LEGEND, style="dim"))
     for note in frame.attrs["notes"]:
         console.print(Text(f"! {note}", style="yellow"))
+
+
+def _narrow(text: pd.DataFrame, letters: int) -> pd.DataFrame:
+    """Fold the names of algorithms and models."""
+    return text.assign(**{c: [fold(name, letters) for name in text[c]] for c in ("algorithm", "model")})
 
 
 def _text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from fedbench.commands.options import OUT, SuiteOptions, console, errors, with_options, with_suite
+from fedbench.commands.options import (
+    OUT,
+    SuiteOptions,
+    console,
+    errors,
+    must_end_with,
+    must_take_files,
+    with_options,
+    with_suite,
+)  # fmt: skip
 from fedbench.errors import UserError
 from fedbench.names import safe
 
@@ -81,6 +90,8 @@ class AnalysisOptions:
         from fedbench.analysis.evidence import read_evidence
 
         choices = self.choices
+        if self.to is not None:  # said before the work
+            self.target("")
         found = Analyses(read_evidence(self.source), choices)
         say_contradictions(found)
         return found
@@ -91,6 +102,7 @@ class AnalysisOptions:
         folder = target.parent if target.suffix.lower() in PAGES else target
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--to {target}: {folder} is a file; name a folder.")
+        must_take_files("--to", target, folder)
         return target
 
 
@@ -165,6 +177,7 @@ def publish(
     from fedbench.analysis.publish import publish as write
     from fedbench.analysis.publish_adding import Published, addition, said
     from fedbench.analysis.publish_commits import note
+    from fedbench.analysis.rows import counted
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
@@ -172,6 +185,7 @@ def publish(
         raise UserError("--add and --replace exclude each other: --add keeps what is published, --replace does not.")
     if add and reference:
         raise UserError("--add and --reference exclude each other: the shown cases were chosen when it was published.")
+    must_take_files("--to", to, to)
     there = Published(to / name) if add else None
     ids, left, of_suite = _to_publish(options, incomplete, there)
     joined = None if there is None else addition(there, options.out, ids)
@@ -187,7 +201,7 @@ def publish(
     note(to)
     runs = len(found.evidence.runs)
     console.print(
-        f"{runs} runs in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
+        f"{counted(runs, 'run')} in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
 
@@ -251,6 +265,9 @@ def calibrate(
     from fedbench.analysis.calibration_table import calibration_page, calibration_table
     from fedbench.files import write_text
 
+    if to is not None:
+        must_end_with("--to", to, ".md")
+        must_take_files("--to", to, to.parent)
     arguments = {
         "simulations": simulations, "patients": patients, "algorithms": algorithms, "seeds": seeds,
         "difference": difference, "run_luck": run_luck, "resamples": resamples,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +16,11 @@ from fedbench.commands.options import (
     Spacing,
     SuiteOptions,
     console,
+    must_end_with,
+    must_take_files,
     parse_numbers,
     parse_size,
-    with_suite,
+    with_options,
 )  # fmt: skip
 from fedbench.commands.running import KEPT, interruptible
 from fedbench.errors import UserError
@@ -78,8 +82,8 @@ def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None,
     if empty:
         what = f"{counted(len(empty), 'mask')} without foreground, which must be meant: {listed(empty)}"
         console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
-    found = f"{len(problems)} problems" if len(problems) != 1 else "1 problem"
-    console.print(f"{dataset.name}: {found if problems else 'no problem found'}", highlight=False)
+    found = counted(len(problems), "problem") if problems else "no problem found"
+    console.print(f"{dataset.name}: {found}", highlight=False)
     return problems
 
 
@@ -99,10 +103,19 @@ def _grid(spacing: str | None, size: str | None, colour: str, label_resampling: 
     return make_suite({"algorithms": ("-",), "datasets": ("-",), "data": data}, where="prepare").data
 
 
+@dataclass(frozen=True)
+class PartitionOptions(SuiteOptions):
+    """Of partitions one shows one, where nobody asks for more."""
+
+    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0-4 or 0,2,5.  [default: the suite's, else 0]")] = (
+        None
+    )
+
+
 @partition.command("show")
-@with_suite
+@partial(with_options, PartitionOptions)
 def show(
-    options: SuiteOptions,
+    options: PartitionOptions,
     png: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Where the picture goes.")] = None,
 ) -> None:
     """Print and draw who holds what: patients, cases, slices and class volumes per client and split.
@@ -117,6 +130,9 @@ def show(
     from fedbench.progress import preparing
     from fedbench.store import Store
 
+    if png is not None:
+        must_end_with("--png", png, ".png")
+        must_take_files("--png", png, png.parent)
     suite = options.read(needs_algorithm=False)
     cache = Store(options.out).prepared
     with interruptible(), preparing(console) as watch:

@@ -24,6 +24,7 @@ def figures(
     Example: `fedbench figures --from results/published/default --to figures`
     """
     from fedbench.analysis.figures import FIGURES, Drawn, draw_all, write_captions
+    from fedbench.analysis.rows import counted
 
     for name in only or ():
         if name not in FIGURES:
@@ -42,4 +43,6 @@ def figures(
             console.print(f"no {one.name} of {one.condition.title}: {one.reason}", markup=False, highlight=False)
     made = [one for one in drawn if one.files]
     files = sum(len(one.files) for one in made)
-    console.print(f"{len(made)} figures, {files} files in {target}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{counted(len(made), 'figure')}, {counted(files, 'file')} in {target}", highlight=False, soft_wrap=True
+    )

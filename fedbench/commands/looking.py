@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -13,21 +14,25 @@ from rich.text import Text
 
 from fedbench.commands.options import (
     OUT,
-    Out,
+    From,
     SuiteOptions,
     console,
     must_exist,
     say_set_aside,
     telling_damage,
-    with_suite,
+    with_options,
 )  # fmt: skip
 from fedbench.commands.running import state_of
 from fedbench.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 KINDS = ("algorithms", "datasets", "models", "suites")
+LINE = "{:<11} {:>7} {:>7}  {}"  # of status
 
 
-def status(out: Out = OUT) -> None:
+def status(out: From = OUT) -> None:
     """Show how far each run under a results folder is, and what was found damaged there.
 
     Example: `fedbench status --out results/runs`
@@ -35,24 +40,27 @@ def status(out: Out = OUT) -> None:
     from fedbench.store import FAILURE, RUN, Store, read_json
 
     must_exist(out)
-    results = Store(out)
-    table = Table(box=None, pad_edge=False)
-    for column in ("run id", "state", "round", "detail"):
-        table.add_column(column, overflow="fold")
+    results = Store(out, reading=True)
     counts: Counter[str] = Counter()
+    lines = [LINE.format("state", "round", "time", "run id")]  # the id last, and never broken: it is copied
     for run_id in results.run_ids():
         state = state_of(results, run_id)
         counts[state] += 1
         progress = results.progress(run_id) or {}
-        detail = ""
-        if state == "failed":
-            detail = (read_json(results.folder(run_id) / FAILURE) or {}).get("error", "")[:80]
-        elif state == "done":
-            detail = f"{(read_json(results.folder(run_id) / RUN) or {}).get('seconds', 0):.0f} s"
+        seconds = (
+            f"{(read_json(results.folder(run_id) / RUN) or {}).get('seconds', 0):.0f} s" if state == "done" else ""
+        )
         rounds = f"{progress['round']}/{progress['rounds']}" if progress else ""
-        table.add_row(run_id, state, rounds, Text(detail))
-    console.print(table)
-    console.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs yet")
+        lines.append(LINE.format(state, rounds, seconds, run_id))
+        if state == "failed":
+            lines.append(f"  {(read_json(results.folder(run_id) / FAILURE) or {}).get('error', '')}")
+    if not counts:
+        from fedbench.analysis.evidence import way_out
+
+        lines = [f"no runs yet in {out}{way_out(out)}"]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    if counts:
+        console.print(", ".join(f"{n} {state}" for state, n in counts.items()))
     for name, reason in results.set_aside().items():
         say_set_aside(results, name, reason)
 
@@ -86,7 +94,7 @@ def list_(what: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="Wha
 def show(
     what: Annotated[str, typer.Argument(help="A run id or the beginning of one; or: dataset, algorithm.")],
     name: Annotated[str | None, typer.Argument(help="The dataset's or the algorithm's name.")] = None,
-    out: Out = OUT,
+    out: From = OUT,
 ) -> None:
     """Show one run, dataset or algorithm: what determines it, where it comes from.
 
@@ -104,11 +112,11 @@ def show(
         _show_run(what, out)
 
 
-def _show_run(run_id: str, out: Out) -> None:
+def _show_run(run_id: str, out: Path) -> None:
     from fedbench.store import FAILURE, RUN, TRACEBACK, Store, read_json
 
     must_exist(out)
-    results = Store(out)
+    results = Store(out, reading=True)
     matches = [name for name in results.run_ids() if name.startswith(run_id)]
     if len(matches) != 1:
         hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}" if matches else "see `fedbench status`"
@@ -127,9 +135,16 @@ def _show_run(run_id: str, out: Out) -> None:
         console.print_json(data=progress)
 
 
-@with_suite
+@dataclass(frozen=True)
+class SummaryOptions(SuiteOptions):
+    """Where runs are only read."""
+
+    out: From = OUT
+
+
+@partial(with_options, SummaryOptions)
 def summary(
-    options: SuiteOptions,
+    options: SummaryOptions,
     selection: Annotated[
         str | None, typer.Option(metavar="last|best-validation", help="Which models.  [default: as declared]")
     ] = None,
@@ -138,29 +153,46 @@ def summary(
 
     Example: `fedbench summary --all --selection best-validation`
     """
+    from fedbench.analysis.evidence import way_out
+    from fedbench.analysis.rows import counted
     from fedbench.analysis.summary import conditions, heading, summarise
     from fedbench.analysis.summary_view import render
-    from fedbench.store import load_results
+    from fedbench.store import MANIFEST, finished, load_results
 
     if selection not in (None, "last", "best-validation"):
         raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")
     must_exist(options.out)
     if not options.chosen:
         options.must_change_nothing()
+    elif (options.out / MANIFEST).is_file():
+        raise UserError(f"{options.out} holds published results, which are shown whole; name no suite.")
+    elif not any(finished(options.out)):  # said before any data is prepared
+        raise UserError(f"no finished run in {options.out}{way_out(options.out)}")
     suite, cells = options.plan() if options.chosen else (None, [])
     results = load_results(options.out, [cell.id for cell in cells] if suite else None)
+    if results.runs.empty and suite:
+        others = counted(sum(1 for _ in finished(options.out)), "run")
+        raise UserError(
+            f"no run of this suite is finished in {options.out} ({others} of others): `fedbench plan` says what is "
+            f"left, `fedbench summary --out {options.out}` shows the others."
+        )
     if results.runs.empty:
-        raise UserError(f"no finished run in {options.out}; start with `fedbench run --all`.")
+        raise UserError(f"no finished run in {options.out}{way_out(options.out)}")
     if selection is None:
-        selection = suite.evaluation.selection if suite else _declared_selection(options.out, results.runs["run_id"])
+        selection = suite.evaluation.selection if suite else _declared_selection(options.out, results.runs)
     for name, unseen in conditions(results.runs):
         title = f"{heading(name, unseen)} ({selection} round)"
         render(summarise(results, name, selection, unseen=unseen), title, console)
 
 
-def _declared_selection(root: Path, run_ids: Iterable[str]) -> str:
+def _declared_selection(root: Path, runs: pd.DataFrame) -> str:
     """Return which models the suites of these runs declared to compare; ``last`` where they do not agree."""
+    from fedbench.analysis.evidence import declared_by
     from fedbench.store import RUN, read_json
 
-    declared = {((read_json(root / name / RUN) or {}).get("declared") or {}).get("selection") for name in run_ids}
+    if "declared" in runs:  # published
+        return str(declared_by(runs).get("selection", "last"))
+    declared = {
+        ((read_json(root / name / RUN) or {}).get("declared") or {}).get("selection") for name in runs["run_id"]
+    }
     return str(declared.pop() or "last") if len(declared) == 1 else "last"

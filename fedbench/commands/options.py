@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import inspect
+import os
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -25,6 +27,7 @@ errors = Console(stderr=True, markup=False)
 
 OUT = Path("results/runs")
 Out = Annotated[Path, typer.Option(help="Where results are kept.")]
+From = Annotated[Path, typer.Option("--out", "--from", metavar="FOLDER", help="The results folder.")]  # only read
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Runs at a time; 0 = in this process. Default: as many as fit.")
 ]
@@ -102,7 +105,7 @@ class SuiteOptions:
 
     def must_change_nothing(self) -> None:
         """Raise :class:`UserError` if something of a suite is changed that is not named."""
-        if self != SuiteOptions(out=self.out):
+        if self != type(self)(out=self.out):
             raise UserError(
                 "these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET."
             )
@@ -148,10 +151,10 @@ class SuiteOptions:
             return read_suite(self.suite, overrides)
         if not needs_algorithm and self.dataset:
             return make_suite({"algorithms": ("any",), "seeds": (0,)}, overrides)
+        if not needs_algorithm:
+            raise UserError("which partition? Give --all, --suite NAME, or at least one -d DATASET.")
         if not self.algorithm or not self.dataset:
-            raise UserError(
-                "nothing to run: give --all, --suite NAME, or at least one -a ALGORITHM and one -d DATASET."
-            )
+            raise UserError("which runs? Give --all, --suite NAME, or at least one -a ALGORITHM and one -d DATASET.")
         return make_suite({}, overrides)
 
     def plan(self) -> tuple[Suite, list[Cell]]:
@@ -273,3 +276,28 @@ def must_exist(out: Path) -> None:
         raise UserError(f"no results in {out}: it is a file; name the folder that holds the runs.")
     if not out.is_dir():
         raise UserError(f"no results in {out}: no such folder; start with `fedbench run --all`.")
+
+
+def must_take_files(option: str, given: Path, folder: Path) -> None:
+    """Raise :class:`UserError` if files cannot be written into ``folder``, made where it is not there; it is not kept.
+
+    Args:
+        option: what the user called it, with the value ``given``.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{option} {given}: cannot write to {folder}: {error.strerror}; name another folder.") from None
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def must_end_with(option: str, file: Path, suffix: str) -> None:
+    """Raise :class:`UserError` if a file that would be overwritten is not called as what is written."""
+    if file.suffix.lower() != suffix:
+        raise UserError(f"{option} {file}: the file's name must end in {suffix}.")

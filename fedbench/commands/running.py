@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from fedbench.suite import Cell, Suite
 
 
+NAME = 40  # letters of a line of an algorithm's name in a table
+
+
 @with_suite
 def run(
     options: SuiteOptions,
@@ -49,6 +52,7 @@ def run(
     · `fedbench run --suite default -d sts=PATH --folds 5`
     """
     from fedbench import scheduler
+    from fedbench.analysis.rows import counted
     from fedbench.console import display
     from fedbench.planning import refuse_damage
     from fedbench.runner import Options
@@ -61,9 +65,10 @@ def run(
     with telling_damage(results):
         done = {cell.id for cell in cells if results.status(cell.id) == "done"}
     todo = [cell for cell in cells if cell.id not in done]
-    counts = f"{len(cells)} runs, {len(cells) - len(todo)} finished, {len(todo)} to do"
+    counts = f"{counted(len(cells), 'run')}, {len(cells) - len(todo)} finished, {len(todo)} to do"
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
     say_other_declaration([cell for cell in cells if cell.id in done], results)
+    say_absent_reference(chosen.evaluation.reference, cells, results)
     failed = []
     if todo:
         if address is None:  # of a cluster's machines this one knows nothing
@@ -86,14 +91,18 @@ def run(
 
 
 @with_suite
-def plan(options: SuiteOptions) -> None:
+def plan(
+    options: SuiteOptions,
+    ids: Annotated[bool, typer.Option("--ids", help="Also list every run: its state and its id.")] = False,
+) -> None:
     """Show the runs of a suite: which are done, what is left, the estimated time.
 
     Prepares the data if that is not done yet; where no run is finished, two rounds of the first are trained and timed.
 
-    Example: `fedbench plan --suite default --seeds 0-4`
+    Examples: `fedbench plan --suite default --seeds 0-4` · `fedbench plan --all --ids`
     """
     from fedbench import scheduler
+    from fedbench.analysis.rows import counted
     from fedbench.console import clock
     from fedbench.estimate import seconds_left
     from fedbench.store import Store
@@ -104,21 +113,39 @@ def plan(options: SuiteOptions) -> None:
     results = Store(options.out)
     with telling_damage(results):
         states = {cell.id: state_of(results, cell.id) for cell in cells}
-    table = Table(box=None, pad_edge=False)
-    for column in ("dataset", "seed", "algorithm", "state", "run id"):
-        table.add_column(column, overflow="fold")
-    for cell in cells:
-        i = cell.identity
-        table.add_row(i["dataset"], str(i["seed"]), Text(cell.label), states[cell.id], cell.id)
-    console.print(table)
+    console.print(_counts(cells, states))
+    if ids:
+        for cell in cells:  # an id is copied: never broken
+            console.print(f"{states[cell.id]:<11}  {cell.id}", highlight=False, soft_wrap=True)
     left = [cell for cell in cells if states[cell.id] != "done"]
     counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
-    console.print(f"{len(cells)} runs: {counts}")
+    console.print(f"{counted(len(cells), 'run')}: {counts}")
     if left:
         workers = scheduler.room_here(chosen.training.threads, options.gpus)
         estimate, basis = seconds_left(left, options.out)
         more = "; auto may pack more on a GPU" if options.gpus == "auto" else ""
-        console.print(f"about {clock(estimate / workers)} with {workers} workers ({basis}{more})")
+        console.print(f"about {clock(estimate / workers)} with {counted(workers, 'worker')} ({basis}{more})")
+
+
+def _counts(cells: list[Cell], states: dict[str, str]) -> Table:
+    """One row per dataset, modality left out and algorithm: how many of its seeds and folds are in which state."""
+    from fedbench.analysis.rows import fold
+
+    every = list(dict.fromkeys(states.values()))
+    rows: dict[tuple[str, str, str], Counter[str]] = {}
+    for cell in cells:
+        key = (cell.identity["dataset"], cell.identity["data"]["leave_out"] or "", cell.label)
+        rows.setdefault(key, Counter())[states[cell.id]] += 1
+    table = Table(box=None, pad_edge=False)
+    left_out = any(unseen for _, unseen, _ in rows)
+    for column in ("dataset", *(["left out"] if left_out else []), "algorithm"):
+        table.add_column(column, overflow="fold")
+    for state in every:
+        table.add_column(state, justify="right", no_wrap=True)
+    for (dataset, unseen, label), counts in rows.items():
+        names = (dataset, *([unseen] if left_out else []), fold(label, NAME))
+        table.add_row(*map(Text, names), *(str(counts[state] or "") for state in every))
+    return table
 
 
 def state_of(results: Store, run_id: str) -> str:
@@ -138,8 +165,34 @@ def say_other_declaration(finished: list[Cell], results: Store) -> None:
                 found[f"{key} = {then[key]}, not {now}"] += 1
     for difference, number in found.items():
         errors.print(
-            f"{number} finished runs were declared with {difference}; this table follows the suite as it is now, "
+            f"{_were(number)} declared with {difference}; this table follows the suite as it is now, "
             "tables, reports and publications follow what the runs were declared with.",
+            style="yellow", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> None:
+    """Say on which datasets nothing can be tabulated in the end: nobody trains the reference there."""
+    from fedbench.analysis.protocol import candidates
+    from fedbench.analysis.rows import listed
+    from fedbench.store import RUN, finished, read_json
+
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        found.setdefault(cell.identity["dataset"], set()).add(cell.label)
+    setting = reference.partition(" (")[0]  # without the kind of model
+    if all(candidates(setting, list(settings)) for settings in found.values()):
+        return
+    for folder in finished(results.root):
+        run = read_json(folder / RUN) or {}
+        if (dataset := run.get("identity", {}).get("dataset")) in found:
+            found[dataset].add(str(run.get("label")))
+    settings = {dataset: own for dataset, own in found.items() if len(own) > 1}  # of one algorithm there is no table
+    if without := [dataset for dataset, own in settings.items() if not candidates(setting, list(own))]:
+        errors.print(
+            f"[evaluation] reference = '{reference}' is no algorithm of this suite, and {listed(without)} in "
+            f"{results.root} has no finished run of it: tables will want another, --reference NAME. Train it too, or "
+            "declare one of the suite's.",
             style="yellow", highlight=False, soft_wrap=True,
         )  # fmt: skip
 
@@ -153,10 +206,14 @@ def say_other_machine(finished: list[Cell], results: Store) -> None:
     for where, number in made.items():
         if where:
             errors.print(
-                f"{number} finished runs were {where}: a difference to new ones may come from that alone; "
+                f"{_were(number)} {where}: a difference to new ones may come from that alone; "
                 "another --out makes all runs alike.",
                 style="yellow", highlight=False, soft_wrap=True,
             )  # fmt: skip
+
+
+def _were(number: int) -> str:
+    return "1 finished run was" if number == 1 else f"{number} finished runs were"
 
 
 def say_failures(results: Store, failed: Iterable[Outcome]) -> None:

@@ -20,6 +20,7 @@ from fedbench.commands.options import (
     Workers,
     console,
     errors,
+    must_take_files,
     telling_damage,
 )  # fmt: skip
 from fedbench.commands.running import check_resources, interruptible, say_failures
@@ -79,6 +80,8 @@ def tune(
     chosen = options.read()
     if write is not None and write.exists() and not is_tuned(write):
         raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
+    if write is not None:
+        must_take_files("--write", write, write.parent)
     own_datasets = _own_datasets(options, chosen)
     stem = suite if suite in builtin_suites() else Path(suite).stem
     results = Store(out / "tuning" / safe(stem))
@@ -120,6 +123,7 @@ class _Trainer:
     def execute(self, heading: str, cells: list[Cell]) -> None:
         """Run what is left; a run that failed for another reason than divergence ends the command with status 1."""
         from fedbench import scheduler
+        from fedbench.analysis.rows import counted
         from fedbench.console import display
         from fedbench.tuning.trials import diverged
 
@@ -127,7 +131,9 @@ class _Trainer:
             left = [cell for cell in cells if self.results.status(cell.id) != "done"]
         todo = [cell for cell in left if not diverged(self.results.folder(cell.id))]
         finished = len(cells) - len(todo)
-        console.print(f"{heading}: {len(cells)} runs, {finished} finished, {len(todo)} to do", highlight=False)
+        console.print(
+            f"{heading}: {counted(len(cells), 'run')}, {finished} finished, {len(todo)} to do", highlight=False
+        )
         if not todo:
             return
         self._check_data(todo)
@@ -168,16 +174,22 @@ def _own_datasets(options: SuiteOptions, used: Suite) -> tuple[str, ...] | None:
     return own if given == named else None
 
 
+TUNED = 28  # letters of a line of what was tuned
+
+
 def _summary(tuned: Tuned) -> Table:
+    from fedbench.analysis.rows import fold
+
     table = Table(box=None, pad_edge=False)
     for column in ("tuned", "trials", "default", "best", "chosen"):
-        table.add_column(column, justify="left" if column in ("tuned", "chosen") else "right", overflow="fold")
+        left = column in ("tuned", "chosen")
+        table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=column != "chosen")
     for first in (trial for trial in tuned.trials if trial.number == 0):
         own = [t for t in tuned.trials if (t.stage, t.algorithm) == (first.stage, first.algorithm)]
         best = next(trial for trial in own if trial.chosen)
         values = ", ".join(f"{key} = {value}" for key, value in best.point.items()) or "nothing to tune"
         table.add_row(
-            Text(f"shared, on {first.algorithm}" if first.stage == "shared" else first.algorithm),
+            Text(fold(f"shared, on {first.algorithm}" if first.stage == "shared" else first.algorithm, TUNED)),
             f"{len(own)} of {tuned.suite.tuning.trials}" + (" (all)" if len(own) == first.possible else ""),
             "diverged" if first.score is None else f"{first.score:.3f}", f"{best.score:.3f}", Text(values),
         )  # fmt: skip

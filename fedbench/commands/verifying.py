@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import OUT, Out, console, must_exist, telling_damage
+from fedbench.commands.options import OUT, From, console, must_exist, telling_damage
 from fedbench.commands.running import interruptible, state_of
 from fedbench.errors import UserError
 
@@ -56,12 +56,14 @@ def verify(
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or the beginning of one.")],
     second: Annotated[str, typer.Argument(metavar="RUN", help="Another.")],
-    out: Out = OUT,
+    out: From = OUT,
 ) -> None:
     """Say what differs between two runs: configuration, data, code, versions, machine, results.
 
     Example: `fedbench diff phantom-heart.fedavg.s0 phantom-heart.fedavg.s1`
     """
+    from pandas.api.types import is_numeric_dtype
+
     from fedbench.comparison import differences, differing_bits, mean_scores
     from fedbench.reading import read_table
     from fedbench.store import CASES
@@ -84,7 +86,8 @@ def diff(
     means = mean_scores(*(read_table(path / CASES) for path in (folder, other_folder)))
     table = Table(box=None, pad_edge=False, title="means of the last round", title_justify="left")
     for column in means.columns:
-        table.add_column(str(column), justify="left" if means[column].dtype == object else "right")
+        text = not is_numeric_dtype(means[column])
+        table.add_column(Text(str(column).replace(" ", "\n")), justify="left" if text else "right", overflow="fold")
     for row in means.itertuples(index=False):
         table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
     console.print(table)
@@ -97,7 +100,7 @@ def _stored(out: Path, run: str) -> Record:
     from fedbench.analysis.rows import listed
     from fedbench.store import RUN, Store
 
-    results = Store(out)
+    results = Store(out, reading=True)
     with telling_damage(results):
         states = {name: state_of(results, name) for name in results.run_ids() if name.startswith(run)}
     if states and "done" not in states.values():

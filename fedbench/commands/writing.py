@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.commands.options import console
+from fedbench.commands.options import console, must_take_files
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def paper(
 
     if pdf and check:
         raise UserError("--pdf and --check exclude each other: --check changes nothing.")
+    if not check:
+        must_take_files("--to", to, to)
     given = {"reference": reference, "selection": selection, "missing": missing}
     chosen = {name: value for name, value in given.items() if value is not None}
     if check:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedbench.analysis.rows import counted
 from fedbench.files import write_text
 from fedbench.tuning.search import Point
 from fedbench.tuning.table import CSV, conditions
@@ -75,7 +76,7 @@ def header(tuned: Tuned, table_digest: str) -> list[str]:
 
 
 def _made(trials: list[Trial]) -> str:
-    return f"{len(trials)} trials" + (" (all there are)" if len(trials) == trials[0].possible else "")
+    return counted(len(trials), "trial") + (" (all there are)" if len(trials) == trials[0].possible else "")
 
 
 def _words(point: Point) -> str:

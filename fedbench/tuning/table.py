@@ -8,6 +8,7 @@ import pandas as pd
 
 from fedbench.analysis.cells import Cell, Column, Table, count, number, text
 from fedbench.analysis.formats import escape_markdown, markdown
+from fedbench.analysis.rows import counted
 from fedbench.config import canonical
 from fedbench.files import sha256, write_atomic, write_text
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of
@@ -70,13 +71,14 @@ def conditions(tuned: Tuned) -> str:
     rounds = tuning.rounds or tuned.suite.training.rounds
     sentences = [
         f"Chosen by {tuning.rule} on validation cases of training clients; the runs have no test cases.",
-        f"{tuning.trials} trials asked for each choice, the default first, drawn with seed {tuning.draw_seed}; "
-        f"tuning seeds {', '.join(map(str, tuning.seeds))}; {rounds} rounds; equal scores: the earlier trial.",
+        f"{counted(tuning.trials, 'trial')} asked for each choice, the default first, drawn with seed "
+        f"{tuning.draw_seed}; tuning seeds {', '.join(map(str, tuning.seeds))}; {counted(rounds, 'round')}; equal "
+        "scores: the earlier trial.",
     ]
     if len(tuned.suite.datasets) > 1:
         sentences.append("One choice for all datasets, by the mean of their scores.")
     if rounds != tuned.suite.training.rounds:
-        sentences.append(f"The suite itself trains for {tuned.suite.training.rounds} rounds.")
+        sentences.append(f"The suite itself trains for {counted(tuned.suite.training.rounds, 'round')}.")
     if data.folds is not None:
         sentences.append(
             f"Tuned on fold {data.fold or 0} alone: patients it trains and validates on are tested in other folds."

@@ -13,6 +13,7 @@ from statistics import mean
 from typing import Any, Literal
 
 from fedbench import registry
+from fedbench.analysis.rows import counted
 from fedbench.config import DataConfig, TrainingConfig, canonical
 from fedbench.errors import UserError
 from fedbench.planning import make_algorithm
@@ -153,7 +154,7 @@ def _try_shared(base: Suite, reference: str, space: Space, plan: Plan, execute: 
     points = draw(space, base.tuning.trials, base.tuning.draw_seed, "shared")
     alone = base.model_copy(update={"algorithms": (reference,)})
     cells = [plan(_with(alone, point)) for point in points]
-    execute(f"shared hyper-parameters ({len(points)} trials of {reference})", _each_once(cells))
+    execute(f"shared hyper-parameters ({counted(len(points), 'trial')} of {reference})", _each_once(cells))
     return _judge(SHARED, reference, points, [reference] * len(points), space.size, cells, base, results)
 
 
@@ -166,7 +167,7 @@ def _try_own(base: Suite, spaces: dict[str, Space], plan: Plan, execute: Execute
     planned = plan(base.model_copy(update={"algorithms": tuple(distinct.values())}))
     runs = {key: planned[i :: len(distinct)] for i, key in enumerate(distinct)}  # a plan's innermost loop
     cells = {text: [runs[same_run(setting)] for setting in settings[text]] for text in spaces}
-    execute(f"own hyper-parameters ({sum(map(len, settings.values()))} trials)", planned)
+    execute(f"own hyper-parameters ({counted(sum(map(len, settings.values())), 'trial')})", planned)
     judged = [
         _judge(OWN, text, points[text], settings[text], space.size, cells[text], base, results)
         for text, space in spaces.items()

@@ -242,6 +242,17 @@ def test_render_fits_the_console_and_keeps_every_number(width):
     assert ("0.750 [" in text) == (width == 200)
 
 
+@pytest.mark.parametrize("width", [80, 60])
+def test_names_are_folded_where_they_have_a_joint_and_numbers_stay_whole(width):
+    setting = "fedda-cyclic[exchange=features,lam=0.05]"
+    frame = summarise(results([run(setting)], four_patients(setting), traffic(setting)), "toy")
+    stream = io.StringIO()
+    render(frame, "toy", Console(file=stream, width=width))
+    text = stream.getvalue()
+    for whole in ("fedda-cyclic ", "[exchange=", "features,", "lam=0.05]", "0.750", "[0.62, 0.83]"):
+        assert whole in text, text
+
+
 def test_render_does_not_name_the_selection_twice():
     stream = io.StringIO()
     frame = summarise(results([run()], four_patients("fedavg")), "toy")

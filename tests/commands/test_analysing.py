@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from fedbench import store
 from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
+from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases, write_store
 from tests.analysis.score_rows import random_table
 from tests.commands.test_data import TINY
@@ -65,10 +67,57 @@ def test_tables_of_published_results_are_the_same(fedbench, runs):
         assert file.read_bytes() == (Path("theirs") / file.name).read_bytes()
 
 
-def test_no_results(fedbench, tmp_path):
-    refused(fedbench("tables"), "no such folder", "fedbench run")
+def test_published_results_are_read_as_runs_are(fedbench, runs):
+    assert fedbench("publish", "study")[0] == 0
+    published = Path("results/published")
+    ours, theirs = store.load_results(RUNS), store.load_results(published / "study")
+    columns = ["run_id", "setting", "fold"]
+    for mine, kept in zip(ours, theirs, strict=True):
+        assert mine[columns].to_dict("list") == kept[columns].to_dict("list")
+    some = list(ours.runs["run_id"])[:1]
+    assert set(store.load_results(published / "study", some).cases["run_id"]) == set(some)
+    assert fedbench("summary", "--from", str(published / "study"))[1] == fedbench("summary")[1]
+    with pytest.raises(UserError, match=r"manifest\.json: it is a file; name the folder"):
+        store.load_results(published / "study" / "manifest.json")
+
+
+def test_no_results(fedbench, runs, tmp_path):
+    refused(fedbench("tables", "--from", "nowhere"), "no such folder", "fedbench run")
     (tmp_path / "empty").mkdir()
-    refused(fedbench("tables", "--from", "empty"), "no finished run")
+    assert fedbench("publish", "study")[0] == 0
+    Path("tuned/tuning/mine/toy.fedavg.s1000.tuning.0123456789ab").mkdir(parents=True)
+    for command in ("tables", "summary"):
+        refused(fedbench(command, "--from", "empty"), "no finished run in empty; start with `fedbench run --all --out")
+        refused(fedbench(command, "--from", "results/published"), "name one: results/published/study")
+        refused(fedbench(command, "--from", "tuned"), "keeps its trials", "in tuned/tuning/mine")
+    refused(fedbench("summary", "--all", "--from", "empty"), "no finished run in empty")
+    assert not list(Path("empty").iterdir())  # no data was prepared
+    for folder, said in (("empty", "start with"), ("tuned", "tuned/tuning/mine"), ("results/published", "name one")):
+        assert f"no runs yet in {folder}" in (out := fedbench("status", "--out", folder)[1]) and said in out
+        assert not (Path(folder) / ".locks").exists()
+
+
+def test_a_place_that_takes_no_files_is_named_before_the_work(fedbench, runs):
+    Path("file.toml").write_text("mine")
+    for command in (("tables",), ("figures", "--only", "forest"), ("report",), ("publish", "study")):
+        refused(fedbench(*command, "--to", "file.toml/x"), "--to file.toml/x", "Not a directory", "another folder")
+        refused(fedbench(*command, "--to", "/proc/nix"), "--to /proc/nix: cannot write to /proc/nix")
+    assert not (RUNS / "tables").exists() and Path("file.toml").read_text() == "mine"
+    refused(fedbench("calibrate", "--to", "file.toml"), "--to file.toml: the file's name must end in .md")
+    refused(fedbench("paper", "--from", "results/published", "--to", "/proc/nix"), "cannot write to /proc/nix")
+    assert fedbench("tables", "--to", "new/place")[0] == 0
+
+
+def test_runs_that_cannot_stand_in_one_table_are_refused_with_the_way_out(fedbench, runs):
+    folder = next(runs.glob("toy.moon.s1*"))
+    shutil.copytree(folder, again := folder.with_name("toy.moon.s1.ba9876543210"))
+    store.seal(again)
+    refused(
+        fedbench("tables"), "'moon' ran more than once", "`fedbench publish NAME --suite FILE` takes the runs of one"
+    )
+    refused(
+        fedbench("summary"), "'moon' ran more than once", "`fedbench summary --suite FILE` shows those of one suite"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,6 +190,17 @@ def test_runs_that_were_declared_differently_are_told_with_what_is_taken(fedbenc
     ]
     assert len(fedbench("tables", "--reference", "moon", "--selection", "last")[2].splitlines()) == 1
     assert "or moon (2 runs): fedavg is taken" in fedbench("publish", "study")[2]
+
+
+def test_a_declared_reference_without_scores_is_refused_with_the_way_out(fedbench, runs):
+    declare(runs.glob("toy.*"), selection="last", reference="fedprox")
+    for command in (("tables",), ("publish", "study")):
+        refused(
+            fedbench(*command), "declared by the suite these runs were made with", "choose another with --reference"
+        )
+        assert fedbench(*command, "--reference", "moon")[0] == 0
+    refused(fedbench("tables", "--reference", "fedprox"), "no scores of the reference algorithm 'fedprox'")
+    assert "declared" not in fedbench("tables", "--reference", "fedprox")[2]
 
 
 def test_a_damaged_run_is_refused(fedbench, runs):

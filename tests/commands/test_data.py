@@ -142,6 +142,7 @@ def test_partition_show_prints_and_draws(fedbench, data):
     )
     assert status == 0
     assert out.count("partition ") == 2 and "(test)" in out
+    assert out.count("class volumes, ml") == 2 and out.count("client  split  modality  patients  cases  slices") == 2
     pictures = sorted(Path("results/runs/figures/partitions").glob("*.png"))
     assert [p.name for p in pictures] == ["toy.s0.png", "toy.s1.png"]
     first = pictures[0].read_bytes()
@@ -161,7 +162,10 @@ def test_partition_show_says_what_is_wrong(fedbench, data):
         fedbench("partition", "show", "-d", f"{TOY}={data}", "--set", "data.size_skw=1"), "did you mean 'size_skew'"
     )
     refused(fedbench("partition", "show", "-d", f"{TOY}={data}", "--set", "nonsense"), "write KEY=VALUE")
-    refused(fedbench("partition", "show"), "nothing to run")
+    (data / "notes.txt").write_text("mine")
+    refused(fedbench("partition", "show", "-d", f"{TOY}={data}", "--png", str(data / "notes.txt")), "must end in .png")
+    assert (data / "notes.txt").read_text() == "mine"
+    refused(fedbench("partition", "show"), "which partition?", "-d DATASET")
 
 
 def test_leave_one_out_in_turn_and_folds(fedbench, data):

@@ -198,6 +198,8 @@ def test_diff_names_what_differs(fedbench, ran):
     assert "algorithm fedavg fedprox" in flat and "algorithm_params.mu absent 0.01" in flat
     assert "weights:" in out and "scores:" in out and "means of the last round" in out
     assert "harness" not in out  # the same in both
+    assert "deployment  relation" in out and "…" not in out.partition("means of the last round")[2]
+    assert fedbench("diff", "toy.fedavg", "toy.fedprox", "--from", str(RUNS))[1] == out
 
 
 def test_diff_of_a_run_with_itself(fedbench, ran):

@@ -17,6 +17,7 @@ ACROSS = 4
 TALL = 1.25  # inches of a panel
 OTHERS = "#C8C8C8"
 BAND = 0.25  # opacity
+FLAT, ABOVE = 0.7, 0.04  # of the highest value: how little curves rise, and the room for half a marker
 
 
 def draw(scene: Scene) -> Sketch:
@@ -44,6 +45,9 @@ def draw(scene: Scene) -> Sketch:
         last.xaxis.set_tick_params(labelbottom=True)
     panels[0, 0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[0, 0].set_ylim(bottom=0)
+    lowest, highest = min(own["min"].min() for own in bands.values()), max(own["max"].max() for own in bands.values())
+    if lowest > FLAT * highest:  # the margin is a share of what curves span, too little for markers here
+        panels[0, 0].set_ylim(top=highest * (1 + ABOVE))
     figure.supxlabel("round", fontsize=style.NORMAL)
     figure.supylabel("validation Dice", fontsize=style.NORMAL)
     seeds, steps = number_of_seeds(curves), measured_every(curves)

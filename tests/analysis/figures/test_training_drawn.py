@@ -43,6 +43,13 @@ def test_the_caption_says_after_which_rounds_models_were_validated(scene: Scene,
         assert f"validation cases after {said}" in FIGURES["curves"].draw(other).caption
 
 
+def test_markers_of_a_flat_curve_have_room_above_them(scene: Scene):
+    rounds = scene.rounds
+    flat = rounds.assign(value=rounds["value"].where(rounds["metric"] != "validation dice", 0.8))
+    axes = panel(drawn(scene_of(dataclasses.replace(scene.evidence, rounds=flat)), "curves"), "fedavg")
+    assert axes.get_ylim() == pytest.approx((0, 0.8 * 1.04))
+
+
 def test_unequal_numbers_of_seeds_are_said(scene: Scene):
     rounds = scene.rounds
     assert number_of_seeds(rounds) == "3 seeds"
