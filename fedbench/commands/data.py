@@ -84,7 +84,37 @@ def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None,
         console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
     found = counted(len(problems), "problem") if problems else "no problem found"
     console.print(f"{dataset.name}: {found}", highlight=False)
+    if not problems and (undealt := _undealt(dataset, data)):
+        console.print(f"note: {undealt}", highlight=False, soft_wrap=True, markup=False)
     return problems
+
+
+def _undealt(dataset: Any, data: Any) -> str:
+    """Say why the cases would not be dealt to clients as a suite does that sets nothing; empty if they would."""
+    from fedbench.federation import partition as deal
+    from fedbench.inspection import inventory
+    from fedbench.prepared import PreparedCase, PreparedDataset
+
+    cases = tuple(
+        PreparedCase(case.id, case.patient, case.modality, case.site, spacing=(), shape=(), content="", stem="")
+        for case in inventory(dataset).cases
+    )
+    held = {case.modality for case in cases}
+    if len(held) == 1:
+        return (
+            f"all cases of {dataset.name} are of the modality {held.pop()}: there is one client, nothing to federate."
+        )
+    empty: Any = ()
+    try:
+        deal(
+            PreparedDataset(
+                dataset.name, tuple(dataset.modalities), tuple(dataset.classes), empty, empty, {}, 1, cases, content=""
+            ),
+            data, seed=0,
+        )  # fmt: skip
+    except UserError as error:
+        return f"with the default settings it cannot be dealt to clients yet: {error}"
+    return ""
 
 
 def _grid(spacing: str | None, size: str | None, colour: str, label_resampling: str) -> Any:

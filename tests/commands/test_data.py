@@ -90,9 +90,23 @@ def test_check_exits_with_2_and_lists_everything(fedbench, data):
     assert not Path("results").exists()
 
 
+def test_check_says_what_would_keep_sound_cases_from_being_dealt_to_clients(fedbench, data, tmp_path):
+    """Nothing of it is wrong with the files, and settings may mend it: a note, and no problem."""
+    check = ("prepare", "--check")
+    assert "note" not in fedbench(*check, f"{TOY}={data}")[1]
+    few = write_toy(tmp_path / "few", full(3))
+    status, out, _ = fedbench(*check, f"{TOY}={few}")
+    assert status == 0 and "no problem found" in out and "note: with the default settings" in out and "patient" in out
+    for path in [path for path in data.iterdir() if ".CT." not in path.name]:
+        path.unlink()
+    status, out, _ = fedbench(*check, f"{TOY}={data}")
+    assert status == 0 and "are of the modality CT: there is one client, nothing to federate" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--label-resampling", "linear"), "choose majority or nearest"),
         (("--spacing", "2,2,fine"), "--spacing 2,2,fine: write positive numbers"),
         (("--spacing", "2"), "2 or 3 positive numbers"),
         (("--spacing", "2,-2"), "positive numbers"),
