@@ -27,6 +27,7 @@ def trains(subject: Subject) -> str:
 
 
 def _notes(subject: Subject, name: str) -> None:
+    assert subject.main  # or nothing has been watched yet
     if notes := subject.watch.notes.get(name, []):
         more = f" (and {len(notes) - 1} times more)" if len(notes) > 1 else ""
         raise Broken(notes[0] + more)
@@ -52,6 +53,7 @@ def finite(subject: Subject) -> str:
 )
 def batches(subject: Subject) -> str:
     """Every batch moves the segmentation network once: none is skipped, none is used twice."""
+    assert subject.main
     watch, reference = subject.watch, subject.reference()
     for (round, client), counts in watch.steps.items():
         for number, (by_name, model) in enumerate(zip(counts, watch.model_steps[round, client], strict=True), start=1):
