@@ -225,6 +225,8 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
             before, memory = copied(server.weights), copied(server.memory)
             kept = tuple(Upload(u.client, u.index, u.samples, copied(u.message)) for u in uploads)
             watch.guard("what the server held before the round,", {**server.weights})
+            for upload in uploads:
+                watch.guard(f"the upload of client {upload.client}:", upload.message)
             super().aggregate(server, uploads)
             watch.verify()
             watch.aggregations.append(Aggregation(server.round, before, memory, kept, copied(server.weights)))
