@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from fedbench.algorithm import MODEL, Algorithm, Deployment
+from fedbench.algorithm import MODEL, Algorithm, Deployment, Server
 from fedbench.evaluation import load_deployment
 from fedbench.testing.findings import Broken, raised, rule
-from fedbench.testing.laboratory import SIZE
+from fedbench.testing.laboratory import SIZE, copied, differing
 from fedbench.testing.separate import Separate
 from fedbench.testing.subject import STANDARD, Subject, Trained, completes, differ, train
 from fedbench.testing.watching import misfit
@@ -115,10 +117,10 @@ def messages(subject: Subject) -> str:
 @rule(
     "deployments",
     "return Deployment(kind, client or None, entries) with every entry of the model, named model.…, for every client; "
-    "BatchNorm with its initial statistics normalises by nothing.",
+    "BatchNorm with its initial statistics normalises by nothing, and with another client's it is another model.",
 )
 def deployments(subject: Subject) -> str:
-    """Deployed models are whole state dicts that load and predict, one for every client, none at its initial values."""
+    """Deployed models are whole, load and predict: one for every client, of what it holds, none at initial values."""
     main = subject.main
     state = {MODEL + name: value for name, value in main.training.networks["model"].state_dict().items()}
     if not main.deployed:
@@ -134,6 +136,7 @@ def deployments(subject: Subject) -> str:
     if alone:
         raise Broken(f"client {alone[0]} has no model")
     _not_initial(subject)
+    _of_their_own(main)
     return "; ".join(f"{kind} of {client or 'everybody'}" for kind, client in labels)
 
 
@@ -154,6 +157,21 @@ def _not_initial(subject: Subject) -> None:
         for name, initial in buffers.items():
             if torch.equal(deployment.entries[name], initial) and not torch.equal(held[name], initial):
                 raise Broken(f"the {deployment.kind} model: '{name}' is what it was before training")
+
+
+def _of_their_own(main: Trained) -> None:
+    """Let each client hold something else: only its model, and those for everybody, may change."""
+    training = main.training
+    for k, changed in enumerate(training.states):
+        states = [replace(s, local=copied(s.local), memory=copied(s.memory)) for s in training.states]
+        for state in (states[k].local, states[k].memory):
+            state.update({name: value + 1 for name, value in state.items() if value.is_floating_point()})
+        server = Server(copied(training.server.weights), copied(training.server.memory), training.server.round)
+        again = {(d.kind, d.client): d.entries for d in training.task.algorithm.deployments(server, states)}
+        for deployment in (d for d in main.deployed if d.client not in (None, changed.name)):
+            if names := differing(deployment.entries, again.get((deployment.kind, deployment.client), {})):
+                what = f"the {deployment.kind} model of {deployment.client}: '{names[0]}'"
+                raise Broken(f"{what} is another when client {changed.name} holds something else")
 
 
 def plain_local_training(cls: type[Algorithm]) -> bool:
