@@ -72,6 +72,19 @@ def batches(subject: Subject) -> str:
 
 
 @rule(
+    "side-networks",
+    "start a side network from copy.deepcopy(setup.model): one network under two names is loaded and stepped twice.",
+)
+def side_networks(subject: Subject) -> str:
+    """Every entry of the networks' state has a storage of its own."""
+    owners: dict[int, str] = {}
+    for name, value in subject.main.training.networks.state_dict().items():
+        if value.numel() and (owner := owners.setdefault(value.untyped_storage().data_ptr(), name)) != name:
+            raise Broken(f"'{name}' and '{owner}' share one storage")
+    return f"{len(owners)} entries share no storage"
+
+
+@rule(
     "modes",
     "a copy that stands for a fixed model belongs into eval mode, without gradients: client.frozen(entries). In train "
     "mode its BatchNorm normalises by the batch and its statistics wander.",
@@ -181,4 +194,4 @@ def plain_local_training(cls: type[Algorithm]) -> bool:
 
 
 FIRST = (trains, finite)
-RULES = (messages, batches, modes, in_place, deployments)
+RULES = (messages, batches, side_networks, modes, in_place, deployments)
