@@ -72,6 +72,17 @@ def batches(subject: Subject) -> str:
 
 
 @rule(
+    "optimizers",
+    "build it in optimizers() with make(parameters), every round anew: an optimiser of another kind, rate or schedule, "
+    "or moments kept from round to round, would be compared in the method's name.",
+)
+def optimizers(subject: Subject) -> str:
+    """The suite's optimiser steps the segmentation network, and every optimiser begins the round without a past."""
+    _notes(subject, "optimizers")
+    return "the suite's steps the segmentation network; all are fresh in every round"
+
+
+@rule(
     "side-networks",
     "start a side network from copy.deepcopy(setup.model): one network under two names is loaded and stepped twice.",
 )
@@ -194,4 +205,4 @@ def plain_local_training(cls: type[Algorithm]) -> bool:
 
 
 FIRST = (trains, finite)
-RULES = (messages, batches, side_networks, modes, in_place, deployments)
+RULES = (messages, batches, optimizers, side_networks, modes, in_place, deployments)
