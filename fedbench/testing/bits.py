@@ -6,9 +6,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-from fedbench import checkpoint
+from fedbench import checkpoint, held
 from fedbench.algorithm import Algorithm, Client
-from fedbench.testing.findings import Broken, NotApplicable, rule
+from fedbench.testing.findings import Broken, NotApplicable, raised, rule
 from fedbench.testing.global_state import seeded
 from fedbench.testing.laboratory import differing, fingerprint
 from fedbench.testing.subject import STANDARD, Subject, train
@@ -38,6 +38,27 @@ def resume(subject: Subject) -> str:
     if names := differing(whole, ended):
         raise Broken(f"started again after every round, '{names[0]}' ends with other bits")
     return f"started again after each of {rounds} rounds, it ends with the same bits"
+
+
+@rule(
+    "on-disk",
+    "beyond 8 MiB a round upload.message is a read-only mapping, no dict: write {**upload.message, ...}, never "
+    "upload.message | ...; its tensors are read anew at every look, so edits are lost; keep copies beyond the round.",
+)
+def on_disk(subject: Subject) -> str:
+    """Messages of many clients or of a large network, which wait on disk, are aggregated to the same bits."""
+    before, held.IN_MEMORY = held.IN_MEMORY, 0
+    try:
+        again = train(STANDARD.start(subject.make()))
+    except Exception as error:
+        raise Broken(f"with messages on disk it {raised(error)}") from None
+    finally:
+        held.IN_MEMORY = before
+    if fingerprint(again.training) != fingerprint(subject.main.training):
+        names = differing(subject.main.training.state()[0], again.training.state()[0])
+        where = f": '{names[0]}'" if names else ""
+        raise Broken(f"with messages on disk the run ends with other bits{where}")
+    return "the same bits with messages on disk"
 
 
 @rule(
@@ -118,4 +139,4 @@ def global_state(subject: Subject) -> str:
 
 
 FIRST = (global_state, same_bits)
-RULES = (resume, side_by_side, other_process)
+RULES = (resume, on_disk, side_by_side, other_process)

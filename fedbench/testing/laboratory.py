@@ -74,6 +74,7 @@ class Scenario:
     local_epochs: int = 1
     empty: tuple[int, ...] = ()
     backwards: bool = False
+    precision: str = "fp32"
 
     def task(self, algorithm: Algorithm) -> Task:
         """Return what a run of ``algorithm`` needs."""
@@ -90,7 +91,7 @@ class Scenario:
             model=ModelConfig(name="unet", channels=(4, 8), norm=self.norm, spatial_dims=self.spatial_dims),
             training=TrainingConfig(
                 rounds=self.rounds, batch_size=self.batch_size, local_epochs=self.local_epochs, lr=0.01,
-                validate_every=self.rounds, precision="fp32", threads=1,
+                validate_every=self.rounds, precision=self.precision, threads=1,
             ),
             data=DataConfig(patches_per_case=2),
         )  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from fedbench.algorithm import MODEL, Algorithm, Deployment
+from fedbench.algorithm import MODEL, Algorithm, Deployment, Server
 from fedbench.evaluation import load_deployment
 from fedbench.testing.findings import Broken, raised, rule
-from fedbench.testing.laboratory import SIZE
+from fedbench.testing.laboratory import SIZE, copied, differing
 from fedbench.testing.separate import Separate
 from fedbench.testing.subject import STANDARD, Subject, Trained, completes, differ, train
 from fedbench.testing.watching import misfit
@@ -27,6 +29,7 @@ def trains(subject: Subject) -> str:
 
 
 def _notes(subject: Subject, name: str) -> None:
+    assert subject.main  # or nothing has been watched yet
     if notes := subject.watch.notes.get(name, []):
         more = f" (and {len(notes) - 1} times more)" if len(notes) > 1 else ""
         raise Broken(notes[0] + more)
@@ -52,6 +55,7 @@ def finite(subject: Subject) -> str:
 )
 def batches(subject: Subject) -> str:
     """Every batch moves the segmentation network once: none is skipped, none is used twice."""
+    assert subject.main
     watch, reference = subject.watch, subject.reference()
     for (round, client), counts in watch.steps.items():
         for number, (by_name, model) in enumerate(zip(counts, watch.model_steps[round, client], strict=True), start=1):
@@ -65,6 +69,30 @@ def batches(subject: Subject) -> str:
         if len(counts) != expected.get(client, len(counts)):
             raise Broken(f"round {round}, client {client}: {len(counts)} batches, not {expected[client]}")
     return f"{sum(len(counts) for counts in watch.steps.values())} batches, each used once"
+
+
+@rule(
+    "optimizers",
+    "build it in optimizers() with make(parameters), every round anew: an optimiser of another kind, rate or schedule, "
+    "or moments kept from round to round, would be compared in the method's name.",
+)
+def optimizers(subject: Subject) -> str:
+    """The suite's optimiser steps the segmentation network, and every optimiser begins the round without a past."""
+    _notes(subject, "optimizers")
+    return "the suite's steps the segmentation network; all are fresh in every round"
+
+
+@rule(
+    "side-networks",
+    "start a side network from copy.deepcopy(setup.model): one network under two names is loaded and stepped twice.",
+)
+def side_networks(subject: Subject) -> str:
+    """Every entry of the networks' state has a storage of its own."""
+    owners: dict[int, str] = {}
+    for name, value in subject.main.training.networks.state_dict().items():
+        if value.numel() and (owner := owners.setdefault(value.untyped_storage().data_ptr(), name)) != name:
+            raise Broken(f"'{name}' and '{owner}' share one storage")
+    return f"{len(owners)} entries share no storage"
 
 
 @rule(
@@ -113,10 +141,10 @@ def messages(subject: Subject) -> str:
 @rule(
     "deployments",
     "return Deployment(kind, client or None, entries) with every entry of the model, named model.…, for every client; "
-    "BatchNorm with its initial statistics normalises by nothing.",
+    "BatchNorm with its initial statistics normalises by nothing, and with another client's it is another model.",
 )
 def deployments(subject: Subject) -> str:
-    """Deployed models are whole state dicts that load and predict, one for every client, none at its initial values."""
+    """Deployed models are whole, load and predict: one for every client, of what it holds, none at initial values."""
     main = subject.main
     state = {MODEL + name: value for name, value in main.training.networks["model"].state_dict().items()}
     if not main.deployed:
@@ -132,6 +160,7 @@ def deployments(subject: Subject) -> str:
     if alone:
         raise Broken(f"client {alone[0]} has no model")
     _not_initial(subject)
+    _of_their_own(main)
     return "; ".join(f"{kind} of {client or 'everybody'}" for kind, client in labels)
 
 
@@ -154,6 +183,21 @@ def _not_initial(subject: Subject) -> None:
                 raise Broken(f"the {deployment.kind} model: '{name}' is what it was before training")
 
 
+def _of_their_own(main: Trained) -> None:
+    """Let each client hold something else: only its model, and those for everybody, may change."""
+    training = main.training
+    for k, changed in enumerate(training.states):
+        states = [replace(s, local=copied(s.local), memory=copied(s.memory)) for s in training.states]
+        for state in (states[k].local, states[k].memory):
+            state.update({name: value + 1 for name, value in state.items() if value.is_floating_point()})
+        server = Server(copied(training.server.weights), copied(training.server.memory), training.server.round)
+        again = {(d.kind, d.client): d.entries for d in training.task.algorithm.deployments(server, states)}
+        for deployment in (d for d in main.deployed if d.client not in (None, changed.name)):
+            if names := differing(deployment.entries, again.get((deployment.kind, deployment.client), {})):
+                what = f"the {deployment.kind} model of {deployment.client}: '{names[0]}'"
+                raise Broken(f"{what} is another when client {changed.name} holds something else")
+
+
 def plain_local_training(cls: type[Algorithm]) -> bool:
     """Whether a class leaves everything that a client does between the batches as the contract's defaults."""
     hooks = ("loss", "local_step", "begin_round", "end_round", "optimizers", "upload", "download", "deployments")
@@ -161,4 +205,4 @@ def plain_local_training(cls: type[Algorithm]) -> bool:
 
 
 FIRST = (trains, finite)
-RULES = (messages, batches, modes, in_place, deployments)
+RULES = (messages, batches, optimizers, side_networks, modes, in_place, deployments)

@@ -1,9 +1,9 @@
-"""Federations and networks of other shapes: an algorithm works with them, or says why not."""
+"""Federations, networks and numbers of other shapes: an algorithm works with them, or says why not."""
 
 from __future__ import annotations
 
 from fedbench.errors import UserError
-from fedbench.testing.findings import Broken, rule
+from fedbench.testing.findings import Broken, raised, rule
 from fedbench.testing.laboratory import Scenario
 from fedbench.testing.subject import Subject, completes
 
@@ -29,6 +29,18 @@ def three_dimensions(subject: Subject) -> str:
     return completes(subject.run(Scenario(spatial_dims=3, rounds=2)), "a 3-D network on patches")
 
 
+@rule(
+    "bf16",
+    "features and logits are bfloat16 there: make tensors like them (zeros_like, new_zeros), or take value.float().",
+)
+def bf16(subject: Subject) -> str:
+    """Mixed precision works, which `precision = "auto"` takes where the hardware has it."""
+    try:
+        return completes(subject.run(Scenario(precision="bf16", rounds=2)), "mixed precision")
+    except (RuntimeError, TypeError) as error:
+        raise Broken(f"at bf16 it {raised(error)}") from None
+
+
 @rule("no-foreground", "do not divide by the number of foreground voxels; a batch may have none.")
 def no_foreground(subject: Subject) -> str:
     """A client whose cases hold no foreground works."""
@@ -50,4 +62,4 @@ def refusal(subject: Subject) -> str:
     return "a network without norm state trains"
 
 
-RULES = (batch_of_one, clients, three_dimensions, no_foreground, refusal)
+RULES = (batch_of_one, clients, three_dimensions, bf16, no_foreground, refusal)

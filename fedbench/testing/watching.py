@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,8 @@ class Watch:
     sent: dict[tuple[int, str, str], int] = field(default_factory=dict)
     aggregations: list[Aggregation] = field(default_factory=list)
     _client: Client | None = None
+    _made: list[Optimizer] = field(default_factory=list)  # in this client's round, by the suite's make()
+    _stepped: list[Optimizer] = field(default_factory=list)  # in this client's round
     _live: set[int] = field(default_factory=set)
     _trained: set[int] = field(default_factory=set)
     _strangers: dict[int, nn.Module] = field(default_factory=dict)
@@ -109,21 +111,40 @@ class Watch:
         at = (self._client.round, self._client.name)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._trained |= {id(p) for p in parameters}
+        name = names.get(id(optimizer), "an optimiser of its own")
+        model = {id(p) for p in self._client.model.parameters()}
+        moves = any(id(p) in model for p in parameters)
         if self.steps[at]:
-            self.steps[at][-1][names.get(id(optimizer), "an optimiser of its own")] += 1
-            model = {id(p) for p in self._client.model.parameters()}
-            self.model_steps[at][-1] += any(id(p) in model for p in parameters)
+            self.steps[at][-1][name] += 1
+            self.model_steps[at][-1] += moves
+        if optimizer not in self._stepped:
+            self._first_step(optimizer, name, moves)
         for p in parameters:
             if p.grad is not None and not torch.isfinite(p.grad).all():
                 self.note("finite", f"step {len(self.steps[at])}: a gradient is NaN or infinite")
                 return
+
+    def _first_step(self, optimizer: Optimizer, name: str, moves: bool) -> None:
+        """Note where an optimiser comes from, and what it remembers at its first step of a round."""
+        self._stepped.append(optimizer)
+        kind = f"{name} ({type(optimizer).__name__})"
+        if moves and optimizer not in self._made:
+            self.note("optimizers", f"{kind} steps the segmentation network, and make() did not build it")
+        kept = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
+        if any(value.any() for value in kept):  # zeros, as Adagrad begins with, are no past
+            self.note("optimizers", f"{kind} remembers something at its first step of the round")
 
     # -- a client's round -----------------------------------------------------------------------------------------
 
     def arrives(self, client: Client) -> None:
         """A client's networks are loaded and its round begins."""
         self._client, self._trained, self._strangers = client, set(), {}
+        self._made, self._stepped = [], []
         self._live = {id(module) for module in client.networks.modules()}
+
+    def made(self, optimizer: Optimizer) -> None:
+        """Remember an optimiser of the suite's making."""
+        self._made.append(optimizer)
 
     def batch(self, step: Step) -> str:
         """Remember a batch; return its digest."""
@@ -200,7 +221,12 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
 
         def optimizers(self, client: Client, make: Any) -> dict[str, Optimizer]:
             watch.arrives(client)
-            return super().optimizers(client, make)
+
+            def noted(parameters: Iterable[nn.Parameter]) -> Optimizer:
+                watch.made(optimizer := make(parameters))
+                return optimizer
+
+            return super().optimizers(client, noted)
 
         def local_step(self, step: Step) -> None:
             digest = watch.batch(step)
@@ -225,6 +251,8 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
             before, memory = copied(server.weights), copied(server.memory)
             kept = tuple(Upload(u.client, u.index, u.samples, copied(u.message)) for u in uploads)
             watch.guard("what the server held before the round,", {**server.weights})
+            for upload in uploads:
+                watch.guard(f"the upload of client {upload.client}:", upload.message)
             super().aggregate(server, uploads)
             watch.verify()
             watch.aggregations.append(Aggregation(server.round, before, memory, kept, copied(server.weights)))

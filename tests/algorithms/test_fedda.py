@@ -133,6 +133,29 @@ def test_discriminators_are_local_persistent_and_logged(tmp_path, variant, excha
     assert [d.kind for d in training.deployments()] == ["global"]
 
 
+@pytest.mark.parametrize(("variant", "exchange"), READINGS)
+def test_the_encoder_learns_to_make_d_take_its_maps_for_target_maps(tmp_path, variant, exchange):
+    """The term is BCE(D(f), 0), so a step against its gradient lowers what D says of the batch's maps."""
+    checked = []
+
+    class Watching(variant):
+        def loss(self, step):
+            terms = {}
+            step.record = terms.__setitem__
+            total = super().loss(step)
+            if "adversarial" in terms:
+                d = step.client.networks["discriminator"]
+                assert terms["adversarial"].item() == pytest.approx(judge(d(step.features), 0.0).item(), rel=1e-6)
+                term = total - step.segmentation_loss(step.logits, step.labels)
+                (gradient,) = torch.autograd.grad(term, step.features, retain_graph=True)
+                assert d(step.features - 1e-2 * gradient / gradient.norm()).mean() < d(step.features).mean()
+                checked.append(step.client.name)
+            return total
+
+    trained(make_federation(tmp_path), Watching(lam=1.0, exchange=exchange), rounds=2, batch_size=100)
+    assert checked == ["CT", "MR"]
+
+
 def test_target_of_cyclic_weights_is_the_peers_last_uploaded_encoder(tmp_path):
     uploads, checked = {}, []
 

@@ -66,6 +66,38 @@ def test_frozen_models_are_the_received_and_the_previous_in_eval_mode_and_unchan
     assert checked == ["CT", "MR"] * 2
 
 
+@pytest.mark.parametrize("feature", ["bottleneck", "decoder"])
+def test_the_term_is_mu_times_the_contrast_of_the_received_model_with_this_clients_previous_one(tmp_path, feature):
+    """total - segmentation = mu * contrastive_loss(z, z(w_t), z(previous), tau), each z by the formula of the docs."""
+    checked = []
+
+    def z(networks, step):
+        maps, skips = networks["model"].encode(step.images)
+        if feature == "decoder":
+            return networks["model"].decode(maps, skips).flatten(1)
+        return networks["head"].layers(maps.flatten(2).mean(-1))
+
+    class Watching(MOON):
+        def loss(self, step):
+            terms, client = {}, step.client
+            step.record = terms.__setitem__
+            total = super().loss(step)
+            if client.round:
+                previous = {name.removeprefix("previous/"): value for name, value in client.memory.items()}
+                others = [z(client.frozen(entries), step) for entries in (client.received, previous)]
+                contrast = contrastive_loss(z(client.networks, step), *others, 0.3)
+                swapped = contrastive_loss(z(client.networks, step), *others[::-1], 0.3)
+                assert abs(contrast - swapped) > 1e-4 * contrast  # or nobody sees whose model is pulled to
+                assert (total - terms["segmentation"]).item() == pytest.approx(2.0 * contrast.item(), rel=1e-5)
+                checked.append(client.name)
+            return total
+
+    algorithm = Watching(mu=2.0, tau=0.3, feature=feature)
+    training = make_training(make_federation(tmp_path), algorithm, batch_size=100, lr=0.05)
+    assert len(list(training.rounds())) == 3
+    assert checked == ["CT", "MR"] * 2
+
+
 def test_the_head_travels_with_the_weights_and_is_counted(tmp_path):
     training = make_training(make_federation(tmp_path), MOON())
     assert {name for name in training.server.weights if name.startswith("head.")}

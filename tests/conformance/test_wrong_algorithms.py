@@ -51,6 +51,12 @@ def test_a_wrong_algorithm_is_caught_by_the_right_rule(cls, rules):
     assert all(finding.message and finding.hint for finding in findings if finding.passed is False)
 
 
+@pytest.mark.parametrize("rule", ["finite", "batches", "modes", "in-place", "buffers", "deployments"])
+def test_a_rule_that_is_tried_alone_sees_a_run(rule):
+    cls = next(each.values[0] for each in _wrong() if each.values[1] == [rule])
+    assert failed(algorithm_findings(cls, only=[rule])) == [rule]
+
+
 def test_every_rule_is_broken_by_a_wrong_algorithm():
     broken = {rule for parameters in _wrong() for rule in parameters.values[1]}
     assert broken == {rule.name for rule in kit.RULES}

@@ -74,11 +74,15 @@ MUTATIONS: list[Mutation] = [
     *of(
         "algorithms/moon.py", "tests/algorithms/test_moon.py",
         ("softplus(push - pull)", "softplus(pull - push)"),
+        ('which in ("global", "previous")', 'which in ("previous", "global")'),
+        ("z_previous, self.params.tau)", "z_previous, 1.0)"),
+        ("self.params.mu * step.log(", "self.params.mu**2 * step.log("),
     ),
     *of(
         "algorithms/fedda.py", "tests/algorithms/test_fedda.py",
         ("step.features.detach(), target)", "step.features, target)"),
         ("(judge(on_source, 1.0) + judge(on_target, 0.0)) / 2", "(judge(on_source, 0.0) + judge(on_target, 1.0)) / 2"),
+        ('["discriminator"](step.features), 0.0)', '["discriminator"](step.features), 1.0)'),
         ("(index + 1 + round % (clients - 1)) % clients", "(index + 1 + round) % clients"),
         ("step.client.round / (RAMP * step.client.rounds)", "step.client.round / step.client.rounds"),
     ),

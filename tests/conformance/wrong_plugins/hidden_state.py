@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from fedbench.algorithm import weighted_mean
 from fedbench.algorithms.fedavg import FedAvg
 
 CAUGHT_BY = {
@@ -13,6 +14,8 @@ CAUGHT_BY = {
     "ClientOnSelf": ["side-by-side"],
     "EditsWeights": ["in-place"],
     "EditsMemory": ["in-place"],
+    "EditsUploads": ["in-place", "on-disk"],
+    "MergesUploads": ["on-disk"],
     "GlobalRandom": ["global-state", "same-bits"],
     "Seeds": ["global-state"],
     "Settings": ["global-state"],
@@ -96,6 +99,29 @@ class EditsMemory(FedAvg):
 
     def end_round(self, client):
         client.memory.setdefault("rounds", torch.zeros(())).add_(1)
+
+
+class EditsUploads(FedAvg):
+    """Weighs the uploads in their own tensors, which on disk are read anew."""
+
+    name = "edits-uploads"
+
+    def aggregate(self, server, uploads):
+        for upload in uploads:
+            share = len(uploads) * upload.samples / sum(each.samples for each in uploads)
+            for value in (v for v in upload.message.values() if v.is_floating_point()):
+                value.mul_(share)
+        server.weights = weighted_mean([upload.message for upload in uploads], [1] * len(uploads))
+
+
+class MergesUploads(FedAvg):
+    """Takes a message for a dict, which it is while messages are small."""
+
+    name = "merges-uploads"
+
+    def aggregate(self, server, uploads):
+        messages = [upload.message | {"model.weight": torch.zeros(())} for upload in uploads]
+        server.weights = weighted_mean(messages, [u.samples for u in uploads], names=server.weights)
 
 
 class GlobalRandom(FedAvg):

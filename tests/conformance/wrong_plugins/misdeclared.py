@@ -1,4 +1,4 @@
-"""Algorithms that say of themselves what is not so, skip batches, or deploy half a model."""
+"""Algorithms that say of themselves what is not so, skip batches, or deploy half a model or another's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ CAUGHT_BY = {
     "SkipsFirst": ["batches"],
     "HalfAModel": ["trains"],
     "ResetNorms": ["deployments"],
+    "FirstNorms": ["deployments"],
 }
 
 
@@ -97,3 +98,13 @@ class ResetNorms(FedBN):
             fresh[name] = fresh[name] * 0
         return [Deployment("global", None, {**model_entries(clients[0].local), **model_entries(server.weights)} | {
             name: value for name, value in fresh.items() if name.endswith("running_mean")})]  # fmt: skip
+
+
+class FirstNorms(FedBN):
+    """Deploys the first client's norm layers for every client."""
+
+    name = "first-norms"
+
+    def deployments(self, server, clients):
+        entries = model_entries({**server.weights, **clients[0].local})
+        return [Deployment("personal", client.name, entries) for client in clients]

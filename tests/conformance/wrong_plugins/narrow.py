@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedbench.algorithm import weighted_mean
@@ -12,6 +13,7 @@ CAUGHT_BY = {
     "NeedsBatch": ["batch-of-one"],
     "ThreeOnly": ["clients"],
     "Flat": ["three-dimensions"],
+    "NeedsFloat": ["bf16"],
     "NeedsForeground": ["no-foreground"],
     "SilentlyFedAvg": ["refusal"],
 }
@@ -59,6 +61,17 @@ class Flat(FedAvg):
     def loss(self, step):
         batch, channels, _, _ = step.features.shape
         return super().loss(step) + 0.0 * step.features.view(batch, channels, -1).mean()
+
+
+class NeedsFloat(FedAvg):
+    """Adds features up by class in a tensor of torch's default type."""
+
+    name = "needs-float"
+
+    def loss(self, step):
+        by_class = torch.zeros(3, *step.features.shape[1:])
+        chosen = step.labels.flatten(1).amax(1).long()
+        return super().loss(step) + 0.01 * by_class.index_add(0, chosen, step.features).square().mean()
 
 
 class NeedsForeground(FedAvg):

@@ -1,0 +1,52 @@
+"""Algorithms that train with other optimisers than the suite's, or with older ones than all others."""
+
+from __future__ import annotations
+
+import torch
+
+from fedbench.algorithm import pack, unpack
+from fedbench.algorithms.fedavg import FedAvg
+
+CAUGHT_BY = {
+    "OwnAdam": ["optimizers"],
+    "KeptMoments": ["optimizers"],
+    "KeptOptimizer": ["optimizers", "resume"],
+}
+
+
+class OwnAdam(FedAvg):
+    """Steps with an Adam, a rate and a schedule that no other algorithm has."""
+
+    name = "own-adam"
+
+    def optimizers(self, client, make):
+        return {"main": torch.optim.Adam(client.networks.parameters(), lr=1e-3)}
+
+
+class KeptMoments(FedAvg):
+    """Keeps Adam's moments from round to round, as tensors in its memory."""
+
+    name = "kept-moments"
+
+    def begin_round(self, client):
+        kept, optimizer = unpack("adam", client.memory), client.optimizers["main"]
+        for number, p in enumerate(client.networks.parameters()) if kept else ():
+            optimizer.state[p] = {what: kept[f"{number}/{what}"].clone() for what in ("step", "exp_avg", "exp_avg_sq")}
+
+    def end_round(self, client):
+        states = [client.optimizers["main"].state[p] for p in client.networks.parameters()]
+        kept = {f"{number}/{what}": v for number, state in enumerate(states) for what, v in state.items()}
+        client.memory = pack("adam", kept)
+
+
+class KeptOptimizer(FedAvg):
+    """Keeps every client's first optimiser."""
+
+    name = "kept-optimizer"
+
+    def __init__(self, **params):
+        super().__init__(**params)
+        self.kept = {}
+
+    def optimizers(self, client, make):
+        return self.kept.setdefault(client.name, super().optimizers(client, make))
