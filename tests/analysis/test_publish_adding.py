@@ -19,7 +19,7 @@ from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, re
 from fedbench.analysis.publish import publish
 from fedbench.analysis.publish_adding import Addition, Published, addition, said
 from fedbench.analysis.tables import all_tables
-from fedbench.config import DataConfig, TrainingConfig
+from fedbench.config import DataConfig, TrainingConfig, section_of
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.views import FOLDER
@@ -385,14 +385,16 @@ def test_other_code_of_an_algorithm_that_is_there_must_be_shown_to_do_the_same(o
     assert "toy.fedavg.s2.dddddddddddd" in found.added
 
 
-def test_what_older_runs_do_not_say_is_as_it_is_by_default(ours):
-    """A key that the configuration got later makes no other run of them."""
+def test_what_older_runs_do_not_say_is_what_they_did(ours):
+    """A key that the configuration got later makes no other run of them, but what is the default since may."""
     there = Published(ours)
     identity = json.loads(there.evidence.runs["identity"].iloc[0])
     known = there.like(identity)
     assert known is not None
-    whole = DataConfig(**identity["data"]).model_dump()  # as a plan holds it, with tuples
-    assert there.like(identity | {"data": whole, "harness": "new", "training": TrainingConfig().model_dump()}) == known
+    whole = DataConfig(**section_of(identity, "data")).model_dump()  # as a plan holds it, with tuples
+    training = TrainingConfig(**section_of(identity, "training")).model_dump()
+    assert there.like(identity | {"data": whole, "harness": "new", "training": training}) == known
+    assert there.like(identity | {"data": DataConfig(**identity["data"]).model_dump()}) is None
     assert there.like(identity | {"training": {"rounds": 3}}) is None
 
 

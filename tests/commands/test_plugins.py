@@ -136,7 +136,7 @@ def test_what_is_written_passes_the_check_the_linters_and_its_own_test(fedbench,
 # -- tutorials -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("folder", "expected"), [("algorithms", "fedavgm[beta=0.5]"), ("datasets", "personal")])
+@pytest.mark.parametrize(("folder", "expected"), [("algorithms", "[beta=0.5]"), ("datasets", "personal")])
 def test_the_tutorial_does_what_it_says(fedbench, tmp_path, folder, expected):
     """Python blocks are files, named in their first line; bash blocks run line by line, fedbench in this process."""
     printed = ""
