@@ -8,12 +8,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load_results"]
 
 if TYPE_CHECKING:
-    from fedbench.store import load_results
+    from fedbench.analysis.evidence import load_results
 
 
 def __getattr__(name: str) -> Any:
     if name == "load_results":  # lazy: pandas is not needed to print a help text
-        from fedbench.store import load_results
+        from fedbench.analysis.evidence import load_results
 
         return load_results
     raise AttributeError(f"module 'fedbench' has no attribute '{name}'")

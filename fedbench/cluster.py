@@ -15,12 +15,13 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedbench.errors import UserError
+from fedbench.installation import describer, differences, installation, other_instructions
 
 TOKENS = ".cluster"  # under the results folder
 PROBE_SECONDS = 120.0  # a node's first worker process imports torch, perhaps from a network drive
@@ -137,64 +138,6 @@ def living_nodes(ray: Any) -> list[Node]:
 
 # -- the same installation -----------------------------------------------------------------------------------------
 
-Installation = Mapping[str, str]  # what -> which
-# Of the CPU: no part of what is installed, and no reason to refuse a node. The second is absent where it is not known.
-INSTRUCTIONS, BF16 = "instructions", "bf16_instructions"
-
-
-def _describer() -> Callable[[], dict[str, str]]:
-    """Return a function that describes where it is called; it needs nothing of the fedbench of that machine."""
-
-    def describe() -> dict[str, str]:
-        """What is installed on this node, and what its CPU computes with."""
-        import importlib.metadata
-        import platform
-
-        facts, packages = {"python": platform.python_version().rpartition(".")[0]}, ("torch", "monai", "numpy", "scipy")
-        try:
-            with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-                flags = next((line.split() for line in lines if line.startswith("flags")), [])
-            if flags:
-                own = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
-                facts["bf16_instructions"] = " and ".join(own) or "none"
-        except OSError:
-            pass
-        try:
-            for name in packages:
-                facts[name] = importlib.metadata.version(name)
-            import torch
-
-            facts["instructions"] = torch.backends.cpu.get_cpu_capability()
-            import fedbench
-            from fedbench.sources import harness_digest
-
-            facts |= {"fedbench": fedbench.__version__, "fedbench's source": harness_digest()[:12]}
-        except ImportError as error:  # also: such a package has no metadata
-            facts[next((name for name in packages if name not in facts), "fedbench")] = f"missing ({error})"
-        return facts
-
-    return describe
-
-
-def installation() -> Installation:
-    """Return what determines the bits of results on this machine, whatever the run."""
-    return _describer()()
-
-
-def differences(driver: Installation, node: Installation) -> list[str]:
-    """Return what is installed otherwise on a node than at the driver, in words."""
-    there = {what: node.get(what, "unknown") for what in driver if what not in (INSTRUCTIONS, BF16)}
-    return [f"{what} is {there[what]}, here {driver[what]}" for what in there if there[what] != driver[what]]
-
-
-def other_instructions(driver: Installation, node: Installation, bf16: bool) -> str:
-    """Say in what a node's CPU computes otherwise than the driver's, at bf16 or without; or nothing."""
-    for which, what in ((INSTRUCTIONS, "with"), (BF16, "bf16 with")) if bf16 else ((INSTRUCTIONS, "with"),):
-        here, there = driver.get(which), node.get(which)
-        if here != there and (which == INSTRUCTIONS or (here and there)):
-            return f"computes {what} {there}, this machine with {here}"
-    return ""
-
 
 def other_gpus(nodes: Sequence[Node]) -> list[str]:
     """Say in words which nodes have GPUs of another model than the first node with any; Ray knows not every model."""
@@ -220,7 +163,7 @@ def compare_nodes(ray: Any, nodes: Sequence[Node], bf16: bool, gpus: bool) -> li
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as OnNode
 
     # a function defined in a function travels as code, not as a name: nodes with another fedbench can run it
-    ask = ray.remote(num_cpus=0, max_retries=0)(_describer())
+    ask = ray.remote(num_cpus=0, max_retries=0)(describer())
     answers = {ask.options(scheduling_strategy=OnNode(node_id=node.id, soft=False)).remote(): node for node in nodes}
     own, problems, others = installation(), [], []
     ray.wait(list(answers), num_returns=len(answers), timeout=PROBE_SECONDS)

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from fedbench import checkpoint, store
-from fedbench.cluster import BF16
 from fedbench.config import EARLIER, section_of
 from fedbench.differing import DECIDING, differing_rows, untimed
 from fedbench.errors import UserError
+from fedbench.installation import BF16
 from fedbench.planning import refuse_damage
 from fedbench.prepared import FACTS, is_store
 from fedbench.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name, versions

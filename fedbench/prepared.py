@@ -125,7 +125,7 @@ def load(folder: Path) -> PreparedDataset:
             cases=cases,
             content=facts["content"],
             unit=facts["unit"],
-            **EARLIER["data"] | {name: facts[name] for name in EARLIER["data"] if name in facts},
+            label_resampling=facts.get("label_resampling", EARLIER["data"]["label_resampling"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"

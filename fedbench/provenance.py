@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from fedbench.cluster import BF16, installation
+from fedbench.installation import BF16, installation
 from fedbench.suite import Cell
 from fedbench.task import Task
 from fedbench.training import Training

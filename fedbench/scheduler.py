@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fedbench.cluster import Node, compare_nodes, installation, join, living_nodes, token_in
+from fedbench.cluster import Node, compare_nodes, join, living_nodes, token_in
 from fedbench.dispatch import BUSY_SECONDS, Dispatcher, Freight, hire
 from fedbench.errors import UserError
+from fedbench.installation import installation
 from fedbench.packing import Packing, kinds, runs_per_gpu, share
 from fedbench.provenance import bf16_on_cpu
 from fedbench.runner import Options, Outcome, execute

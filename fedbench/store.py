@@ -34,7 +34,6 @@ PROGRESS = "progress.json"
 FAILURE = "failure.json"
 TRACEBACK = "traceback.txt"
 DONE = "done"
-MANIFEST = "manifest.json"  # of a published folder
 REASON = ".reason.txt"
 RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
@@ -220,15 +219,14 @@ def finished(root: Path) -> Iterator[Path]:
 
 
 def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_damaged: bool = False) -> Results:
-    """Return the finished runs under ``path`` as tidy frames, or those that are published there; nothing is changed.
+    """Return the finished runs under ``path`` as tidy frames; nothing is changed on disk.
 
     Args:
-        path: a results folder (``results/runs``) or a published one (``results/published/NAME``).
         run_ids: only these runs; None takes all.
         skip_damaged: leave out runs that do not match their checksums.
 
     Raises:
-        UserError: no such folder, a folder of publications, or a run does not match its checksums.
+        UserError: no such folder, or a run does not match its checksums.
     """
     import pandas as pd
 
@@ -237,8 +235,6 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         raise UserError(f"no results in {root}: it is a file; name the folder that holds them.")
     if not root.is_dir():
         raise UserError(f"no results in {root}: no such folder.")
-    if (root / MANIFEST).is_file():
-        return _published(root, run_ids)
     every: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     cases: list[pd.DataFrame] = []
@@ -265,16 +261,6 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         cases.append(read_table(folder / CASES))
         rounds.append(read_table(folder / ROUNDS))
     return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))
-
-
-def _published(folder: Path, run_ids: list[str] | None) -> Results:
-    from fedbench.analysis.evidence import read_evidence  # which reads what this module wrote
-
-    found = read_evidence(folder)
-    frames = [found.runs, found.cases, found.rounds]
-    if run_ids is not None:
-        frames = [frame[frame["run_id"].isin(run_ids)].reset_index(drop=True) for frame in frames]
-    return Results(*frames)
 
 
 def _together(frames: list[pd.DataFrame], keys: list[dict[str, Any]]) -> pd.DataFrame:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.cluster import Installation, Token, differences, installation
+from fedbench.cluster import Token
 from fedbench.delivery import Delivery, own_folder, work_apart
 from fedbench.errors import UserError
+from fedbench.installation import Installation, differences, installation
 from fedbench.runner import Inputs, Options, Outcome, events
 from fedbench.shipping import Bytes, Shipment, Sources, has_content, node_cache, unpack_sources, unpack_store
 from fedbench.suite import Cell

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,9 +26,10 @@ from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.names import safe
 from fedbench.reading import LazyArrays, plain_name, read_table
+from fedbench.store import Results
 from fedbench.views import FOLDER, CaseView, load_views, read_key
 
-MANIFEST = store.MANIFEST
+MANIFEST = "manifest.json"
 TABLES = ("runs", "cases", "rounds", "features")
 DISTANCES = "distances.parquet"  # of features, of every run
 TRIALS = ("trials.parquet", "trials.csv", "trials.md")  # how hyper-parameters were chosen, where that is published
@@ -211,6 +212,29 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
             f"{path} holds trials of `fedbench tune`, which are never scored on test cases: read trials.md."
         )
     return found
+
+
+def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, skip_damaged: bool = False) -> Results:
+    """Return the finished runs under ``path`` as tidy frames, or those that are published there; nothing is changed.
+
+    Args:
+        path: a results folder (``results/runs``) or a published one (``results/published/NAME``).
+        run_ids: only these runs; None takes all.
+        skip_damaged: leave out runs of a results folder that do not match their checksums.
+
+    Raises:
+        UserError: no such folder, a folder of publications, or something does not match its checksum.
+    """
+    root = Path(path)
+    if not (root / MANIFEST).is_file():
+        if published_folders(root):
+            raise UserError(f"no results in {root}{way_out(root)}")
+        return store.load_results(root, None if run_ids is None else list(run_ids), skip_damaged=skip_damaged)
+    found = read_evidence(root)
+    frames = [found.runs, found.cases, found.rounds]
+    if run_ids is not None:
+        frames = [frame[frame["run_id"].isin(run_ids)].reset_index(drop=True) for frame in frames]
+    return Results(*frames)
 
 
 def way_out(root: Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fedbench.analysis.rows import NO_TRUTH, budgets, counted, listed
+from fedbench.analysis.rows import APART, NO_TRUTH, budgets, counted, listed
 from fedbench.errors import UserError
 from fedbench.store import Results
 
@@ -24,10 +24,7 @@ METRICS = {"dice": "Dice", "hd95": "HD95"}  # lengths are in mm, or in px: the c
 COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
 KINDS = ("global", "personal")  # listed first, in this order
 NO_RUN = "none"  # the deployment of an algorithm without a finished run
-KEEP = (
-    "`fedbench summary --suite FILE` shows those of one suite; or move the folders of the others away; or, in Python, "
-    "name the runs: load_results(..., run_ids)."
-)
+KEEP = f"`fedbench summary --suite FILE` shows those of one suite; {APART}"
 RESAMPLES = 2000
 FEWEST_PATIENTS = 3  # for an interval
 

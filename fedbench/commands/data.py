@@ -104,14 +104,9 @@ def _undealt(dataset: Any, data: Any) -> str:
         return (
             f"all cases of {dataset.name} are of the modality {held.pop()}: there is one client, nothing to federate."
         )
-    empty: Any = ()
+    declared = tuple(dataset.modalities), tuple(dataset.classes), tuple(dataset.size)
     try:
-        deal(
-            PreparedDataset(
-                dataset.name, tuple(dataset.modalities), tuple(dataset.classes), empty, empty, {}, 1, cases, content=""
-            ),
-            data, seed=0,
-        )  # fmt: skip
+        deal(PreparedDataset(dataset.name, *declared, (), {}, 1, cases, content=""), data, seed=0)
     except UserError as error:
         return f"with the default settings it cannot be dealt to clients yet: {error}"
     return ""

@@ -153,11 +153,11 @@ def summary(
 
     Example: `fedbench summary --all --selection best-validation`
     """
-    from fedbench.analysis.evidence import way_out
+    from fedbench.analysis.evidence import MANIFEST, load_results, way_out
     from fedbench.analysis.rows import counted
     from fedbench.analysis.summary import conditions, heading, summarise
     from fedbench.analysis.summary_view import render
-    from fedbench.store import MANIFEST, finished, load_results
+    from fedbench.store import finished
 
     if selection not in (None, "last", "best-validation"):
         raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")

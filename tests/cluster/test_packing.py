@@ -8,18 +8,11 @@ import pytest
 import torch
 
 from fedbench import planning, registry
-from fedbench.cluster import (
-    Node,
-    Token,
-    differences,
-    installation,
-    living_nodes,
-    other_gpus,
-    other_instructions,
-)
+from fedbench.cluster import Node, Token, living_nodes, other_gpus
 from fedbench.compute import Compute
 from fedbench.dispatch import Dispatcher, Hand
 from fedbench.errors import UserError, is_out_of_memory
+from fedbench.installation import differences, installation, other_instructions
 from fedbench.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
 from fedbench.runner import Outcome, execute
 from fedbench.scheduler import Resources, Watcher, run_cells

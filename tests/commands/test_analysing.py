@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedbench import store
+from fedbench import load_results, store
 from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases, write_store
@@ -70,15 +70,17 @@ def test_tables_of_published_results_are_the_same(fedbench, runs):
 def test_published_results_are_read_as_runs_are(fedbench, runs):
     assert fedbench("publish", "study")[0] == 0
     published = Path("results/published")
-    ours, theirs = store.load_results(RUNS), store.load_results(published / "study")
+    ours, theirs = load_results(RUNS), load_results(published / "study")
     columns = ["run_id", "setting", "fold"]
     for mine, kept in zip(ours, theirs, strict=True):
         assert mine[columns].to_dict("list") == kept[columns].to_dict("list")
     some = list(ours.runs["run_id"])[:1]
-    assert set(store.load_results(published / "study", some).cases["run_id"]) == set(some)
+    assert set(load_results(published / "study", some).cases["run_id"]) == set(some)
     assert fedbench("summary", "--from", str(published / "study"))[1] == fedbench("summary")[1]
     with pytest.raises(UserError, match=r"manifest\.json: it is a file; name the folder"):
-        store.load_results(published / "study" / "manifest.json")
+        load_results(published / "study" / "manifest.json")
+    with pytest.raises(UserError, match="it is a folder of publications; name one: .*study"):
+        load_results(published)
 
 
 def test_no_results(fedbench, runs, tmp_path):

@@ -60,11 +60,11 @@ def glance(study: Study, folder: str = "paper") -> str:
     if shown:
         legend = LEGEND.format(reference=escape_markdown(words_of(references)))
         table, told = _table(shown), escape_markdown(told_patients(shown))
-        gap = f"| {cells.NONE} "
+        gaps = NOT_RUN if any(f"| {cells.NONE} " in row for row in table) else ""
         lines += [
             *table,
             "",
-            " ".join(filter(None, [legend, NOT_RUN * any(gap in row for row in table), told])),
+            " ".join(filter(None, [legend, gaps, told])),
             "",
             *dagger(shown),
         ]
