@@ -79,7 +79,7 @@ def test_published_results_are_read_as_runs_are(fedbench, runs):
     assert fedbench("summary", "--from", str(published / "study"))[1] == fedbench("summary")[1]
     with pytest.raises(UserError, match=r"manifest\.json: it is a file; name the folder"):
         load_results(published / "study" / "manifest.json")
-    with pytest.raises(UserError, match="it is a folder of publications; name one: .*study"):
+    with pytest.raises(UserError, match=r"it is a folder of publications; name one: .*study"):
         load_results(published)
 
 
