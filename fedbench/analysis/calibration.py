@@ -21,7 +21,7 @@ from scipy import stats
 from fedbench.analysis.intervals import RESAMPLES, Intervals, bootstrap_means, bootstrap_patients_and_seeds, stream
 from fedbench.analysis.protocol import ALPHA, declared_pairs
 from fedbench.analysis.scores import over_cells, over_seeds
-from fedbench.analysis.simulation import Design, Simulated, simulate, slices
+from fedbench.analysis.simulation import FOCUS, Design, Simulated, simulate, slices
 from fedbench.analysis.statistics import friedman, holm, median_interval, wilcoxon
 from fedbench.analysis.variance import Luck, OverRuns, common_luck, over_runs
 
@@ -30,8 +30,8 @@ VALUES_AT_ONCE = 2_000_000  # bounds the memory
 GIVEN, LUCK = "A/A, models given", "A/A, runs differ by luck"
 UNEQUAL = "A/A, some differ more by luck"
 SPREAD = 0.7  # of the logarithm of luck there: that of one algorithm in six is more than twice the usual
+BOTH = "both tests with Holm, any of the family"
 BETTER, BETTER_LUCK = "one algorithm better", "one algorithm better, runs differ by luck"
-FOCUS = 2  # algorithms compared with all others, as the two variants of the method under study are
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ class Scores:
     Attributes:
         by_seed: ``(simulations, algorithms, seeds, patients)``.
         slice_p: of Wilcoxon's test on slices, algorithm 1 against 0, ``(simulations,)``.
+        focus: how many algorithms, the last ones, are under study.
     """
 
     by_seed: np.ndarray
     slice_p: np.ndarray
+    focus: int = FOCUS
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -79,6 +81,7 @@ def calibrate(
     difference: float = 0.02,
     run_luck: float = 0.005,
     resamples: int = RESAMPLES,
+    focus: int = FOCUS,
 ) -> pd.DataFrame:
     """Measure the error rates of the protocol's own functions; the same arguments give the same numbers.
 
@@ -88,13 +91,14 @@ def calibrate(
         difference: by which one algorithm is better, in Dice, for the power.
         run_luck: standard deviation between trainings of one algorithm, in Dice.
         resamples: of each bootstrap.
+        focus: how many of the algorithms are under study: compared with all others, not with the reference alone.
 
     Returns:
         one row per check: ``situation``, ``check``, ``kind`` (``false positives``, ``coverage``, ``power``),
         ``promised`` rate (NaN for power), ``n`` simulations, measured ``rate`` with its 99% Clopper-Pearson interval
         ``low`` and ``high``, and ``verdict``: ``kept``, ``broken``, ``kept, conservative``, or ``""`` for power.
     """
-    design = Design(patients=patients, algorithms=algorithms, seeds=seeds)
+    design = Design(patients=patients, algorithms=algorithms, seeds=seeds, focus=focus)
     given = score(design, simulations, GIVEN)
     luck = score(replace(design, run_luck=run_luck), simulations, LUCK)
     unequal = score(replace(design, run_luck=run_luck, luck_spread=SPREAD), simulations, UNEQUAL)
@@ -106,9 +110,20 @@ def calibrate(
         *_over_runs(LUCK, luck, resamples),
         *_both_tests(UNEQUAL, unequal),
     ]
-    return pd.concat([pd.DataFrame(rows), power(simulations, patients, algorithms, seeds, difference)]).reset_index(
-        drop=True
-    )
+    better = power(simulations, patients, algorithms, seeds, difference, focus=focus)
+    return pd.concat([pd.DataFrame(rows), better]).reset_index(drop=True)
+
+
+def family_errors(
+    simulations: int, patients: int, algorithms: int, seeds: int, run_luck: float, focus: int = FOCUS
+) -> pd.DataFrame:
+    """Measure how often both tests find a difference where there is none; arguments and rows as for ``calibrate``."""
+    design = Design(patients=patients, algorithms=algorithms, seeds=seeds, focus=focus)
+    lucky = replace(design, run_luck=run_luck)
+    designs = {GIVEN: design, LUCK: lucky, UNEQUAL: replace(lucky, luck_spread=SPREAD)}
+    return pd.DataFrame([
+        row for name, each in designs.items() for row in _both_tests(name, score(each, simulations, name))
+    ])  # fmt: skip
 
 
 def power(
@@ -118,9 +133,10 @@ def power(
     seeds: int = 5,
     difference: float = 0.02,
     run_luck: float = 0.0,
+    focus: int = FOCUS,
 ) -> pd.DataFrame:
     """Measure how often the tests find that one algorithm is better; arguments and rows are those of ``calibrate``."""
-    design = Design(patients=patients, algorithms=algorithms, seeds=seeds, difference=difference, run_luck=run_luck)
+    design = Design(patients, algorithms, seeds, difference=difference, run_luck=run_luck, focus=focus)
     situation = BETTER_LUCK if run_luck else BETTER
     better = score(design, simulations, situation)
     found = {
@@ -134,7 +150,8 @@ def power(
 def score(design: Design, simulations: int, name: str) -> Scores:
     """Simulate studies; the same arguments give the same scores."""
     parts = list(_parts(design, simulations, name))
-    return Scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    by_seed, slice_p = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Scores(by_seed, slice_p, design.focus)
 
 
 def _parts(design: Design, simulations: int, name: str) -> Iterator[tuple[np.ndarray, ...]]:
@@ -162,9 +179,9 @@ def _differences(scores: Scores) -> np.ndarray:
 
 
 def declared(scores: Scores) -> list[tuple[int, int]]:
-    """Return the pairs that the protocol would declare if the last two algorithms were those under study."""
+    """Return the pairs that the protocol would declare if the last algorithms were those under study."""
     k = scores.by_seed.shape[1]
-    names = [f"focus-{i}" if i >= k - FOCUS else f"other {i}" for i in range(k)]
+    names = [f"focus-{i}" if i >= k - scores.focus else f"other {i}" for i in range(k)]
     return [(names.index(a), names.index(b)) for a, b in declared_pairs(names, names[0], "focus")]
 
 
@@ -200,7 +217,7 @@ def _tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
 def _both_tests(situation: str, scores: Scores) -> list[dict[str, Any]]:
     found = {
         "patients and runs (quasi-F), one pair": scores.over_runs(1, 0).p < ALPHA,
-        "both tests with Holm, any of the family": (named(scores) != 0).any(axis=1),
+        BOTH: (named(scores) != 0).any(axis=1),
     }
     return [_row(situation, check, "false positives", hit) for check, hit in found.items()]
 

@@ -25,6 +25,7 @@ MISSED = 0.01
 ABSENT = 0.15
 ALARM = 0.4  # at most; each patient has a rate
 DIGITS = 3
+FOCUS = 2  # algorithms under study, as the two variants of one method are
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Design:
         difference: what algorithm 1 gains, in Dice; 0: no algorithm differs from another.
         run_luck: standard deviation between trainings of one algorithm, in Dice.
         luck_spread: standard deviation of the logarithm of that between algorithms; its mean square stays.
+        focus: how many of the algorithms, the last ones, are under study.
     """
 
     patients: int = 100
@@ -46,6 +48,7 @@ class Design:
     difference: float = 0.0
     run_luck: float = 0.0
     luck_spread: float = 0.0
+    focus: int = FOCUS
 
     @property
     def starts(self) -> np.ndarray:

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from fedbench.analysis.calibration import Scores, declared
+from fedbench.analysis.evidence import Condition
 from fedbench.analysis.paper import earlier_tests, reliability
 from fedbench.analysis.paper.earlier_tests import (
     EARLIER,
@@ -24,12 +27,12 @@ from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.reliability import (
     decidable,
     describe_reliability,
-    families,
     in_one_family,
     run_lucks,
-    simulated_family,
+    simulated_size,
 )
 from fedbench.analysis.paper.study import study_of
+from fedbench.analysis.protocol import analyse_matrix
 from fedbench.analysis.verdicts import Verdict, judge
 from tests.analysis.evidence_rows import ALGORITHMS, evidence
 from tests.analysis.test_norms import FEW, TOY, trained
@@ -176,8 +179,23 @@ def test_the_words_are_calibrated_for_the_largest_family_of_the_fewest_patients(
     assert said in calibrated(monkeypatch, many, large, small)
 
 
-def test_a_family_that_calibration_cannot_match_is_told():
-    """Eight algorithms, three of which are FedDA: 7 + 6 + 5 + 4 comparisons, where two under study give 7 + 6 + 5."""
-    assert (simulated_family(4), simulated_family(8)) == (6, 18)
+def test_the_simulated_family_is_the_declared_one():
+    """Eight algorithms, three of which are FedDA: 7 + 6 + 5 + 4 comparisons, whichever of them is the reference."""
     own = primary(evidence((TOY,), (*ALGORITHMS[1:], "fedda-joint[lam=0.1]"), (0, 1), 8))
-    assert families(18, own) == "18 declared comparisons where the condition has 22"
+    size = simulated_size(own)
+    assert size == {"patients": 8, "algorithms": 8, "seeds": 2, "focus": 3}
+    scores = Scores(np.zeros((1, 8, 2, 8)), np.empty(0), size["focus"])
+    assert len(declared(scores)) == len(declared_of(own)) == 22
+    turned = analyse_matrix(own.matrix, pd.DataFrame(), "fedda-joint")
+    assert len(declared(replace(scores, focus=simulated_size(turned)["focus"]))) == len(declared_of(turned)) == 18
+
+
+def test_words_on_modalities_left_out_are_calibrated_for_the_fewest_runs(monkeypatch):
+    """Not those of so few patients that nothing can be named, whatever the number of their runs."""
+    every = evidence((TOY,), ALGORITHMS, (0, 1, 2), 12)
+    few, without = ("fedavg", "fedprox", "moon", "fedda-joint"), (Condition("toy", "MR"),)
+    left_out = [evidence(without, few, seeds, n) for seeds, n in (((0, 1, 2), 14), ((0, 1), 20), ((0, 1), 4))]
+    assert "left out of training the two tests" not in calibrated(monkeypatch, every)
+    assert "left out of training the two tests" not in calibrated(monkeypatch, every, left_out[-1])
+    said = "could be named (20 patients, 4 algorithms and 2 seeds, 5 declared comparisons; luck of 0."
+    assert said in calibrated(monkeypatch, every, *left_out)

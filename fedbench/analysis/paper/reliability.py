@@ -7,13 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.calibration import BETTER, BETTER_LUCK, FOCUS, GIVEN, LUCK, UNEQUAL, calibrate, power
+from fedbench.analysis.calibration import (
+    BETTER,
+    BETTER_LUCK,
+    BOTH,
+    GIVEN,
+    LUCK,
+    UNEQUAL,
+    calibrate,
+    family_errors,
+    power,
+)
 from fedbench.analysis.paper.earlier_tests import declared_of, is_asked, pairs_of, tell_earlier
 from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import CONFIDENCE, span
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.protocol import ALPHA, Analysis, declared_pairs
+from fedbench.analysis.protocol import ALPHA, Analysis, is_variant
 from fedbench.analysis.rows import counted
 from fedbench.analysis.statistics import holm
 from fedbench.analysis.verdicts import direction
@@ -26,8 +36,8 @@ FEWEST_ALGORITHMS = 4  # that calibration can simulate
 def describe_reliability(numbers: Numbers, study: Study) -> None:
     """Define the macros on calibration at the size of the smallest condition, and on what cannot be decided.
 
-    Conditions that leave a modality out have fewer patients and seeds; they count only where there are no others. So
-    do phantoms.
+    Conditions that leave a modality out have fewer patients and seeds; they are simulated apart, or alone where there
+    are no others. Phantoms count only where there is nothing else.
     """
     parts = of_patients(study.parts, lambda part: part.condition.dataset)
     every = [part.primary for part in parts]
@@ -35,9 +45,11 @@ def describe_reliability(numbers: Numbers, study: Study) -> None:
     hopeless = [analysis for analysis in every if not decidable(analysis)]
     numbers.put("answer", "power", text=_power(numbers, len(hopeless), len(every)))
     which = " with all modalities in training" if len(main) < len(every) else ""
-    fit = [a for a in main if len(a.matrix.algorithms) >= FEWEST_ALGORITHMS and len(a.matrix.seeds) >= 2]
+    fit = [analysis for analysis in main if _fit(analysis)]
     text, short = _calibration(numbers, min(fit, key=_smallness), run_lucks(main), which) if fit else (_TOO_SMALL, "")
-    numbers.put("calibration", text=text)
+    unseen = [part.get("unseen") for part in parts if part.condition.unseen and "unseen" in part.relations]
+    apart = [analysis for analysis in unseen if decidable(analysis) and _fit(analysis)] if which else []
+    numbers.put("calibration", text=f"{text} {_left_out(numbers, apart)}" if apart else text)
     numbers.put("answer", "power", "short", text=short)
     tell_earlier(numbers, every)
     numbers.put("one", "family", text=_one_family(study))
@@ -47,6 +59,10 @@ def _smallness(analysis: Analysis) -> tuple[int, int, int, int]:
     """The fewest patients first and, of such, the largest family: the least power that our words have."""
     matrix = analysis.matrix
     return len(matrix.values), -len(matrix.algorithms), -len(declared_of(analysis)), len(matrix.seeds)
+
+
+def _fit(analysis: Analysis) -> bool:
+    return len(analysis.matrix.algorithms) >= FEWEST_ALGORITHMS and len(analysis.matrix.seeds) >= 2
 
 
 def decidable(analysis: Analysis) -> bool:
@@ -117,9 +133,7 @@ _TOO_SMALL = "The published conditions are too small to simulate: calibration ne
 
 def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], which: str) -> tuple[str, str]:
     """What calibration found at this size; what it says of power, in short."""
-    matrix = smallest.matrix
-    patients, algorithms, seeds = len(matrix.values), len(matrix.algorithms), len(matrix.seeds)
-    tables = [_tables((patients, algorithms, seeds), luck) for luck in lucks]
+    tables = [_tables(smallest, luck) for luck in lucks]
     put = numbers.put
 
     def rate(name: str, situation: str, check: str) -> str:
@@ -129,18 +143,17 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
         return put("calibration", name, text=words([percent(_rate(t, situation, check), 1) for t in tables]))
 
     family = rate("family", GIVEN, "Wilcoxon with Holm, any of the family")
-    both = rate("both", GIVEN, "both tests with Holm, any of the family")
+    both = rate("both", GIVEN, BOTH)
     naive = rate("slices", GIVEN, "Wilcoxon, slices as samples")
     mean = rate("mean", GIVEN, "mean (BCa over patients)")
     found = rate("power", BETTER, f"Wilcoxon with Holm, +{DIFFERENCE:g} Dice")
     one = rates("one", LUCK, "Wilcoxon, one pair")
     runs = rates("runs", LUCK, "patients and runs (quasi-F), one pair")
-    both_luck = rates("bothLuck", LUCK, "both tests with Holm, any of the family")
-    unequal = rates("bothUnequal", UNEQUAL, "both tests with Holm, any of the family")
+    both_luck = rates("bothLuck", LUCK, BOTH)
+    unequal = rates("bothUnequal", UNEQUAL, BOTH)
     found_both = rates("powerBoth", BETTER_LUCK, f"both tests with Holm, +{DIFFERENCE:g} Dice")
     found_large = rates("powerLarge", BETTER_LUCK, f"both tests with Holm, +{LARGE:g} Dice")
-    size = words([span([patients], "patient"), f"{algorithms} algorithms", span([seeds], "seed")])
-    size = put("calibration", "size", text=f"{size}, {families(simulated_family(algorithms), smallest)}")
+    size = put("calibration", "size", text=_size_in_words(smallest))
     number = put("calibration", "simulations", text=str(SIMULATIONS))
     gain = put("calibration", "difference", text=f"{DIFFERENCE:g}")
     large = put("calibration", "large", text=f"{LARGE:g}")
@@ -166,26 +179,45 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
     return text, short
 
 
-def simulated_family(algorithms: int) -> int:
-    """Return how many comparisons calibration declares for so many algorithms, two of which are under study."""
-    names = [*(f"other {i}" for i in range(algorithms - FOCUS)), *(f"focus-{i}" for i in range(FOCUS))]
-    return len(declared_pairs(names, names[0], "focus"))
+def _left_out(numbers: Numbers, analyses: Sequence[Analysis]) -> str:
+    """How often our words err on modalities left out of training, where there are the fewest runs to tell luck by."""
+    smallest = min(analyses, key=lambda a: (len(a.matrix.seeds), len(a.matrix.algorithms), len(a.matrix.values)))
+    size, luck = simulated_size(smallest), run_lucks(analyses)[-1]
+    table = family_errors(SIMULATIONS, **size, run_luck=luck)
+    rates = [percent(_rate(table, situation, BOTH), 1) for situation in (GIVEN, LUCK, UNEQUAL)]
+    given, lucky, unequal = (
+        numbers.put("calibration", "leftOut", name, text=rate)
+        for name, rate in zip(("given", "luck", "unequal"), rates, strict=True)
+    )
+    told = numbers.put("calibration", "leftOut", "size", text=_size_in_words(smallest))
+    sd = numbers.put("calibration", "leftOut", "sd", text=f"{luck:g}")
+    return (
+        f"On modalities left out of training the two tests were simulated for our condition with the fewest runs in "
+        f"which a difference could be named ({told}; luck of {sd} Dice): they named some difference where there was "
+        f"none in {given} of the studies, in {lucky} where runs had luck, and in {unequal} where some algorithms had "
+        "much more of it."
+    )
 
 
-def families(simulated: int, analysis: Analysis) -> str:
-    """``27 declared comparisons where the condition has 40``; one number if they are alike."""
-    own = len(declared_of(analysis))
-    more = "" if own == simulated else f" where the condition has {own}"
-    return f"{counted(simulated, 'declared comparison')}{more}"
+def simulated_size(analysis: Analysis) -> dict[str, int]:
+    """Return what a simulation of this size and with as many declared comparisons is asked for."""
+    matrix = analysis.matrix
+    focus = sum(is_variant(label) for label in matrix.algorithms if label != analysis.reference)
+    sizes = {"patients": len(matrix.values), "algorithms": len(matrix.algorithms), "seeds": len(matrix.seeds)}
+    return sizes | {"focus": focus}
 
 
-def _tables(size: tuple[int, int, int], luck: float) -> pd.DataFrame:
-    patients, algorithms, seeds = size
-    gains = (power(SIMULATIONS, patients, algorithms, seeds, gain, luck) for gain in (DIFFERENCE, LARGE))
-    return pd.concat([
-        calibrate(SIMULATIONS, patients, algorithms, seeds, DIFFERENCE, luck, RESAMPLES),
-        *gains,
-    ])  # fmt: skip
+def _size_in_words(analysis: Analysis) -> str:
+    size = simulated_size(analysis)
+    seen = [span([size["patients"]], "patient"), f"{size['algorithms']} algorithms", span([size["seeds"]], "seed")]
+    return f"{words(seen)}, {counted(len(declared_of(analysis)), 'declared comparison')}"
+
+
+def _tables(analysis: Analysis, luck: float) -> pd.DataFrame:
+    size = simulated_size(analysis)
+    gains = (power(SIMULATIONS, **size, difference=gain, run_luck=luck) for gain in (DIFFERENCE, LARGE))
+    found = calibrate(SIMULATIONS, **size, difference=DIFFERENCE, run_luck=luck, resamples=RESAMPLES)
+    return pd.concat([found, *gains])
 
 
 def _rate(table: pd.DataFrame, situation: str, check: str) -> float:
