@@ -114,7 +114,7 @@ def batches(job: Job, client: int, round: int, epoch: int) -> Iterator[tuple[Ten
     for chosen in torch.tensor_split(order, math.ceil(len(images) / settings.batch_size)):
         batch = images[chosen], labels[chosen]
         if settings.augment:
-            from fedbench.augmentation import augment
+            from fedbench.engine.augmentation import augment
 
             batch = augment(*batch, settings.mirror_axes, stream)
         yield batch[0].contiguous(memory_format=job.layout), batch[1]

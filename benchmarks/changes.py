@@ -18,11 +18,11 @@ from torch.optim import Adam
 from benchmarks import workloads
 from benchmarks.common import Report, Settings, interleave, main, ratios, seconds
 from fedbench.algorithm import weighted_mean
-from fedbench.arrays import ResidentArrays
-from fedbench.batches import TrainingSet
-from fedbench.compute import to_cpu
-from fedbench.held import Held, _bytes_of, all_finite
-from fedbench.training import Training
+from fedbench.engine.arrays import ResidentArrays
+from fedbench.engine.batches import TrainingSet
+from fedbench.engine.compute import to_cpu
+from fedbench.engine.held import Held, _bytes_of, all_finite
+from fedbench.engine.training import Training
 
 TITLE = "what single changes brought"
 

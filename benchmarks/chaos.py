@@ -20,8 +20,8 @@ from benchmarks import workloads
 from benchmarks.common import ROOT, CommandFailed, Report, Settings, console, main
 from benchmarks.processes import Process, alive_after, at_work, family, send, wait_seconds
 from fedbench import store
-from fedbench.comparison import differing_bits
 from fedbench.errors import UserError
+from fedbench.execution.comparison import differing_bits
 from fedbench.files import sha256
 
 TITLE = "runs killed at random moments end with the bits of an undisturbed one"

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 import torch.utils.deterministic
 
-import fedbench.arrays
+import fedbench.engine.arrays
 from benchmarks import bare, gpu_agreement, gpu_packing, workloads
 from benchmarks.common import NotHere, Report, Settings, console, figure, interleave, main, ratios, seconds
 from benchmarks.gpu_agreement import Bench
-from fedbench import planning
+from fedbench.engine.training import Training
+from fedbench.execution import planning
 from fedbench.suite import Cell
-from fedbench.training import Training
 
 TITLE = "the CUDA path: agreement with the CPU, bits, steps per second, several runs on a GPU"
 BUDGET, QUICK_BUDGET = 490.0, 110.0  # seconds for all parts
@@ -196,12 +196,12 @@ def _filled(task: Callable[[], float]) -> Callable[[], float]:
 @contextlib.contextmanager
 def share(of_free_memory: float) -> Iterator[None]:
     """Let training images take another share of the GPU's free memory; none: they are not resident."""
-    before = fedbench.arrays.SHARE
-    fedbench.arrays.SHARE = of_free_memory
+    before = fedbench.engine.arrays.SHARE
+    fedbench.engine.arrays.SHARE = of_free_memory
     try:
         yield
     finally:
-        fedbench.arrays.SHARE = before
+        fedbench.engine.arrays.SHARE = before
 
 
 # -- settings ------------------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.common import Report, Settings
-from fedbench import planning, registry
+from fedbench import registry
+from fedbench.engine.task import Task
+from fedbench.execution import planning
 from fedbench.suite import Cell
-from fedbench.task import Task
 
 DICE = 0.02  # how far apart the validation Dice of CPU and GPU may be
 FP32: dict[str, Any] = {"precision": "fp32"}

@@ -23,7 +23,8 @@ from benchmarks import workloads
 from benchmarks.common import ROOT, CommandFailed, seconds
 from benchmarks.gpu_agreement import Bench
 from benchmarks.parallel import timeline
-from fedbench import planning, store
+from fedbench import store
+from fedbench.execution import planning
 from fedbench.suite import Cell
 
 RUNS = 16

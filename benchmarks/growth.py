@@ -1,8 +1,8 @@
 """Time and memory of a run as its rounds, clients, cases and classes grow.
 
-Every point is a run (``fedbench.runner.execute``, as in a worker: checkpoints, progress and scores included) in a
-process of its own, which notes time and memory after each round. Memory is what the process holds for itself (RssAnon);
-pages of memory-mapped data belong to the system and are shown apart.
+Every point is a run (``fedbench.execution.runner.execute``, as in a worker: checkpoints, progress and scores included)
+in a process of its own, which notes time and memory after each round. Memory is what the process holds for itself
+(RssAnon); pages of memory-mapped data belong to the system and are shown apart.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _point(
 
 def point(out: Path, suite: dict[str, Any]) -> dict[str, Any]:
     """Run the one run of ``suite`` here, noting time and memory after every round."""
-    from fedbench.runner import Options, execute
+    from fedbench.execution.runner import Options, execute
     from fedbench.store import RUN, read_json
 
     (cell,) = workloads.cells(suite, out)

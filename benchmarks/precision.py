@@ -18,8 +18,8 @@ import torch._inductor.config
 
 from benchmarks import workloads
 from benchmarks.common import Report, Settings, interleave, main, seconds
-from fedbench.planning import resolve
-from fedbench.training import Training
+from fedbench.engine.training import Training
+from fedbench.execution.planning import resolve
 
 TITLE = "precision, memory layout and compilation on this CPU"
 

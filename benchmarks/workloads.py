@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from benchmarks.bare import JOB, STATE, Settings
-from fedbench import checkpoint, planning, store
-from fedbench.compute import Compute
+from fedbench import store
+from fedbench.data.prepared import PreparedCase
+from fedbench.engine import checkpoint
+from fedbench.engine.compute import Compute
+from fedbench.engine.inference import truth
+from fedbench.engine.task import Task, learning_rate
+from fedbench.engine.training import Training
+from fedbench.execution import planning
 from fedbench.federation import ClientData
-from fedbench.inference import truth
-from fedbench.prepared import PreparedCase
 from fedbench.streams import derive_seed
 from fedbench.suite import Cell, make_suite
-from fedbench.task import Task, learning_rate
-from fedbench.training import Training
 
 SHAPES = f"{Path(__file__).with_name('shapes.py')}:Shapes"
 PREFIX = "model.net."  # of MONAI's own names in fedbench's states

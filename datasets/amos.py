@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from fedbench.data.folders import by_stem, pair, visible
+from fedbench.data.imaging import read_pair
 from fedbench.dataset import Case, Dataset, Intensity
 from fedbench.errors import UserError
-from fedbench.folders import by_stem, pair, visible
-from fedbench.imaging import read_pair
 
 CT_UP_TO, MR_UP_TO = 500, 600  # numbers of the scans
 FILES = "amos_[0-9][0-9][0-9][0-9].nii*"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fedbench.data.folders import by_stem, visible
+from fedbench.data.imaging import read_pair
 from fedbench.dataset import Case, Dataset, Intensity
 from fedbench.errors import UserError
-from fedbench.folders import by_stem, visible
-from fedbench.imaging import read_pair
 
 DEPTH = 3  # training/ASNR-MICCAI-BraTS2023-GLI-Challenge-TrainingData/BraTS-GLI-00000-000
 

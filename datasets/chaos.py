@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fedbench.data.dicom import read_series
+from fedbench.data.folders import visible
+from fedbench.data.imaging import as_volume, to_ras
 from fedbench.dataset import Case, Dataset, Intensity, Volume
-from fedbench.dicom import read_series
 from fedbench.errors import UserError
-from fedbench.folders import visible
-from fedbench.imaging import as_volume, to_ras
 
 SERIES = {  # modality -> below a patient's folder, the folders of the slices and of the ground truth
     "CT": ("DICOM_anon", "Ground"),

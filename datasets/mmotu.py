@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from fedbench.data.folders import by_stem, pair, visible
+from fedbench.data.pictures import read_masked
 from fedbench.dataset import Case, Dataset, Intensity
 from fedbench.errors import UserError
-from fedbench.folders import by_stem, pair, visible
-from fedbench.pictures import read_masked
 
 FOLDERS = {"US": ("OTU_2d",), "CEUS": ("OTU_3d", "OTU_CEUS")}
 IMAGES = tuple(case(ending) for ending in (".jpg", ".jpeg", ".png") for case in (str.upper, str.lower))

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from fedbench.data.folders import by_stem, pair, visible
+from fedbench.data.imaging import read_pair
 from fedbench.dataset import Case, Dataset, Intensity
 from fedbench.errors import UserError
-from fedbench.folders import by_stem, pair, visible
-from fedbench.imaging import read_pair
 from fedbench.parameters import Parameters, hyperparameter
 
 VALUES = {  # in the label files

@@ -23,14 +23,14 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 from PIL import Image
 
+from fedbench.data.folders import by_stem, visible
+from fedbench.data.imaging import affine_of, extent, read_pair, relabel
+from fedbench.data.mapping import Entry, Table, read_table
+from fedbench.data.pictures import PIXELS, read_picture
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
-from fedbench.folders import by_stem, visible
-from fedbench.imaging import affine_of, extent, read_pair, relabel
-from fedbench.mapping import Entry, Table, read_table
 from fedbench.names import safe
 from fedbench.parameters import Parameters, hyperparameter
-from fedbench.pictures import PIXELS, read_picture
 
 IMAGES, LABELS, DESCRIPTION = "imagesTr", "labelsTr", "dataset.json"
 ENDINGS = (".nii.gz", ".nii", ".png")
@@ -415,7 +415,8 @@ def read_pictures(image_path: Path, label_path: Path, values: tuple[int, ...]) -
 def measure(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return voxels and their sizes along X, Y and Z (mm); from the header alone.
 
-    Of a picture they are along X and Y (px), of a single slice along the two axes of :func:`~fedbench.imaging.extent`.
+    Of a picture they are along X and Y (px), of a single slice along the two axes of
+    :func:`~fedbench.data.imaging.extent`.
     """
     if path.suffix == ".png":
         with Image.open(path, formats=("PNG",)) as picture:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from fedbench.data.folders import visible
+from fedbench.data.pictures import read_masked
 from fedbench.dataset import Case, Dataset, Intensity
 from fedbench.errors import UserError, nearest
-from fedbench.folders import visible
-from fedbench.pictures import read_masked
 
 MODALITIES = {  # in nuclei.csv
     "fluorescence": "fluorescence",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from fedbench.data.imaging import read_pair
 from fedbench.dataset import Case, Dataset, Intensity
 from fedbench.errors import UserError
-from fedbench.imaging import read_pair
 
 FILES = {"CT": "CT", "MR": "MR_T1", "PET": "PET"}
 

@@ -1,6 +1,6 @@
 """The algorithm contract: what one file in ``algorithms/`` may say, and what the harness does around it.
 
-One round, as the harness runs it (:mod:`fedbench.training`)::
+One round, as the harness runs it (:mod:`fedbench.engine.training`)::
 
     for client in clients:
         message = algorithm.download(server, client)      # counted in bytes

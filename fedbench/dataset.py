@@ -1,7 +1,7 @@
 """The dataset contract: what one file in ``datasets/`` declares and yields.
 
 A dataset lists its cases lazily and reads one at a time. Splitting, resampling, normalising, caching and partitioning
-belong to the harness (:mod:`fedbench.preparation`, :mod:`fedbench.federation`). Nothing here imports torch.
+belong to the harness (:mod:`fedbench.data.preparation`, :mod:`fedbench.federation`). Nothing here imports torch.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fedbench.config import DataConfig, digest
-from fedbench.dealing import Cases, deal_modalities, deal_sites, divide, main_modality, mix
+from fedbench.data.dealing import Cases, deal_modalities, deal_sites, divide, main_modality, mix
+from fedbench.data.prepared import PreparedCase, PreparedDataset, describe
+from fedbench.data.splitting import Patients, by_patient, split
 from fedbench.errors import UserError, nearest
-from fedbench.prepared import PreparedCase, PreparedDataset, describe
-from fedbench.splitting import Patients, by_patient, split
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from pathlib import Path
 from fedbench.errors import UserError
 
 RESULT_MODULES = (
-    "algorithm", "arrays", "augmentation", "batches", "compute", "dealing", "evaluation", "federation", "held",
-    "inference", "local", "metrics", "models", "prepared", "reestimation", "settings", "splitting", "streams", "task",
-    "training",
+    "algorithm", "data/dealing", "data/prepared", "data/splitting", "engine/arrays", "engine/augmentation",
+    "engine/batches", "engine/compute", "engine/evaluation", "engine/held", "engine/inference", "engine/local",
+    "engine/reestimation", "engine/settings", "engine/task", "engine/training", "federation", "metrics", "models",
+    "streams",
 )  # fmt: skip
 PREPARING_MODULES = (
-    "dataset", "dicom", "folders", "imaging", "mapping", "names", "pictures", "preparation", "resampling",
+    "data/dicom", "data/folders", "data/imaging", "data/mapping", "data/pictures", "data/preparation",
+    "data/resampling", "dataset", "names",
 )  # fmt: skip
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from fedbench.config import digest
+from fedbench.data.prepared import PreparedCase, describe
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
-from fedbench.prepared import PreparedCase, describe
 from fedbench.reading import read_arrays
 
 FOLDER = ".views"

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from fedbench.prepared import PreparedDataset, load
+from fedbench.data.prepared import PreparedDataset, load
 from tests.command_line import called
 from tests.toys import full, prepare_toy, write_toy
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from fedbench.algorithm import Algorithm
-from fedbench.compute import Compute
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
+from fedbench.data.prepared import PreparedCase
+from fedbench.engine.compute import Compute
+from fedbench.engine.task import Task
+from fedbench.engine.training import Training
 from fedbench.federation import ClientData, Federation
-from fedbench.prepared import PreparedCase
-from fedbench.task import Task
-from fedbench.training import Training
 
 MODALITIES = ("CT", "MR", "PET")
 

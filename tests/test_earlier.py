@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedbench.comparison import differences
-from fedbench.compute import Compute
 from fedbench.config import EARLIER, DataConfig
+from fedbench.data.prepared import FACTS, load
+from fedbench.engine.compute import Compute
+from fedbench.engine.training import Training
 from fedbench.errors import UserError
-from fedbench.planning import make_task, plan, prepared_of
-from fedbench.prepared import FACTS, load
+from fedbench.execution.comparison import differences
+from fedbench.execution.planning import make_task, plan, prepared_of
 from fedbench.streams import derive_seed
 from fedbench.suite import make_suite
-from fedbench.training import Training
 from tests.toys import TOY, full, prepare_toy, write_toy
 
 THEN = {f"{section}.{key}": value for section, values in EARLIER.items() for key, value in values.items()}

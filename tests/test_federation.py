@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.config import DataConfig
+from fedbench.data.prepared import PreparedDataset
 from fedbench.errors import UserError
 from fedbench.federation import Federation, partition, pooled, with_clients
-from fedbench.prepared import PreparedDataset
 from tests.toys import MODALITIES, full, in_another_process, listing
 
 some_modalities = st.lists(st.sampled_from(MODALITIES), min_size=1, unique=True)

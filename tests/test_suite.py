@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbench.errors import UserError
-from fedbench.planning import plan
+from fedbench.execution.planning import plan
 from fedbench.registry import discover, parse_spec
 from fedbench.suite import Suite, builtin_suites, make_suite, parse_seeds, read_suite
 from tests.toys import MODALITIES, ROOT, full, in_another_process, write_toy

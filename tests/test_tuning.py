@@ -12,9 +12,9 @@ from fedbench.algorithms.fedadam import FedAdam
 from fedbench.algorithms.fedprox import FedProx
 from fedbench.config import DataConfig
 from fedbench.errors import UserError
+from fedbench.execution.planning import plan
 from fedbench.federation import partition
 from fedbench.parameters import hyperparameter
-from fedbench.planning import plan
 from fedbench.registry import parse_spec
 from fedbench.store import FAILURE, ROUNDS, write_json, write_parquet
 from fedbench.suite import make_suite

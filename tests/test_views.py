@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedbench.config import DataConfig
+from fedbench.data.prepared import load
 from fedbench.federation import partition
-from fedbench.prepared import load
 from fedbench.views import (
     array_key,
     cut,

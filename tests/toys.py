@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from fedbench.config import DataConfig
+from fedbench.data.preparation import prepare
+from fedbench.data.prepared import PreparedCase, PreparedDataset
 from fedbench.dataset import Case, Dataset, Intensity, Volume
-from fedbench.preparation import prepare
-from fedbench.prepared import PreparedCase, PreparedDataset
 
 MODALITIES = ("CT", "MR", "PET")
 ROOT = Path(__file__).resolve().parents[1]

@@ -183,7 +183,7 @@ def main() -> None:
     import torch._dynamo  # noqa: F401 (the first optimiser imports it)
 
     import fedbench.cli
-    import fedbench.runner  # noqa: F401
+    import fedbench.execution.runner  # noqa: F401
 
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     if request is not None:

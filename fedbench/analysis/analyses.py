@@ -17,9 +17,9 @@ import pandas as pd
 
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
-from fedbench.analysis.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
-from fedbench.analysis.rows import METRICS, Endpoint, base_name, counted, labels, listed, of_dataset
-from fedbench.analysis.scores import Missing, ScoreMatrix, matrix_of
+from fedbench.analysis.statistics.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
+from fedbench.analysis.statistics.rows import METRICS, Endpoint, base_name, counted, labels, listed, of_dataset
+from fedbench.analysis.statistics.scores import Missing, ScoreMatrix, matrix_of
 from fedbench.differing import DECIDING
 from fedbench.errors import UserError
 
@@ -174,7 +174,7 @@ class Analyses:
         """Return the analysis of an endpoint (the primary one if none is given); of this condition, whatever it says.
 
         Raises:
-            UserError: as :func:`fedbench.analysis.protocol.analyse`.
+            UserError: as :func:`fedbench.analysis.statistics.protocol.analyse`.
         """
         wanted = replace(endpoint or self.primary(condition), unseen=condition.unseen)
         if (condition, wanted) not in self._made:
@@ -191,7 +191,7 @@ class Analyses:
             where: bool, one for each row of ``results(condition).cases``: only these rows.
 
         Raises:
-            UserError: as :func:`fedbench.analysis.scores.score_matrix`.
+            UserError: as :func:`fedbench.analysis.statistics.scores.score_matrix`.
         """
         if condition not in self._rows:
             self._rows[condition] = of_dataset(self.results(condition).cases, condition.dataset)

@@ -20,10 +20,9 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
-from fedbench.analysis.publish_folder import interrupted
-from fedbench.analysis.rows import counted, listed
+from fedbench.analysis.statistics.rows import counted, listed
 from fedbench.errors import UserError
-from fedbench.files import sha256
+from fedbench.files import interrupted, sha256
 from fedbench.names import safe
 from fedbench.reading import LazyArrays, plain_name, read_table
 from fedbench.store import Results
@@ -84,7 +83,8 @@ class Evidence:
         runs: one row per run: run_id, dataset, unseen, setting, algorithm, seed, fold, partition, seconds, steps,
             parameters, started, ended, clients_at_once (publications from before it was kept lack it), views,
             peak_memory_bytes, best_round, identity, declared, provenance (JSON).
-        cases: one row per client's model, case and class (:func:`fedbench.evaluation.evaluate`), with the run's keys.
+        cases: one row per client's model, case and class (:func:`fedbench.engine.evaluation.evaluate`), with the run's
+            keys.
         rounds: one row per round, client and metric, with the run's keys.
         source: where it was read from.
         distances: how far apart modalities are to each run's models

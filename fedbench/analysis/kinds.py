@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fedbench.analysis.analyses import is_reference_point
-from fedbench.analysis.scores import ScoreMatrix
+from fedbench.analysis.statistics.scores import ScoreMatrix
 from fedbench.registry import Spec, parse_spec
 
 

@@ -18,9 +18,9 @@ import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, in_order
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.intervals import bootstrap_means, bootstrap_patients_and_seeds
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import Endpoint, labels, listed
+from fedbench.analysis.statistics.intervals import bootstrap_means, bootstrap_patients_and_seeds
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import Endpoint, labels, listed
 from fedbench.config import section_of
 
 ENDPOINT = Endpoint("cross", "dice")

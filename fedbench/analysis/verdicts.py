@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench.analysis.analyses import is_reconstruction, is_reference_point
-from fedbench.analysis.protocol import ALPHA, Analysis
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis
 
 
 class Verdict(StrEnum):

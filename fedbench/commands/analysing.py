@@ -25,7 +25,7 @@ from fedbench.names import safe
 
 if TYPE_CHECKING:
     from fedbench.analysis.analyses import Analyses, Choices
-    from fedbench.analysis.publish_adding import Published
+    from fedbench.analysis.publishing.adding import Published
 
 PUBLISHED = Path("results/published")
 PAGES = (".html", ".htm")  # what the names of files end with that ``--to`` may name, too
@@ -73,7 +73,7 @@ class AnalysisOptions:
             UserError: an unknown selection or way with missing scores.
         """
         from fedbench.analysis.analyses import Choices
-        from fedbench.analysis.scores import Missing
+        from fedbench.analysis.statistics.scores import Missing
 
         if self.selection is not None:
             _one_of("--selection", self.selection, SELECTIONS)
@@ -133,7 +133,7 @@ def tables(options: AnalysisOptions) -> None:
 
     Example: `fedbench tables --from results/published/default --to paper/tables`
     """
-    from fedbench.analysis.tables import all_tables, write_tables
+    from fedbench.analysis.tables.every import all_tables, write_tables
 
     found = all_tables(options.analyses())
     target = options.target("tables")
@@ -172,12 +172,12 @@ def publish(
     --trials results/runs/tuning/study-sts` · `fedbench publish default --suite default --add`
     """
     from fedbench.analysis.analyses import Analyses, Choices
-    from fedbench.analysis.cells import human_bytes
     from fedbench.analysis.evidence import read_evidence
-    from fedbench.analysis.publish import publish as write
-    from fedbench.analysis.publish_adding import Published, addition, said
-    from fedbench.analysis.publish_commits import note
-    from fedbench.analysis.rows import counted
+    from fedbench.analysis.publishing.adding import Published, addition, said
+    from fedbench.analysis.publishing.commits import note
+    from fedbench.analysis.publishing.publish import publish as write
+    from fedbench.analysis.statistics.rows import counted
+    from fedbench.analysis.tables.cells import human_bytes
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
@@ -215,8 +215,8 @@ def _to_publish(
         there: what is published already, and so not missing, whatever code made it.
     """
     from fedbench.analysis.evidence import MANIFEST
-    from fedbench.analysis.rows import listed
-    from fedbench.analysis.tables_runs import unfinished_in
+    from fedbench.analysis.statistics.rows import listed
+    from fedbench.analysis.tables.runs import unfinished_in
     from fedbench.commands.options import must_exist
     from fedbench.store import DONE
 
@@ -261,8 +261,8 @@ def calibrate(
     """
     from rich.table import Table
 
-    from fedbench.analysis.calibration import calibrate as measure
-    from fedbench.analysis.calibration_table import calibration_page, calibration_table
+    from fedbench.analysis.statistics.calibration import calibrate as measure
+    from fedbench.analysis.tables.calibration import calibration_page, calibration_table
     from fedbench.files import write_text
 
     if to is not None:

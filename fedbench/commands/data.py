@@ -49,9 +49,9 @@ def prepare(
 
     Examples: `fedbench prepare sts=PATH --spacing 2,2,3 --size 96` · `fedbench prepare chaos=PATH --check`
     """
-    from fedbench.planning import dataset_entry
-    from fedbench.preparation import prepare as make
-    from fedbench.progress import preparing
+    from fedbench.commands.progress import preparing
+    from fedbench.data.preparation import prepare as make
+    from fedbench.execution.planning import dataset_entry
     from fedbench.store import Store
 
     if to is not None and len(datasets) > 1:
@@ -73,8 +73,8 @@ def prepare(
 
 
 def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None, watch: Any) -> list[str]:
-    from fedbench.analysis.rows import counted, listed
-    from fedbench.preparation import check
+    from fedbench.analysis.statistics.rows import counted, listed
+    from fedbench.data.preparation import check
 
     problems, empty = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
     for problem in problems:
@@ -91,9 +91,9 @@ def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None,
 
 def _undealt(dataset: Any, data: Any) -> str:
     """Say why the cases would not be dealt to clients as a suite does that sets nothing; empty if they would."""
+    from fedbench.data.inspection import inventory
+    from fedbench.data.prepared import PreparedCase, PreparedDataset
     from fedbench.federation import partition as deal
-    from fedbench.inspection import inventory
-    from fedbench.prepared import PreparedCase, PreparedDataset
 
     cases = tuple(
         PreparedCase(case.id, case.patient, case.modality, case.site, spacing=(), shape=(), content="", stem="")
@@ -148,11 +148,11 @@ def show(
     Examples: `fedbench partition show -d phantom-heart` · `fedbench partition show -d sts=PATH --clients-per-modality 2
     --set data.size_skew=0.5 --seeds 0-2`
     """
-    from fedbench.analysis.partitions import draw, holdings, render
+    from fedbench.analysis.figures.partitions import draw, holdings, render
+    from fedbench.commands.progress import preparing
+    from fedbench.execution.planning import prepared_of, variants
     from fedbench.federation import partition as deal
     from fedbench.names import safe
-    from fedbench.planning import prepared_of, variants
-    from fedbench.progress import preparing
     from fedbench.store import Store
 
     if png is not None:

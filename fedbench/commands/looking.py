@@ -154,9 +154,9 @@ def summary(
     Example: `fedbench summary --all --selection best-validation`
     """
     from fedbench.analysis.evidence import MANIFEST, load_results, way_out
-    from fedbench.analysis.rows import counted
-    from fedbench.analysis.summary import conditions, heading, summarise
-    from fedbench.analysis.summary_view import render
+    from fedbench.analysis.statistics.rows import counted
+    from fedbench.analysis.tables.summary import conditions, heading, summarise
+    from fedbench.analysis.tables.summary_view import render
     from fedbench.store import finished
 
     if selection not in (None, "last", "best-validation"):

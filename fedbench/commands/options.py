@@ -159,8 +159,8 @@ class SuiteOptions:
 
     def plan(self) -> tuple[Suite, list[Cell]]:
         """Return the suite and its runs; data that is not prepared yet is prepared, with a progress bar."""
-        from fedbench import planning
-        from fedbench.progress import preparing
+        from fedbench.commands.progress import preparing
+        from fedbench.execution import planning
         from fedbench.store import Store
 
         suite = self.read()

@@ -23,11 +23,11 @@ from fedbench.commands.options import (
     telling_damage,
     with_suite,
 )  # fmt: skip
+from fedbench.engine.interruption import end_if_clients_hang
 from fedbench.errors import UserError
-from fedbench.interruption import end_if_clients_hang
 
 if TYPE_CHECKING:
-    from fedbench.runner import Outcome
+    from fedbench.execution.runner import Outcome
     from fedbench.store import Store
     from fedbench.suite import Cell, Suite
 
@@ -51,11 +51,11 @@ def run(
     Examples: `fedbench run --all` · `fedbench run -a fedavg -a 'fedprox[mu=0.1]' -d phantom-heart --seeds 0-4`
     · `fedbench run --suite default -d sts=PATH --folds 5`
     """
-    from fedbench import scheduler
-    from fedbench.analysis.rows import counted
-    from fedbench.console import display
-    from fedbench.planning import refuse_damage
-    from fedbench.runner import Options
+    from fedbench.analysis.statistics.rows import counted
+    from fedbench.commands.console import display
+    from fedbench.execution import scheduler
+    from fedbench.execution.planning import refuse_damage
+    from fedbench.execution.runner import Options
     from fedbench.store import Store
 
     check_resources(options, workers, address, clients_at_once)
@@ -101,10 +101,10 @@ def plan(
 
     Examples: `fedbench plan --suite default --seeds 0-4` · `fedbench plan --all --ids`
     """
-    from fedbench import scheduler
-    from fedbench.analysis.rows import counted
-    from fedbench.console import clock
-    from fedbench.estimate import seconds_left
+    from fedbench.analysis.statistics.rows import counted
+    from fedbench.commands.console import clock
+    from fedbench.execution import scheduler
+    from fedbench.execution.estimate import seconds_left
     from fedbench.store import Store
 
     check_resources(options, None, None)
@@ -129,7 +129,7 @@ def plan(
 
 def _counts(cells: list[Cell], states: dict[str, str]) -> Table:
     """One row per dataset, modality left out and algorithm: how many of its seeds and folds are in which state."""
-    from fedbench.analysis.rows import fold
+    from fedbench.analysis.statistics.rows import fold
 
     every = list(dict.fromkeys(states.values()))
     rows: dict[tuple[str, str, str], Counter[str]] = {}
@@ -173,8 +173,8 @@ def say_other_declaration(finished: list[Cell], results: Store) -> None:
 
 def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> None:
     """Say on which datasets nothing can be tabulated in the end: nobody trains the reference there."""
-    from fedbench.analysis.protocol import candidates
-    from fedbench.analysis.rows import listed
+    from fedbench.analysis.statistics.protocol import candidates
+    from fedbench.analysis.statistics.rows import listed
     from fedbench.store import RUN, finished, read_json
 
     found: dict[str, set[str]] = {}
@@ -199,7 +199,7 @@ def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> N
 
 def say_other_machine(finished: list[Cell], results: Store) -> None:
     """Say which finished runs stand in one table with new ones that other packages or another processor compute."""
-    from fedbench.comparison import elsewhere
+    from fedbench.execution.comparison import elsewhere
     from fedbench.store import RUN, read_json
 
     made = Counter(elsewhere(read_json(results.folder(cell.id) / RUN) or {}) for cell in finished)
@@ -245,8 +245,8 @@ def check_resources(
 
 
 def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
-    from fedbench.analysis.summary import conditions, heading, summarise
-    from fedbench.analysis.summary_view import render
+    from fedbench.analysis.tables.summary import conditions, heading, summarise
+    from fedbench.analysis.tables.summary_view import render
     from fedbench.names import safe
     from fedbench.store import load_results, read_json, write_json
 
@@ -263,7 +263,7 @@ def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
         own = [c for c in cells if (c.identity["dataset"], c.identity["data"]["leave_out"] or "") == (name, unseen)]
         shown = {"runs": [cell.id for cell in own if cell.id in done]}
         if not target.exists() or read_json(target.with_suffix(".json")) != shown:  # drawing takes seconds
-            from fedbench.analysis.overlays import draw_overlays
+            from fedbench.analysis.figures.overlays import draw_overlays
 
             if draw_overlays(own, results.root, name, target) is None:  # nothing of the partition that is shown
                 target.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from fedbench.commands.running import check_resources, interruptible, say_failur
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:
-    from fedbench.runner import Outcome
+    from fedbench.execution.runner import Outcome
     from fedbench.store import Store
     from fedbench.suite import Cell, Suite
     from fedbench.tuning.trials import Tuned
@@ -103,8 +103,8 @@ class _Trainer:
         self, options: SuiteOptions, results: Store, threads: int, workers: int | None, address: str | None,
         checkpoint_seconds: float,
     ) -> None:  # fmt: skip
-        from fedbench import scheduler
-        from fedbench.runner import Options
+        from fedbench.execution import scheduler
+        from fedbench.execution.runner import Options
 
         self.options, self.results, self.checked = options, results, set[tuple[str, str]]()
         self.resources = scheduler.Resources(workers, threads, options.gpus, address)
@@ -112,8 +112,8 @@ class _Trainer:
 
     def plan(self, suite: Suite) -> list[Cell]:
         """Return the runs of a suite; the data is prepared where ``run`` finds it."""
-        from fedbench import planning
-        from fedbench.progress import preparing
+        from fedbench.commands.progress import preparing
+        from fedbench.execution import planning
         from fedbench.store import Store
 
         device = "cpu" if self.options.gpus == 0 else "cuda"
@@ -122,9 +122,9 @@ class _Trainer:
 
     def execute(self, heading: str, cells: list[Cell]) -> None:
         """Run what is left; a run that failed for another reason than divergence ends the command with status 1."""
-        from fedbench import scheduler
-        from fedbench.analysis.rows import counted
-        from fedbench.console import display
+        from fedbench.analysis.statistics.rows import counted
+        from fedbench.commands.console import display
+        from fedbench.execution import scheduler
         from fedbench.tuning.trials import diverged
 
         with telling_damage(self.results):
@@ -145,7 +145,7 @@ class _Trainer:
 
     def _check_data(self, cells: list[Cell]) -> None:
         """Compare with its checksums what the trials will read, once; what becomes of test patients is not asked."""
-        from fedbench.planning import make_task, refuse_damage
+        from fedbench.execution.planning import make_task, refuse_damage
 
         of_a_kind = {(cell.prepared, cell.identity["partition"]): cell for cell in cells}
         new = [cell for kind, cell in of_a_kind.items() if kind not in self.checked]
@@ -178,7 +178,7 @@ TUNED = 28  # letters of a line of what was tuned
 
 
 def _summary(tuned: Tuned) -> Table:
-    from fedbench.analysis.rows import fold
+    from fedbench.analysis.statistics.rows import fold
 
     table = Table(box=None, pad_edge=False)
     for column in ("tuned", "trials", "default", "best", "chosen"):

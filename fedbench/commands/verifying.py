@@ -64,7 +64,7 @@ def diff(
     """
     from pandas.api.types import is_numeric_dtype
 
-    from fedbench.comparison import differences, differing_bits, mean_scores
+    from fedbench.execution.comparison import differences, differing_bits, mean_scores
     from fedbench.reading import read_table
     from fedbench.store import CASES
 
@@ -97,7 +97,7 @@ Record = tuple[dict[str, Any], Path]  # the content of run.json, and the folder 
 
 
 def _stored(out: Path, run: str) -> Record:
-    from fedbench.analysis.rows import listed
+    from fedbench.analysis.statistics.rows import listed
     from fedbench.store import RUN, Store
 
     results = Store(out, reading=True)
@@ -135,10 +135,10 @@ def _one(found: list[str], run: str, where: Path) -> str:
 
 
 def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], plugin: str | None) -> list[str]:
-    from fedbench.comparison import elsewhere, has_content, other_code, prepared_folder, repeat
+    from fedbench.commands.progress import preparing
     from fedbench.config import DataConfig, section_of
-    from fedbench.planning import prepared_folder_of
-    from fedbench.progress import preparing
+    from fedbench.execution.comparison import elsewhere, has_content, other_code, prepared_folder, repeat
+    from fedbench.execution.planning import prepared_folder_of
     from fedbench.registry import Spec
     from fedbench.suite import Cell
 

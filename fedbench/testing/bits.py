@@ -6,8 +6,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from fedbench import checkpoint, held
 from fedbench.algorithm import Algorithm, Client
+from fedbench.engine import checkpoint, held
 from fedbench.testing.findings import Broken, NotApplicable, raised, rule
 from fedbench.testing.global_state import seeded
 from fedbench.testing.laboratory import differing, fingerprint

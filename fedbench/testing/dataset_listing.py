@@ -14,12 +14,12 @@ from typing import Any
 from unittest import mock
 
 from fedbench.config import DataConfig
+from fedbench.data.inspection import inventory
+from fedbench.data.prepared import PreparedCase, PreparedDataset
 from fedbench.dataset import Case, Intensity
 from fedbench.errors import UserError
 from fedbench.federation import partition
-from fedbench.inspection import inventory
 from fedbench.names import safe
-from fedbench.prepared import PreparedCase, PreparedDataset
 from fedbench.testing.dataset_subject import Subject
 from fedbench.testing.declared import check_name, check_parameters
 from fedbench.testing.findings import Broken, rule

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fedbench.data.inspection import check_contrast, check_volume
+from fedbench.data.preparation import prepare
+from fedbench.data.prepared import damage, load
 from fedbench.dataset import Case, Volume
 from fedbench.errors import UserError
-from fedbench.inspection import check_contrast, check_volume
-from fedbench.preparation import prepare
-from fedbench.prepared import damage, load
 from fedbench.testing.dataset_orientation import turned
 from fedbench.testing.dataset_subject import FEW, Subject, volume_digest
 from fedbench.testing.findings import Broken, NotApplicable, rule
@@ -105,7 +105,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @rule(
-    "orientation", "reorient to RAS (fedbench.imaging.read_pair does): X to the right, Y to the front, Z to the head."
+    "orientation",
+    "reorient to RAS (fedbench.data.imaging.read_pair does): X to the right, Y to the front, Z up.",
 )
 def orientation(subject: Subject) -> str:
     """Axes of NIfTI files arrive in RAS order, with the spacing of their header."""

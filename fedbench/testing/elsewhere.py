@@ -7,15 +7,13 @@ hash seed and other thread settings, as another worker's machine may.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import inspect
 import json
 import os
 import select
 import subprocess
 import sys
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fedbench.algorithm import Algorithm
 from fedbench.testing.findings import NotApplicable
@@ -24,7 +22,6 @@ PATIENCE = 90  # seconds for a run that takes about one
 INSIDE = "FEDBENCH_CHECK_INSIDE"
 
 _process: subprocess.Popen[str] | None = None
-_touched: dict[str, list[str]] = {}  # module -> what importing it changed, in the other process
 
 
 def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
@@ -82,50 +79,7 @@ def _started() -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "2", INSIDE: "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         _process = subprocess.Popen(
-            [sys.executable, "-m", "fedbench.testing.elsewhere"],
+            [sys.executable, "-m", "fedbench.testing.answering"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
         )  # fmt: skip
     return _process
-
-
-def _imported(question: dict[str, Any]) -> type[Algorithm]:
-    from fedbench import registry
-
-    module, name = question["module"], question["name"]
-    sys.path[:] = question["path"]
-    if module in sys.modules or not module.startswith("fedbench_plugin_"):
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found
-    return registry.load("algorithm", registry.find("algorithm", f"{Path(question['file'])}:{name}"))
-
-
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
-    from fedbench.testing.findings import raised
-    from fedbench.testing.global_state import changed, observe
-    from fedbench.testing.laboratory import fingerprint
-    from fedbench.testing.subject import Subject
-
-    try:
-        before = observe()
-        cls = _imported(question)
-        touched = _touched.setdefault(cls.__module__, changed(before))
-        return {"fingerprint": fingerprint(Subject(cls, question["params"]).run().training), "touched": touched}
-    except Exception as error:
-        return {"error": raised(error)}
-
-
-def serve(questions: IO[str], answers: IO[str]) -> None:
-    """Answer until the questions end."""
-    import fedbench.testing.subject  # noqa: F401  (takes seconds; done before the first question)
-
-    for line in questions:
-        answers.write(json.dumps(_answer(json.loads(line))) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    private = os.fdopen(os.dup(1), "w")  # a plugin that prints must not break the answers
-    os.dup2(2, 1)
-    serve(sys.stdin, private)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedbench.settings import SETTINGS
+from fedbench.engine.settings import SETTINGS
 
 WATCHED: dict[str, Callable[[], Any]] = {
     "the state of Python's random": random.getstate,

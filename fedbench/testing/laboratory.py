@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from fedbench.algorithm import Algorithm, Server, State, Upload, weighted_mean
-from fedbench.compute import Compute
 from fedbench.config import DataConfig, ModelConfig, TrainingConfig
+from fedbench.data.prepared import PreparedCase
+from fedbench.engine.compute import Compute
+from fedbench.engine.task import Task
+from fedbench.engine.training import Training
 from fedbench.federation import ClientData, Federation
-from fedbench.prepared import PreparedCase
-from fedbench.task import Task
-from fedbench.training import Training
 
 MODALITIES = ("CT", "MR", "PET", "T1", "T2")
 SLICES = ((3,), (4,), (3, 2), (2,), (6,))  # of each client's training cases: unequal, and some with a partial batch

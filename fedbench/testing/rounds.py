@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from fedbench.algorithm import MODEL, Algorithm, Deployment, Server
-from fedbench.evaluation import load_deployment
+from fedbench.engine.evaluation import load_deployment
 from fedbench.testing.findings import Broken, raised, rule
 from fedbench.testing.laboratory import SIZE, copied, differing
 from fedbench.testing.separate import Separate

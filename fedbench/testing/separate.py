@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fedbench.algorithm import Algorithm, Client, ClientState, Deployment, Message, Server, Setup, Step, Upload
-from fedbench.compute import own_stream
+from fedbench.engine.compute import own_stream
 from fedbench.federation import ClientData
 
 

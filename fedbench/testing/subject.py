@@ -12,15 +12,15 @@ import monai.networks.nets  # noqa: F401 (MONAI sets an environment variable, wh
 import torch
 
 from fedbench.algorithm import Algorithm, Deployment, Server, State, Upload, model_entries
-from fedbench.compute import Compute
+from fedbench.engine.compute import Compute
+from fedbench.engine.task import TrainingDiverged
+from fedbench.engine.training import Training
 from fedbench.parameters import Parameters
-from fedbench.task import TrainingDiverged
 from fedbench.testing import elsewhere
 from fedbench.testing.findings import Broken
 from fedbench.testing.global_state import changed, observe, seeded
 from fedbench.testing.laboratory import Averaging, Scenario, copied, differing
 from fedbench.testing.watching import Aggregation, Watch, watched
-from fedbench.training import Training
 
 STANDARD = Scenario()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
 from fedbench.files import write_text
 from fedbench.tuning.search import Point
 from fedbench.tuning.table import CSV, conditions

@@ -13,14 +13,14 @@ from statistics import mean
 from typing import Any, Literal
 
 from fedbench import registry
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
 from fedbench.config import DataConfig, TrainingConfig, canonical
+from fedbench.engine.task import TrainingDiverged
 from fedbench.errors import UserError
-from fedbench.planning import make_algorithm
+from fedbench.execution.planning import make_algorithm
 from fedbench.reading import read_table
 from fedbench.store import FAILURE, ROUNDS, Store, read_json
 from fedbench.suite import Cell, Suite
-from fedbench.task import TrainingDiverged
 from fedbench.tuning.search import Point, Space, algorithm_space, draw, shared_space
 
 Stage = Literal["shared", "own"]

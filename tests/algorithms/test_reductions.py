@@ -17,8 +17,8 @@ from fedbench.algorithms.local import Local
 from fedbench.algorithms.moon import MOON
 from fedbench.algorithms.scaffold import Scaffold
 from fedbench.algorithms.silobn import SiloBN
+from fedbench.engine.task import learning_rate
 from fedbench.federation import with_clients
-from fedbench.task import learning_rate
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
 
 ALL = {
@@ -94,7 +94,7 @@ def test_fedavg_of_one_client_is_plain_training_with_a_fresh_optimiser_each_roun
     model = plain.networks["model"].train()
     for round in range(3):
         optimizer = Adam(model.parameters(), lr=learning_rate(plain.task.training, round), fused=True)
-        from fedbench.task import stream
+        from fedbench.engine.task import stream
 
         stream = stream("batches", 0, "CT", round, 0)
         for images, labels in plain.sets[0].batches(stream, augmented=True):

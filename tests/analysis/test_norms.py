@@ -20,7 +20,7 @@ from fedbench.analysis.paper.norm_tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.study import study_of
-from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.verdicts import judge
 from tests.analysis.evidence_rows import evidence
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fedbench import load_results
-from fedbench.prepared import load
+from fedbench.data.prepared import load
 from tests.faults.machine import finish, start
 from tests.toys import TOY, Toy, full, prepare_toy, reads, refused, write_toy, write_volume
 

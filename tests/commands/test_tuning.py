@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from fedbench.config import DataConfig
+from fedbench.data.prepared import load
 from fedbench.federation import partition
 from fedbench.files import sha256
-from fedbench.prepared import load
 from fedbench.store import load_results
 from fedbench.suite import read_suite
 from tests import plugins

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fedbench.comparison import elsewhere
-from fedbench.provenance import bf16_instructions, cpu_instructions
+from fedbench.execution.comparison import elsewhere
+from fedbench.execution.provenance import bf16_instructions, cpu_instructions
 from fedbench.store import Store, load_results, seal
 from fedbench.suite import Cell
 from tests.command_line import called
@@ -114,7 +114,7 @@ def test_what_bits_depend_on_is_named_where_it_was_another(fedbench, ran):
 
 def test_what_computes_bf16_matters_to_runs_at_bf16_on_a_cpu_that_say_it(fedbench, ran, monkeypatch):
     """The vector instructions are the same with and without it."""
-    monkeypatch.setattr("fedbench.comparison.bf16_instructions", lambda: "avx512_bf16")
+    monkeypatch.setattr("fedbench.execution.comparison.bf16_instructions", lambda: "avx512_bf16")
     run = json.loads((RUNS / ran["fedavg"] / "run.json").read_text())
     for device, precision, had, said in (
         ("cpu", "bf16", "none", True), ("cpu", "bf16", "avx512_bf16", False), ("cpu", "bf16", None, False),

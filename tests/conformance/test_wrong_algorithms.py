@@ -15,7 +15,7 @@ from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedprox import FedProx
 from fedbench.errors import UserError
-from fedbench.testing import algorithm_findings, check_algorithm, elsewhere, kit
+from fedbench.testing import algorithm_findings, answering, check_algorithm, elsewhere, kit
 from fedbench.testing.laboratory import Scenario, differing, fingerprint
 from fedbench.testing.subject import Subject, train
 from tests import plugins
@@ -126,7 +126,7 @@ def test_the_other_process_answers_a_line_with_a_line(monkeypatch):
     question = {"module": FedProx.__module__, "name": "FedProx", "file": "", "params": {"mu": 1.0}, "path": sys.path}
     answers = io.StringIO()
     lines = [json.dumps(question), json.dumps(question | {"name": "Fedprox"})]
-    elsewhere.serve(io.StringIO("\n".join(lines)), answers)
+    answering.serve(io.StringIO("\n".join(lines)), answers)
     right, wrong = (json.loads(line) for line in answers.getvalue().splitlines())
     assert right == {"fingerprint": fingerprint(Subject(FedProx, {"mu": 1.0}).main.training), "touched": []}
     assert "AttributeError" in wrong["error"]

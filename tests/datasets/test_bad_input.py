@@ -19,12 +19,12 @@ import pytest
 
 from fedbench import registry
 from fedbench.config import DataConfig
+from fedbench.data.inspection import inventory
+from fedbench.data.preparation import check, prepare
+from fedbench.data.prepared import load
 from fedbench.dataset import Case, Dataset
 from fedbench.errors import UserError
 from fedbench.federation import partition
-from fedbench.inspection import inventory
-from fedbench.preparation import check, prepare
-from fedbench.prepared import load
 from tests.datasets import test_amos, test_brats, test_chaos, test_mmotu, test_mmwhs, test_nnunet, test_nuclei, test_sts
 
 

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from fedbench.data.inspection import inventory
 from fedbench.dataset import Case
 from fedbench.datasets.brats import BrainTumours
 from fedbench.errors import UserError
-from fedbench.inspection import inventory
 
 SEQUENCES = ("T1", "T1ce", "T2", "FLAIR")
 SHAPE = (12, 14, 6)  # 240 x 240 x 155 in the real sets

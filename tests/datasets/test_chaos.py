@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from fedbench.datasets.chaos import Chaos
 from fedbench.errors import UserError
-from tests.test_dicom import change, write_slice
+from tests.data.test_dicom import change, write_slice
 
 CT = (1, 2, 5, 6, 8, 10, 14, 21, 30)
 MR = (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)  # other people than in CT

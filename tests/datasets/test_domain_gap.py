@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fedbench import planning
-from fedbench.compute import Compute
-from fedbench.evaluation import evaluate
-from fedbench.prepared import load
+from fedbench.data.prepared import load
+from fedbench.engine.compute import Compute
+from fedbench.engine.evaluation import evaluate
+from fedbench.engine.training import Training
+from fedbench.execution import planning
 from fedbench.suite import make_suite
-from fedbench.training import Training
 
 
 @pytest.mark.parametrize("name", ["phantom-heart", "phantom-abdomen", "phantom-tumour"])

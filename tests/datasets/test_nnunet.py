@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedbench.data.inspection import inventory
+from fedbench.data.preparation import check, prepare
+from fedbench.data.prepared import load
 from fedbench.dataset import Case, Intensity
 from fedbench.datasets.nnunet import NnUnet
+from fedbench.engine.inference import truth
 from fedbench.errors import UserError
-from fedbench.inference import truth
-from fedbench.inspection import inventory
 from fedbench.metrics import score_case, surface
-from fedbench.preparation import check, prepare
-from fedbench.prepared import load
 
 OBLIQUE = np.array([[0.96, 0.0, 0.28], [0.0, 1.0, 0.0], [-0.28, 0.0, 0.96]])  # 16 degrees about Y
 PERCENTILE = Intensity("percentile", 0.5, 99.5)

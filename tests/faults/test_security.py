@@ -15,15 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import fedbench
-from fedbench import checkpoint, reading
+from fedbench import reading
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import FORMAT, MANIFEST, Condition, read_evidence
-from fedbench.analysis.publish import publish
-from fedbench.delivery import Delivery, receive
+from fedbench.analysis.publishing.publish import publish
+from fedbench.data.prepared import damage, load
+from fedbench.engine import checkpoint
 from fedbench.errors import UserError
+from fedbench.execution.delivery import Delivery, receive
 from fedbench.files import sha256
 from fedbench.names import safe
-from fedbench.prepared import damage, load
 from fedbench.reading import read_arrays, read_table
 from fedbench.store import Store, load_results, seal
 from tests import plugins

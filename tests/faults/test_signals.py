@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.dispatch import BUSY_SECONDS
+from fedbench.execution.dispatch import BUSY_SECONDS
 from fedbench.store import Store, read_json
 from tests.faults.machine import (
     PATIENCE,

@@ -39,7 +39,7 @@ MUTATIONS: list[Mutation] = [
         ("terms = [(p - reference[name]).square().sum()", "terms = [(p - reference[name]).abs().sum()"),
     ),
     *of(
-        "algorithms/fedavg.py", "tests/test_training.py tests/algorithms/test_reductions.py",
+        "algorithms/fedavg.py", "tests/engine/test_training.py tests/algorithms/test_reductions.py",
         ("[u.samples for u in uploads]", "[1 for u in uploads]"),
     ),
     *of(
@@ -98,13 +98,13 @@ MUTATIONS: list[Mutation] = [
         ("return mask & ~inner", "return mask & inner"),
     ),
     *of(
-        "fedbench/evaluation.py", "tests/test_evaluation.py tests/test_training.py",
+        "fedbench/engine/evaluation.py", "tests/engine/test_evaluation.py tests/engine/test_training.py",
         ("(joint.sum(0) + joint.sum(1))[1:]", "(2 * joint.sum(0))[1:]"),
         ("own = [d for d in deployments if d.client == client.name]", "own = [d for d in deployments if d.client]"),
     ),
     # -- from rows to the matrix that is tested -----------------------------------------------------------------------
     *of(
-        "fedbench/analysis/rows.py", "tests/analysis/test_scores.py",
+        "fedbench/analysis/statistics/rows.py", "tests/analysis/statistics/test_scores.py",
         ('(kind == "personal" and often[setting] == 1)', 'kind == "personal"'),
         ("-1 if gaps is None else place[-1]", "-1"),
         ("found = found * len(rows[name].cat.categories) +", "found = found +"),
@@ -112,7 +112,7 @@ MUTATIONS: list[Mutation] = [
         ('(again := group["label"].duplicated()).any()', "(again := group.empty)"),
     ),
     *of(
-        "fedbench/analysis/grid.py", "tests/analysis/test_scores.py",
+        "fedbench/analysis/statistics/grid.py", "tests/analysis/statistics/test_scores.py",
         ("place = (a * shape[1] + s) * shape[2] + cell", "place = (a * shape[1] + s) * shape[2] + cell[::-1]"),
         ("truth=with_truth > 0", "truth=with_truth >= 0"),
         ("absent = grid.present.any(axis=0) & ~grid.present", "absent = grid.present.all(axis=0) & ~grid.present"),
@@ -120,7 +120,7 @@ MUTATIONS: list[Mutation] = [
         ("labels.cat.categories)[labels.cat.codes]", "labels.cat.categories[::-1])[labels.cat.codes]"),
     ),
     *of(
-        "fedbench/analysis/scores.py", "tests/analysis/test_scores.py",
+        "fedbench/analysis/statistics/scores.py", "tests/analysis/statistics/test_scores.py",
         ("np.add.reduceat(known.astype(int), starts", "np.add.reduceat(1 + 0 * known, starts"),
         (".sum(axis=-2), known.sum(axis=-2))", ".sum(axis=-2), known.shape[-2] + 0 * known.sum(axis=-2))"),
         ("worst = known.max() if endpoint.metric in DISTANCES else 0.0", "worst = 0.0"),
@@ -129,7 +129,7 @@ MUTATIONS: list[Mutation] = [
     ),
     # -- statistics --------------------------------------------------------------------------------------------------
     *of(
-        "fedbench/analysis/statistics.py", "tests/analysis/test_statistics.py",
+        "fedbench/analysis/statistics/paired.py", "tests/analysis/statistics/test_paired.py",
         ("(n - 1) * chi2 / np.where", "n * chi2 / np.where"),
         ("-(n - 1) * _log_arrangements(", "-n * _log_arrangements("),
         ("np.sum(special.gammaln(tied + 1) / tied, axis=-1)", "np.sum(special.gammaln(tied + 1), axis=-1)"),
@@ -145,7 +145,7 @@ MUTATIONS: list[Mutation] = [
         ("max(planned or 0, len(names)) / len(names)", "1"),
     ),
     *of(
-        "fedbench/analysis/variance.py", "tests/analysis/test_variance.py",
+        "fedbench/analysis/statistics/variance.py", "tests/analysis/statistics/test_variance.py",
         ("return Luck(2 * patients *", "return Luck(patients *"),
         ("others = (seeds - 1) * (algorithms - 2)", "others = seeds * algorithms"),
         ("seed = (luck.df * luck.mean_square +", "seed = (luck.mean_square +"),
@@ -153,21 +153,21 @@ MUTATIONS: list[Mutation] = [
         ("both = squares.patient + squares.seed - squares.residual", "both = squares.patient + squares.seed"),
     ),
     *of(
-        "fedbench/analysis/intervals.py", "tests/analysis/test_intervals.py",
+        "fedbench/analysis/statistics/intervals.py", "tests/analysis/statistics/test_intervals.py",
         ("below + equal / 2", "below"),
         ("bias + shifted / (1 - acceleration * shifted)", "bias + shifted / (1 + acceleration * shifted)"),
         ("np.sum(centred**3, axis=0) / (6 *", "np.sum(centred**3, axis=0) / (3 *"),
         ("under + (rank - floor) * (over - under)", "under"),
     ),
     *of(
-        "fedbench/analysis/ranking.py", "tests/analysis/test_ranking.py",
+        "fedbench/analysis/statistics/ranking.py", "tests/analysis/statistics/test_ranking.py",
         ("return -scores if higher_is_better else scores", "return scores if higher_is_better else -scores"),
         ("(taken / tied[..., None])", "taken"),
         ("np.where(untied > 0, own @ other", "np.where(untied > 0, np.abs(own @ other)"),
     ),
     # -- partition ---------------------------------------------------------------------------------------------------
     *of(
-        "fedbench/splitting.py", "tests/test_splitting.py tests/test_federation.py",
+        "fedbench/data/splitting.py", "tests/data/test_splitting.py tests/test_federation.py",
         ("rest = [p for p in order if p not in set(test)]", "rest = list(order)"),
         ("% config.folds == (config.fold or 0)", "% config.folds != (config.fold or 0)"),
         ("dealt += len(order)", "dealt += 0"),
@@ -175,7 +175,7 @@ MUTATIONS: list[Mutation] = [
         ('"split", config.split_seed, *modalities', '"split", *modalities'),
     ),
     *of(
-        "fedbench/federation.py", "tests/test_federation.py tests/test_training.py",
+        "fedbench/federation.py", "tests/test_federation.py tests/engine/test_training.py",
         ("if len(places) > 1:", "if len(places) > 2:"),
         ("if modality == unseen:", "if modality == client.name:"),
         ('"val": [describe(x) for x in c.val]', '"val": []'),
@@ -187,32 +187,32 @@ MUTATIONS: list[Mutation] = [
     ),
     # -- rounds, checkpoints, results --------------------------------------------------------------------------------
     *of(
-        "fedbench/training.py", "tests/test_training.py tests/algorithms/test_reductions.py",
+        "fedbench/engine/training.py", "tests/engine/test_training.py tests/algorithms/test_reductions.py",
         ("score > self.best.score", "score < self.best.score"),
         ('tensors |= {f"client/{i}/memory/{k}": v', 'tensors |= {f"client/{i}/memory/": v'),
         ('facts["round"])', 'facts["round"] + 1)'),
     ),
     *of(
-        "fedbench/task.py", "tests/test_training.py",
+        "fedbench/engine/task.py", "tests/engine/test_training.py",
         ("(1 + math.cos(math.pi * round / config.rounds))", "(1 + math.cos(math.pi * round))"),
     ),
     *of(
-        "fedbench/local.py", "tests/test_training.py",
+        "fedbench/engine/local.py", "tests/engine/test_training.py",
         ("ThreadPoolExecutor(len(trainers),", "ThreadPoolExecutor(1,"),
         ("        trainer.abandoned = True", "        trainer.abandoned = False"),
         ("        trainer.abandoned = False", "        pass"),
         ("        trainer = free.get()", "        trainer = trainers[0]"),
     ),
-    *of("fedbench/compute.py", "tests/test_training.py", (", cache_enabled=False", "")),
+    *of("fedbench/engine/compute.py", "tests/engine/test_training.py", (", cache_enabled=False", "")),
     *of(
-        "fedbench/held.py", "tests/test_held.py",
+        "fedbench/engine/held.py", "tests/engine/test_held.py",
         ("self._layout is None or not self._layout.suits(message)", "self._layout is None"),
         ("self._round != self._held.round", "False"),
         ("self._left, self._end = self._in_memory, 0", "self._left = self._in_memory"),
         ("or not message:", "or False:"),
     ),
     *of(
-        "fedbench/checkpoint.py", "tests/test_checkpoint.py",
+        "fedbench/engine/checkpoint.py", "tests/engine/test_checkpoint.py",
         ('"aliases": aliases}', '"aliases": {}}'),
         ('f"{name}{value.dtype}{tuple(value.shape)}"', 'f"{value.dtype}"'),
         ('if metadata.get("sha256") != _checksum(tensors, text):', 'if "sha256" not in metadata:'),
@@ -224,19 +224,19 @@ MUTATIONS: list[Mutation] = [
         ("os.rename(self.folder(run_id), target)", "os.mkdir(target)"),
     ),
     *of(
-        "fedbench/analysis/publish.py", "tests/analysis/test_publish_adding.py",
+        "fedbench/analysis/publishing/publish.py", "tests/analysis/publishing/test_adding.py",
         ("        analyses.get(condition)", "        pass"),
         ("list(evidence.views(c)) if c in kept else None", "None"),
         ('if trials is None and TRIALS[0] in before.get("sha256", ()):', "if False:"),
         ("        _take_along(target, part)\n", ""),
     ),
     *of(
-        "fedbench/analysis/publish_folder.py", "tests/analysis/test_publish_adding.py",
+        "fedbench/files.py", "tests/analysis/publishing/test_adding.py",
         ("    if before.is_dir() and not target.exists():\n        before.rename(target)\n    elif", "    if"),
         ("        target.rename(before)", "        shutil.rmtree(target)"),
     ),
     *of(
-        "fedbench/analysis/publish_adding.py", "tests/analysis/test_publish_adding.py",
+        "fedbench/analysis/publishing/adding.py", "tests/analysis/publishing/test_adding.py",
         ("if code not in there.codes and not repeated:", "if False:"),
         (" and _code(made[i]) == code}", "}"),
         ("known is None and run_id in wanted", "run_id in wanted"),
@@ -252,7 +252,7 @@ MUTATIONS: list[Mutation] = [
         ("return {}  # figures", "pass  # figures"),
     ),
     *of(
-        "fedbench/console.py", "tests/test_console.py",
+        "fedbench/commands/console.py", "tests/commands/test_console.py",
         ("done = so_far - sum(self.before.values())", "done = so_far"),
         ("self.before.setdefault(cell.id, self._share(cell.id))", "self.before[cell.id] = self._share(cell.id)"),
     ),

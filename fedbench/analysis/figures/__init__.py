@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fedbench.analysis import style
 from fedbench.analysis.analyses import Analyses, in_order
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.figures import (
@@ -23,6 +22,7 @@ from fedbench.analysis.figures import (
     gallery,
     qualitative,
     ranks,
+    style,
     transfer,
 )
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from fedbench.analysis import style
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.distance import COMPONENTS, Samples, principal_components
 from fedbench.analysis.figures.lettering import TEXT_LINE, fold, handle_of, legend_columns, lines_of, name_handles
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences

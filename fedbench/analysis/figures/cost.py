@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from fedbench.analysis import style
 from fedbench.analysis.analyses import is_reference_point
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.curves import VALIDATION
 from fedbench.analysis.figures.lettering import legend_columns, write_legend
 from fedbench.analysis.figures.scene import KEYS, Scene, Sketch, Skipped, sentences, trials
-from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.statistics.protocol import Analysis
 
 TRAFFIC = ("bytes up", "bytes down")
 SECONDS = "seconds"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fedbench.analysis import style
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.lettering import TEXT_LINE, fold, lines_of
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, number_of_seeds, sentences, trials
 

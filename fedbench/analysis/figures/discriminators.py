@@ -7,7 +7,7 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fedbench.analysis import style
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.curves import BAND, band
 from fedbench.analysis.figures.lettering import fold, handle_of, legend_columns, name_handles
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, number_of_seeds, sentences

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from fedbench.analysis import style
 from fedbench.analysis.analyses import RELATIONS
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import Endpoint
 
 METRICS = ("dice", "hd95")
 SHOWN = ("in", "cross", "unseen")

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fedbench.analysis import style
 from fedbench.analysis.analyses import is_reference_point
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.distributions import METRICS, SHOWN, in_figure_order, name_rows, relation_title
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
-from fedbench.analysis.protocol import ALPHA, Analysis
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis
 from fedbench.analysis.verdicts import Comparison, Verdict, judge
 
 ROW = 0.17  # inches of an algorithm
@@ -58,7 +58,7 @@ def draw(scene: Scene) -> Sketch:
 
 
 def differences(analysis: Analysis, rows: Sequence[str]) -> pd.DataFrame:
-    """Return one row of :func:`fedbench.analysis.protocol.compare` per algorithm: minus the reference."""
+    """Return one row of :func:`fedbench.analysis.statistics.protocol.compare` per algorithm: minus the reference."""
     own = [label for label in rows if label in analysis.matrix.algorithms]
     return pd.DataFrame([analysis.comparison(label, analysis.reference) for label in own], index=own)
 

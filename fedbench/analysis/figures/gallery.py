@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from fedbench.analysis import style
-from fedbench.analysis.choice import gallery
+from fedbench.analysis.figures import style
+from fedbench.analysis.figures.choice import gallery
 from fedbench.analysis.figures.lettering import legend_columns, name_handles
+from fedbench.analysis.figures.panels import COLOURS, draw_image, extent, outline, tint, write_directions
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
-from fedbench.analysis.panels import COLOURS, draw_image, extent, outline, tint, write_directions
 from fedbench.views import CaseView
 
 MOST_PER_ROW = 4

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from fedbench.analysis.style import Look, display_name, look_of
+from fedbench.analysis.figures.style import Look, display_name, look_of
 
 LETTER = 0.055  # inches of a letter, about
 TEXT_LINE = 0.115  # inches of a line

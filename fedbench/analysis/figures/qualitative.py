@@ -11,12 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedbench.analysis import choice, style
-from fedbench.analysis.choice import Shown
+from fedbench.analysis.figures import choice, style
+from fedbench.analysis.figures.choice import Shown
 from fedbench.analysis.figures.gallery import structure_names, write_key
 from fedbench.analysis.figures.lettering import LETTER, fold, lines_of
-from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
-from fedbench.analysis.panels import (
+from fedbench.analysis.figures.panels import (
     ON_IMAGE,
     draw_image,
     extent,
@@ -26,6 +25,7 @@ from fedbench.analysis.panels import (
     write,
     write_directions,
 )  # fmt: skip
+from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
 from fedbench.views import CaseView, array_key
 
 MOST_ACROSS = 7

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from scipy import stats
 
-from fedbench.analysis import style
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.lettering import LETTER, TEXT_LINE, fold, lines_of
 from fedbench.analysis.figures.scene import Scene, Sketch, sentences
-from fedbench.analysis.intervals import DIGITS
-from fedbench.analysis.protocol import ALPHA, Analysis
-from fedbench.analysis.ranking import METHODS, RESAMPLES
+from fedbench.analysis.statistics.intervals import DIGITS
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis
+from fedbench.analysis.statistics.ranking import METHODS, RESAMPLES
 
 LINE = 0.15  # inches between names
 BAR = 0.085  # inches between bars

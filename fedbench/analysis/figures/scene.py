@@ -10,12 +10,13 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedbench.analysis import captions, style
 from fedbench.analysis.analyses import Analyses, in_order
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import Endpoint, counted, listed
-from fedbench.analysis.style import Look
+from fedbench.analysis.figures import style
+from fedbench.analysis.figures.style import Look
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import Endpoint, counted, listed
+from fedbench.analysis.tables import captions
 from fedbench.views import CaseView
 
 KEYS = ["run_id", "setting", "seed", "fold"]

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fedbench.analysis import style
+from fedbench.analysis.figures import style
 from fedbench.analysis.figures.lettering import LETTER, TEXT_LINE, fold, lines_of
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
-from fedbench.analysis.rows import Endpoint
-from fedbench.analysis.scores import score_matrix
+from fedbench.analysis.statistics.rows import Endpoint
+from fedbench.analysis.statistics.scores import score_matrix
 from fedbench.errors import UserError
 
 COLOURS = "cividis"  # readable with every colour vision, and in grey

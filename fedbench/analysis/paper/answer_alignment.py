@@ -23,7 +23,7 @@ from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, sign
 from fedbench.analysis.paper.readings import READINGS, reading
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import Comparison, tally
 
 WON = 0.95  # accuracy on patches: nothing fools it

@@ -10,8 +10,8 @@ from fedbench.analysis.paper.effects import effect, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 
 NAMED = 3  # algorithms in brackets

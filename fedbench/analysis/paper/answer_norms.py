@@ -13,7 +13,7 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norm_compared import Compared, of_one_model
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, out_of, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import focus, tally
 
 NOWHERE = (

@@ -11,8 +11,8 @@ from fedbench.analysis.paper.effects import by_verdict, effect, ends
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import Endpoint, counted
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import Endpoint, counted
 from fedbench.analysis.verdicts import Comparison, Verdict, judge, tally
 from fedbench.errors import UserError
 

@@ -12,7 +12,7 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
 from fedbench.analysis.paper.reliability import decidable, repeated
 from fedbench.analysis.paper.study import Part
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import Verdict
 
 UNSEEN = "on a modality that nobody trained on"

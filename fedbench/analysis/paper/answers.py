@@ -37,8 +37,8 @@ from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.ranking import consensus, shared
-from fedbench.analysis.rows import METRICS, counted
+from fedbench.analysis.statistics.ranking import consensus, shared
+from fedbench.analysis.statistics.rows import METRICS, counted
 from fedbench.analysis.verdicts import Comparison, Verdict, judge, tally
 
 

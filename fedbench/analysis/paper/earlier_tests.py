@@ -1,7 +1,7 @@
 """What earlier forms of the test over training runs would have said otherwise: the paper tells it, for it was changed.
 
-Both are refuted forms of :func:`fedbench.analysis.variance.over_runs`: the first errs too often in a family of
-comparisons, the second can make a difference more significant by more scatter between seeds.
+Both are refuted forms of :func:`fedbench.analysis.statistics.variance.over_runs`: the first errs too often in a family
+of comparisons, the second can make a difference more significant by more scatter between seeds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.intervals import DIGITS
 from fedbench.analysis.paper.answer_cross import family
 from fedbench.analysis.paper.numbers import Numbers, named, words
-from fedbench.analysis.protocol import ALPHA, Analysis
-from fedbench.analysis.rows import counted
-from fedbench.analysis.statistics import holm
-from fedbench.analysis.variance import common_luck, mean_squares, over_runs, quasi_f
+from fedbench.analysis.statistics.intervals import DIGITS
+from fedbench.analysis.statistics.paired import holm
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis
+from fedbench.analysis.statistics.rows import counted
+from fedbench.analysis.statistics.variance import common_luck, mean_squares, over_runs, quasi_f
 from fedbench.analysis.verdicts import direction, focus, rivals
 
 

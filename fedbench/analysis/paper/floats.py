@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedbench.analysis import style
-from fedbench.analysis.cells import Table
-from fedbench.analysis.figures import Drawn
-from fedbench.analysis.fitting import LONG, lines, scale
+from fedbench.analysis.figures import Drawn, style
+from fedbench.analysis.tables.cells import Table
+from fedbench.analysis.tables.fitting import LONG, lines, scale
 
 ROOM = 9.7  # inches of floats on a page
 LINE, ROW, SMALL_ROW = 0.16, 0.165, 0.12  # inches: of lines of captions, of rows of tables, and of those in small print

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fedbench.analysis import cells
 from fedbench.analysis.analyses import in_order
 from fedbench.analysis.figures.scene import Scene
-from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.answer_alignment import UNMEASURED, alignment_short
 from fedbench.analysis.paper.answer_cost import cost_short
@@ -32,6 +30,8 @@ from fedbench.analysis.paper.results_page import dagger, marked, mean_of, pipes,
 from fedbench.analysis.paper.setup import Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import measure
+from fedbench.analysis.tables import cells
+from fedbench.analysis.tables.formats import escape_markdown
 
 MARKS = {"better": " ▲", "worse": " ▼"}
 LEGEND = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unicodedata import normalize
 
-from fedbench.analysis.formats import escape_latex
+from fedbench.analysis.tables.formats import escape_latex
 
 BREAKS = "/.-_"  # an address may be broken after these
 SYMBOLS = {"τ": r"$\tau$", "λ": r"$\lambda$", "μ": r"$\mu$", "Δ": r"$\Delta$", "†": r"\rec{}"}

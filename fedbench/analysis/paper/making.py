@@ -13,9 +13,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedbench import store
-from fedbench.analysis import style
 from fedbench.analysis.analyses import in_order
-from fedbench.analysis.figures import FIGURES, Drawn, draw_one, known_labels
+from fedbench.analysis.figures import FIGURES, Drawn, draw_one, known_labels, style
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.paper.answers import answer
 from fedbench.analysis.paper.building import MADE_FROM

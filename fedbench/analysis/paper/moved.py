@@ -14,7 +14,7 @@ from fedbench.analysis.paper.readings import reading
 from fedbench.analysis.paper.setup import Settings
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import focus
 
 LOSS_NEAR, ACCURACY_NEAR = 0.01, 0.02  # of ln 2 and of one half: a discriminator that tells nothing

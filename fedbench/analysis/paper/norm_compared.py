@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedbench.analysis.analyses import is_personal, is_reference_point
-from fedbench.analysis.captions import about
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.norms import Column, Group, SideBySide, Step, side_by_side, step
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Study
+from fedbench.analysis.tables.captions import about
 from fedbench.analysis.verdicts import Comparison, judge
 
 HOMELESS = "the main study"  # a group whose folder nobody knows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fedbench.analysis.analyses import is_reconstruction
-from fedbench.analysis.formats import latex
 from fedbench.analysis.norms import Column
 from fedbench.analysis.paper.answer_norms import NOWHERE, answer_norms, answer_norms_brief
 from fedbench.analysis.paper.latex import escape
@@ -12,6 +11,7 @@ from fedbench.analysis.paper.norm_tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import HEAD, Numbers, interval, named, number, signed, words
 from fedbench.analysis.paper.setup import NORMS
 from fedbench.analysis.paper.study import Study
+from fedbench.analysis.tables.formats import latex
 from fedbench.analysis.verdicts import Comparison, Verdict
 
 TITLE = "\n\\subsection{Normalisation as a factor}\\label{sec:norms}\n"

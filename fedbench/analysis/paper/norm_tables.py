@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fedbench.analysis import cells
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION
-from fedbench.analysis.captions import NAME, name_of, rule_of
-from fedbench.analysis.cells import INTERVAL, Cell, Table
 from fedbench.analysis.norms import Column, SideBySide, step
-from fedbench.analysis.rows import listed
+from fedbench.analysis.statistics.rows import listed
+from fedbench.analysis.tables import cells
+from fedbench.analysis.tables.captions import NAME, name_of, rule_of
+from fedbench.analysis.tables.cells import INTERVAL, Cell, Table
 from fedbench.analysis.verdicts import Verdict, judge
 
 DIGITS = 3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from fedbench.analysis.formats import SPECIAL, escape_markdown
 from fedbench.analysis.paper.latex import SYMBOLS
 from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.tables.formats import SPECIAL, escape_markdown
 
 PRINTED = (
     {latex: character for character, latex in SPECIAL.items()}

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.calibration import (
+from fedbench.analysis.paper.earlier_tests import declared_of, is_asked, pairs_of, tell_earlier
+from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
+from fedbench.analysis.paper.phantoms import of_patients
+from fedbench.analysis.paper.setup import CONFIDENCE, span
+from fedbench.analysis.paper.study import Study
+from fedbench.analysis.statistics.calibration import (
     BETTER,
     BETTER_LUCK,
     BOTH,
@@ -18,14 +23,9 @@ from fedbench.analysis.calibration import (
     family_errors,
     power,
 )
-from fedbench.analysis.paper.earlier_tests import declared_of, is_asked, pairs_of, tell_earlier
-from fedbench.analysis.paper.numbers import Numbers, out_of, percent, words
-from fedbench.analysis.paper.phantoms import of_patients
-from fedbench.analysis.paper.setup import CONFIDENCE, span
-from fedbench.analysis.paper.study import Study
-from fedbench.analysis.protocol import ALPHA, Analysis, is_variant
-from fedbench.analysis.rows import counted
-from fedbench.analysis.statistics import holm
+from fedbench.analysis.statistics.paired import holm
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis, is_variant
+from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import direction
 
 SIMULATIONS, RESAMPLES = 1000, 1000

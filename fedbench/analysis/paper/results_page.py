@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from fedbench.analysis import cells
 from fedbench.analysis.analyses import (
     ALONE,
     RECONSTRUCTED,
@@ -20,8 +19,6 @@ from fedbench.analysis.analyses import (
     is_reconstruction,
     is_reference_point,
 )
-from fedbench.analysis.cells import minutes
-from fedbench.analysis.formats import escape_markdown
 from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
@@ -31,9 +28,12 @@ from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.rows import counted
-from fedbench.analysis.units import PATIENT, unit_of
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import counted
+from fedbench.analysis.tables import cells
+from fedbench.analysis.tables.cells import minutes
+from fedbench.analysis.tables.formats import escape_markdown
+from fedbench.analysis.tables.units import PATIENT, unit_of
 from fedbench.analysis.verdicts import judge
 
 NAMED = ("better", "worse")

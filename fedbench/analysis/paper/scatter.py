@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.statistics.protocol import Analysis
 
 
 @dataclass(frozen=True)

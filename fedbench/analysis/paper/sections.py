@@ -6,13 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fedbench.analysis import style, tables_runs, tables_scores, tables_tests
 from fedbench.analysis.analyses import Analyses
-from fedbench.analysis.cells import Table
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.figures import Drawn
-from fedbench.analysis.fitting import in_parts, under_headings
-from fedbench.analysis.formats import latex
+from fedbench.analysis.figures import Drawn, style
 from fedbench.analysis.paper.convergence import tell_ending
 from fedbench.analysis.paper.floats import figure_height, packed, table_height
 from fedbench.analysis.paper.latex import escape
@@ -24,7 +20,13 @@ from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import tell, tell_notes, tell_unseen
 from fedbench.analysis.paper.training import Training, tell_training
 from fedbench.analysis.paper.tuning import tuning_table
-from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.statistics.rows import Endpoint
+from fedbench.analysis.tables import runs as tables_runs
+from fedbench.analysis.tables import scores as tables_scores
+from fedbench.analysis.tables import tests as tables_tests
+from fedbench.analysis.tables.cells import Table
+from fedbench.analysis.tables.fitting import in_parts, under_headings
+from fedbench.analysis.tables.formats import latex
 
 BODY = ("forest",)  # figures of the text; the others are in the supplement
 SHOWCASE = "qualitative"  # in the text once, of the first dataset

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from fedbench.analysis.analyses import in_order
-from fedbench.analysis.captions import MARKS, name_of, rule_of
-from fedbench.analysis.cells import Cell, Column, Table, count, text
 from fedbench.analysis.paper.study import Part
+from fedbench.analysis.tables.captions import MARKS, name_of, rule_of
+from fedbench.analysis.tables.cells import Cell, Column, Table, count, text
 
 CAPTION = (
     "Every algorithm as it was run, with its hyper-parameters (those that were not set have their default) and the "

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from fedbench.analysis.analyses import POOLED
-from fedbench.analysis.intervals import LEVEL
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, words
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.protocol import ALPHA
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.intervals import LEVEL
+from fedbench.analysis.statistics.protocol import ALPHA
+from fedbench.analysis.statistics.rows import counted
 from fedbench.config import section_of
 
 CONFIDENCE = f"{100 * LEVEL:g}\\%"

@@ -17,9 +17,9 @@ from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, me
 from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.short_names import configurations, names_in_all, renamed, with_short_names
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.publish_commits import COMMITS
-from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.publishing.commits import COMMITS
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.errors import UserError
 from fedbench.files import sha256
 from fedbench.reading import read_table

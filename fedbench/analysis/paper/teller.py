@@ -10,7 +10,7 @@ import numpy as np
 from fedbench.analysis.analyses import is_reconstruction
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, p_value, signed, words
 from fedbench.analysis.paper.study import Part
-from fedbench.analysis.protocol import Analysis
+from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.verdicts import Comparison, Verdict
 
 NAMED = 2  # of those not distinguishable, that are named one by one

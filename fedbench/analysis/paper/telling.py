@@ -18,9 +18,9 @@ from fedbench.analysis.paper.numbers import number, p_value, percent
 from fedbench.analysis.paper.scatter import scatters
 from fedbench.analysis.paper.study import Part
 from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.protocol import Analysis
-from fedbench.analysis.ranking import METHODS
-from fedbench.analysis.rows import METRICS
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.ranking import METHODS
+from fedbench.analysis.statistics.rows import METRICS
 from fedbench.analysis.verdicts import Comparison, Verdict, focus, judge, rivals
 
 FULL = METHODS[0]

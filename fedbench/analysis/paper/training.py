@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.cells import human_bytes, minutes
 from fedbench.analysis.figures.cost import TRAFFIC
 from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
 from fedbench.analysis.figures.scene import Scene
@@ -17,7 +16,8 @@ from fedbench.analysis.figures.separation import separation
 from fedbench.analysis.paper.convergence import Ending, endings
 from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
+from fedbench.analysis.tables.cells import human_bytes, minutes
 from fedbench.analysis.verdicts import focus
 
 SECONDS = "seconds"  # of a client's training in a round

@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from fedbench.analysis import style, tables_runs, tables_scores, tables_tests
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, Analyses, in_order, is_reconstruction
-from fedbench.analysis.captions import selected
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.figures import Drawn, draw_all
-from fedbench.analysis.protocol import TEXT
+from fedbench.analysis.figures import Drawn, draw_all, style
+from fedbench.analysis.figures.style import colour_of
 from fedbench.analysis.report import page, provenance, sheets, status
 from fedbench.analysis.report.browser import Cases, browse
 from fedbench.analysis.report.pictures import Picture, pictures
 from fedbench.analysis.report.sheets import Sheet
 from fedbench.analysis.report.verdict import Verdict, across, verdict
-from fedbench.analysis.rows import Endpoint
-from fedbench.analysis.style import colour_of
+from fedbench.analysis.statistics.protocol import TEXT
+from fedbench.analysis.statistics.rows import Endpoint
+from fedbench.analysis.tables import runs as tables_runs
+from fedbench.analysis.tables import scores as tables_scores
+from fedbench.analysis.tables import tests as tables_tests
+from fedbench.analysis.tables.captions import selected
 from fedbench.files import write_text
 
 LARGEST = 14_500_000  # bytes of the page

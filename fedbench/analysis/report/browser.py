@@ -18,8 +18,8 @@ import pandas as pd
 from fedbench.analysis.analyses import Analyses, is_reconstruction
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.figures.gallery import structure_names
+from fedbench.analysis.figures.panels import COLOURS
 from fedbench.analysis.figures.scene import Scene
-from fedbench.analysis.panels import COLOURS
 from fedbench.analysis.report.encoding import (
     image_uri,
     reduced_image,
@@ -28,7 +28,7 @@ from fedbench.analysis.report.encoding import (
     runs_of,
     upright,
 )  # fmt: skip
-from fedbench.analysis.rows import labels
+from fedbench.analysis.statistics.rows import labels
 from fedbench.views import CaseView, array_key
 
 SELECTION = "last"  # of which predictions are kept

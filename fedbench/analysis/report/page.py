@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedbench.analysis.cells import Cell, Table
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.formats import plain
+from fedbench.analysis.tables.cells import Cell, Table
+from fedbench.analysis.tables.formats import plain
 
 PACKAGE = "fedbench.analysis.report"
 SCRIPTS = ("report.js", "cases.js")

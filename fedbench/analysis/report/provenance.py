@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from fedbench.analysis.captions import MARKS, NAME, name_of
-from fedbench.analysis.cells import NONE, Column, Table, count, text
 from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.tables.captions import MARKS, NAME, name_of
+from fedbench.analysis.tables.cells import NONE, Column, Table, count, text
 
 SETTINGS = ("model", "training", "data", "evaluation")  # of a run's identity: what a suite says
 APART = ("data.fold", "data.leave_out")  # differ by design

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedbench.analysis import cells
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, RELATIONS, Analyses, is_reconstruction
-from fedbench.analysis.captions import selected
-from fedbench.analysis.cells import BEST, Cell, Column, Table
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.rows import METRICS, Endpoint, counted
+from fedbench.analysis.statistics.rows import METRICS, Endpoint, counted
+from fedbench.analysis.tables import cells
+from fedbench.analysis.tables.captions import selected
+from fedbench.analysis.tables.cells import BEST, Cell, Column, Table
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 1}
 PER_PATIENT = ("dice", "hd95")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedbench import store
-from fedbench.analysis import tables_runs
-from fedbench.analysis.captions import MARKS, NAME, name_of
-from fedbench.analysis.cells import NONE, Cell, Column, Table, duration, text
 from fedbench.analysis.evidence import Evidence
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.rows import counted
+from fedbench.analysis.tables import runs as tables_runs
+from fedbench.analysis.tables.captions import MARKS, NAME, name_of
+from fedbench.analysis.tables.cells import NONE, Cell, Column, Table, duration, text
 
 
 def tables(evidence: Evidence) -> list[Table]:

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference_point
-from fedbench.analysis.best import standing
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.kinds import federated_alike
-from fedbench.analysis.protocol import ALPHA, Analysis
-from fedbench.analysis.ranking import Consensus, consensus, shared
-from fedbench.analysis.rows import counted
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis
+from fedbench.analysis.statistics.ranking import Consensus, consensus, shared
+from fedbench.analysis.statistics.rows import counted
+from fedbench.analysis.tables.best import standing
 
 INDISTINCT = "not distinguishable"
 ONE_SEED, UNTESTED = "one seed", "not tested"  # why there is no test over runs

@@ -11,10 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedbench.analysis import style
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.figures import FIGURES, known_labels
+from fedbench.analysis.figures import FIGURES, known_labels, style
 from fedbench.analysis.figures.scene import Scene
 from fedbench.views import CaseView, array_key
 from tests.analysis.evidence_rows import evidence

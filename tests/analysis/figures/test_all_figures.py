@@ -14,10 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from fedbench.analysis import style
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.figures import FIGURES, draw_all, write_captions
+from fedbench.analysis.figures import FIGURES, draw_all, style, write_captions
 from fedbench.analysis.figures.scene import Scene
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.figures.scenes import ALGORITHMS, full_evidence, scene_of

@@ -8,9 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from fedbench.analysis import choice, style
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.figures import FIGURES
+from fedbench.analysis.figures import FIGURES, choice, style
 from fedbench.analysis.figures.gallery import structure_names
 from fedbench.analysis.figures.qualitative import dice_of, prediction_of, window
 from fedbench.analysis.figures.scene import Scene, Skipped

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedbench.analysis import style
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.figures import FIGURES
+from fedbench.analysis.figures import FIGURES, style
 from fedbench.analysis.figures.forest import filled, limits
 from fedbench.analysis.figures.ranks import cliques, mean_ranks
 from fedbench.analysis.figures.scene import Scene, Skipped
 from fedbench.analysis.figures.transfer import transfers
-from fedbench.analysis.rows import Endpoint
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.verdicts import Comparison, Verdict, judge
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases

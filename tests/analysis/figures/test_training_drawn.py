@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedbench.analysis import style
-from fedbench.analysis.figures import FIGURES
+from fedbench.analysis.figures import FIGURES, style
 from fedbench.analysis.figures.cost import costs, progress
 from fedbench.analysis.figures.scene import Scene, Skipped, number_of_seeds
 from tests.analysis.figures.scenes import drawn, full_evidence, named, panel, scene_of

@@ -9,9 +9,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from fedbench.data.imaging import read_pair
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
-from fedbench.imaging import read_pair
 
 CAUGHT_BY = {
     "NoCitation": ["declaration"],

@@ -1,0 +1,1 @@
+"""From run folders to the small folder that is kept in git."""

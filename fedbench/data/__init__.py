@@ -1,0 +1,1 @@
+"""From raw files to prepared cases, and to who holds them: what a run reads."""

@@ -1,0 +1,1 @@
+"""One run: its task, batches, local training, rounds and evaluation. What computes is in the harness's digest."""

@@ -1,0 +1,146 @@
+"""What a run's ``run.json`` says besides its result: versions, commit, hardware, times."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedbench.engine.task import Task
+from fedbench.engine.training import Training
+from fedbench.execution.installation import BF16, installation
+from fedbench.suite import Cell
+
+PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed: without Ray, runs can still be made in this process."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the checkout that fedbench runs from, and whether files of it were changed; empty outside one."""
+    folder = Path(__file__).resolve().parents[1]
+    found = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            found.append(subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10))
+        except (OSError, subprocess.SubprocessError):
+            return {}
+    commit, changes = found
+    if commit.returncode or "site-packages" in folder.parts:
+        return {}
+    return {"commit": commit.stdout.strip(), "modified": bool(changes.stdout.strip())}
+
+
+def cpu_instructions() -> str:
+    """Return the vector instructions that torch computes with here (``AVX2``, ``AVX512``, ...).
+
+    They decide in which order sums are added up, and so the last bits: between CPUs that differ in them a run is
+    repeated, but not to the bit.
+    """
+    return torch.backends.cpu.get_cpu_capability()
+
+
+@cache
+def bf16_instructions() -> str:
+    """Return what this CPU computes bf16 with beside them (``avx512_bf16``, ``none``, ...); empty where nobody tells.
+
+    They decide the last bits at bf16, and are not among what :func:`cpu_instructions` says.
+    """
+    return installation().get(BF16, "")
+
+
+def bf16_on_cpu(identity: Mapping[str, Any]) -> bool:
+    """Say whether a run of this identity computes with bf16 on the CPU."""
+    return identity.get("device") == "cpu" and identity.get("training", {}).get("precision") == "bf16"
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "instructions": cpu_instructions(),
+        "system": platform.platform(),
+    }
+    if own := bf16_instructions():
+        facts[BF16] = own
+    if device == "cuda":
+        facts["gpu"] = gpu_name()
+    return facts
+
+
+def gpu_name() -> str:
+    """Return what the first GPU calls itself; nothing where there is none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def forget_peak_memory() -> None:
+    """Let :func:`peak_memory` begin anew: a process takes run after run. Does nothing where only Linux can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process held since :func:`forget_peak_memory`, in bytes."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def provenance(cell: Cell, task: Task, training: Training, started: float, seconds: float) -> dict[str, Any]:
+    """Return what ``run.json`` says of a finished run: what it was, on what it ran, and for how long.
+
+    Args:
+        started: seconds since the epoch, of this attempt.
+        seconds: of training and scoring, of all attempts together.
+    """
+    start = datetime.datetime.fromtimestamp(started, datetime.UTC)
+    return {
+        "run_id": cell.id,
+        "label": cell.label,
+        "spec": cell.algorithm,
+        "identity": cell.identity,
+        "declared": cell.declared,
+        "partition": {
+            "clients": {c.name: {"train": [x.id for x in c.train], "val": [x.id for x in c.val]}
+                        for c in task.federation.clients},
+            "test": [x.id for x in task.federation.test],
+            "unseen": task.federation.unseen,
+        },
+        "best_validation_round": training.best.round if training.best else None,
+        "samples": {s.name: s.samples for s in training.states},
+        "steps": training.steps_per_round * task.training.rounds,
+        "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
+        "versions": versions(),
+        "git": _git_state(),
+        "clients_at_once": len(training.trainers),
+        "hardware": _hardware(cell.identity["device"]),
+        "peak_memory_bytes": peak_memory(),
+        "started": start.isoformat(timespec="seconds"),
+        "ended": now(),
+        "seconds": seconds,
+    }  # fmt: skip

@@ -1,0 +1,264 @@
+"""The training loop around the algorithms: schedule, dimensions, networks, what is logged."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from fedbench.algorithms.centralised import Centralised
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.algorithms.fedbn import FedBN
+from fedbench.algorithms.fedda import FedDACyclic, FedDAJoint
+from fedbench.algorithms.moon import MOON
+from fedbench.config import EvaluationConfig, TrainingConfig
+from fedbench.engine.compute import Compute
+from fedbench.engine.evaluation import dice_per_class, evaluate, relation, score_regions
+from fedbench.engine.held import message_bytes
+from fedbench.engine.inference import predict, truth
+from fedbench.engine.task import learning_rate
+from fedbench.federation import ClientData
+from tests.federations import make_federation, make_training, model_state, same_bits, trained
+
+REGIONS = {"first": (1,), "second": (2,), "either": (1, 2)}
+
+
+def test_cosine_rate_by_hand():
+    """lr/2 (1 + cos(pi r / R)): full at first, half in the middle, never 0."""
+    config = TrainingConfig(rounds=10, lr=0.4)
+    assert learning_rate(config, 0) == 0.4
+    assert learning_rate(config, 5) == pytest.approx(0.2)
+    assert learning_rate(config, 9) == pytest.approx(0.2 * (1 + math.cos(0.9 * math.pi)))
+    assert learning_rate(TrainingConfig(rounds=10, lr=0.4, schedule="constant"), 9) == 0.4
+
+
+def test_optimisers_use_the_rate_of_the_round_and_are_fresh(tmp_path):
+    seen = []
+
+    class Watching(FedAvg):
+        def begin_round(self, client):
+            optimizer = client.optimizers["main"]
+            seen.append((client.round, optimizer.param_groups[0]["lr"], len(optimizer.state)))
+
+    training = trained(make_federation(tmp_path), Watching(), rounds=4, lr=0.02)
+    expected = [(r, learning_rate(training.task.training, r), 0) for r in range(4) for _ in range(2)]
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "model"),
+    [(FedAvg(), "unet"), (FedBN(), "unet"), (MOON(), "unet"), (FedDACyclic(), "unet"),
+     (FedDAJoint(exchange="features"), "unet"), (FedAvg(), "basicunet"), (FedAvg(), "segresnet")],
+    ids=lambda either: getattr(either, "name", either),
+)  # fmt: skip
+def test_three_dimensional_networks_train_on_patches_and_predict_whole_volumes(tmp_path, algorithm, model):
+    channels = {"basicunet": (4, 4, 4, 8, 8), "unet": (4, 8), "segresnet": (8, 16)}[model]
+    federation = make_federation(tmp_path, slices=(20, 18, 17), size=20)
+    settings = {"name": model, "spatial_dims": 3, "channels": channels}
+    training = trained(federation, algorithm, model=settings, rounds=2)
+    assert [state.samples for state in training.states] == [2, 2]  # patches per case
+    prediction = predict(training.networks["model"], federation.test[0], training.compute, training.task.size)
+    assert prediction.shape == truth(federation.test[0]).shape == (20, 20, 2)
+
+
+def test_a_patch_of_a_volume_deeper_than_the_patch_is_cut_from_it(tmp_path):
+    federation = make_federation(tmp_path, slices=(40, 40, 40), size=24)
+    training = make_training(federation, FedAvg(), model={"spatial_dims": 3})
+    images, labels = next(training.sets[0].batches(torch.Generator().manual_seed(0), augmented=False))
+    assert images.shape[1:] == (1, 16, 16, 16)
+    assert labels.shape == images.shape
+    case = federation.clients[0].train[0]
+    volume = np.moveaxis(np.asarray(case.image), 0, -1)[0]
+    patch = images[0, 0].numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(volume, (16, 16, 16))
+    assert (windows[..., 0, 0, 0] == patch[0, 0, 0]).any()
+    assert any((windows[tuple(at)] == patch).all() for at in np.argwhere(windows[..., 0, 0, 0] == patch[0, 0, 0]))
+
+
+def test_a_volume_shorter_than_the_patch_is_padded_as_in_training(tmp_path):
+    """The network sees the value beyond the edges that training samples have there."""
+    federation = make_federation(tmp_path, slices=(20, 20, 2), size=16)
+    training = make_training(federation, FedAvg(), model={"spatial_dims": 3})
+    model, seen = training.networks["model"], []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    case = federation.test[0]
+    predict(model, case, training.compute, training.task.size)
+    (window,) = seen
+    depth = case.shape[2]
+    assert depth < window.shape[-1] == 16
+    assert torch.equal(window.unique(dim=-1).amin(), torch.tensor(min(-1.0, float(case.image.min()))))
+    beyond = [plane for plane in window[0, 0].unbind(-1) if (plane == plane[0, 0]).all()]
+    assert len(beyond) == 16 - depth and all((plane == -1.0).all() for plane in beyond)
+
+
+def test_slices_are_restacked_where_they_came_from(tmp_path):
+    """The prediction of a volume is its slices' predictions, in order; odd sizes are padded and cut back."""
+    federation = make_federation(tmp_path, size=21)
+    training = trained(federation, FedAvg(), rounds=1)
+    case, model = federation.test[0], training.networks["model"]
+    whole = predict(model, case, training.compute, (16, 16))
+    assert whole.shape == (21, 21, 2)
+    for z in range(2):
+        image = np.pad(np.asarray(case.image)[z : z + 1], ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1.0)
+        with torch.inference_mode():
+            labels = model(torch.from_numpy(image)).argmax(1)[0, :21, :21].numpy()
+        np.testing.assert_array_equal(whole[..., z], labels)
+
+
+@pytest.mark.parametrize("change", [{"optimizer": "sgd"}, {"local_epochs": 2}, {"weight_decay": 0.1},
+                                    {"augment": False}, {"schedule": "constant"}, {"precision": "bf16"}])  # fmt: skip
+def test_every_setting_of_the_budget_changes_the_result(tmp_path, change):
+    federation = make_federation(tmp_path)
+    assert not same_bits(
+        model_state(trained(federation, FedAvg(), rounds=2, **change)),
+        model_state(trained(federation, FedAvg(), rounds=2)),
+    )
+
+
+def test_training_learns(tmp_path):
+    history = trained(make_federation(tmp_path), Centralised(), rounds=15, lr=0.01).history
+    losses = [row["value"] for row in history if row["metric"] == "segmentation"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_message_bytes_by_hand():
+    message = {
+        "w": torch.zeros(2, 3),
+        "n": torch.zeros((), dtype=torch.int64),
+        "h": torch.zeros(4, dtype=torch.bfloat16),
+    }
+    assert message_bytes(message) == 24 + 8 + 8
+
+
+def test_the_best_validation_round_is_kept_as_it_was(tmp_path):
+    training = make_training(make_federation(tmp_path), FedAvg(), rounds=5)
+    states, scores = [], []
+    for round in training.rounds():
+        states.append(model_state(training))
+        rows = [h for h in training.history if h["round"] == round and h["metric"] == "validation dice"]
+        scores.append(sum(row["value"] for row in rows) / len(rows))
+    assert training.best.round == int(np.argmax(scores))
+    assert training.best.score == max(scores)
+    assert same_bits(training.best.deployments[0].entries, states[training.best.round])
+
+
+def test_dice_per_class_by_hand():
+    """Label 1: 2 * 1 / (2 + 1); label 2: nothing predicted, 1 true: 0; label 3: neither."""
+    prediction, true = np.array([[1, 1, 0, 0]]), np.array([[1, 0, 2, 0]])
+    np.testing.assert_array_equal(dice_per_class(prediction, true, 3), [2 / 3, 0.0, np.nan])
+
+
+def test_regions_are_unions_of_labels():
+    true = np.zeros((4, 4), np.uint8)
+    true[0, :2], true[0, 2:] = 1, 2
+    prediction = np.zeros_like(true)
+    prediction[0, :] = 1
+    scores = score_regions(prediction, true, REGIONS, (1.0, 1.0), 1.0)
+    assert scores["first"].dice == pytest.approx(2 * 2 / (4 + 2))
+    assert scores["second"].flag == "missed"
+    assert scores["either"].dice == 1.0
+    assert [score.label for score in scores.values()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("modality", "unseen", "expected"), [("CT", None, "in"), ("MR", None, "cross"), ("MR", "MR", "unseen")]
+)
+def test_relation(modality, unseen, expected):
+    assert relation(ClientData("CT", "CT", (), ()), modality, unseen) == expected
+
+
+def test_a_global_model_is_listed_for_every_client_and_a_personal_one_for_its_own(tmp_path):
+    federation = make_federation(tmp_path, clients=3)
+    for algorithm, kinds in ((FedAvg(), {"global"}), (FedBN(), {"personal", "averaged"})):
+        training = trained(federation, algorithm, rounds=1)
+        rows = evaluate(
+            training.task, REGIONS, EvaluationConfig(), training.networks, training.deployments(), "last",
+            training.compute,
+        )  # fmt: skip
+        assert {row["deployment"] for row in rows} == kinds
+        for kind in kinds:
+            listed = [(r["client"], r["case"], r["class"]) for r in rows if r["deployment"] == kind]
+            assert len(listed) == len(set(listed)) == 3 * len(federation.test) * len(REGIONS)
+
+
+# -- clients side by side ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", [FedBN, FedDACyclic], ids=lambda a: a.name)
+def test_clients_side_by_side_give_the_bits_of_one_after_the_other(tmp_path, algorithm):
+    """Two at a time, and as many as there are, which is fewer than were asked for."""
+    federation = make_federation(tmp_path, clients=3)
+    alone = trained(federation, algorithm())
+    for at_once, trainers in ((2, 2), (8, 3)):
+        together = make_training(federation, algorithm(), at_once=at_once)
+        assert len(together.trainers) == trainers
+        for _ in together.rounds():
+            pass
+        assert same_bits(alone.state()[0], together.state()[0])
+        timed = ("seconds", "validation seconds")
+        assert [row for row in alone.history if row["metric"] not in timed] == [
+            row for row in together.history if row["metric"] not in timed
+        ]
+
+
+def test_clients_side_by_side_really_are(tmp_path):
+    """Every client waits for the others before its first step: one after the other, none would ever begin."""
+    meeting = threading.Barrier(3, timeout=60)
+
+    class Meeting(FedAvg):
+        def begin_round(self, client):
+            meeting.wait()
+
+    together = make_training(make_federation(tmp_path, clients=3), Meeting(), at_once=3, rounds=2)
+    assert list(together.rounds()) == [0, 1]
+
+
+def test_when_one_client_fails_the_others_stop_and_no_thread_is_left(tmp_path):
+    steps, begun = [], threading.Event()
+
+    class Failing(FedAvg):
+        def local_step(self, step):
+            if step.client.name == "CT":
+                begun.wait(60)
+                raise ValueError("no more")
+            begun.set()
+            steps.append(step.client.name)
+            super().local_step(step)
+
+    before = threading.active_count()
+    together = make_training(make_federation(tmp_path, slices=(4, 400, 5)), Failing(), at_once=2)
+    with pytest.raises(ValueError, match="no more"):
+        next(together.rounds())
+    assert 0 < len(steps) < 200
+    assert threading.active_count() == before
+    assert not any(trainer.abandoned for trainer in together.trainers)
+
+
+def test_mixed_precision_of_one_thread_does_not_depend_on_what_another_does():
+    """A weight used twice: its gradients are added in the same way if another thread leaves its block in between."""
+    compute = Compute(torch.device("cpu"), bf16=True, channels_last=False)
+    random = torch.Generator().manual_seed(0)
+    start, *inputs = (torch.randn(32, 32, generator=random) for _ in range(3))
+
+    def in_and_out():
+        with compute.autocast():
+            pass
+
+    def gradient(between):
+        weight = start.clone().requires_grad_()
+        with compute.autocast():
+            first = torch.nn.functional.linear(inputs[0], weight).square().sum()
+            between()
+            second = torch.nn.functional.linear(inputs[1], weight).square().sum()
+        (first + second).backward()
+        return weight.grad
+
+    def elsewhere():
+        thread = threading.Thread(target=in_and_out)
+        thread.start()
+        thread.join()
+
+    assert torch.equal(gradient(lambda: None), gradient(elsewhere))
