@@ -4,7 +4,7 @@ TESTERS ?= 3
 PYTHON ?= python3
 # Hundreds of processes import the same modules: each is compiled once, also where the surroundings forbid it.
 export PYTHONDONTWRITEBYTECODE =
-# In the order of the folders: those that wait for processes come early, and while one waits another computes.
+# Each file to one tester, in the order of the folders.
 XDIST = -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready

@@ -85,7 +85,7 @@ def _clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> No
 
 
 def _working_clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> None:
-    """As before, with clients that have as much to do as those of the other benchmarks (:data:`FOUR_CLIENTS`)."""
+    """As before, with clients that have as much to do as those of the other benchmarks (``workloads.FOUR_CLIENTS``)."""
     time_per = {}
     for n in numbers:
         rounds = max(4, 64 // n)

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import typer
 
-from fedbench.commands import analysing, data, drawing, looking, plugins, reporting, running, tuning, verifying, writing
+from fedbench.commands import analysing, drawing, looking, plugins, reporting, running, tuning, verifying, writing
+from fedbench.commands import preparing as data
 from fedbench.commands.options import errors
 from fedbench.errors import UserError
 

@@ -1,4 +1,4 @@
-"""The one error type for a user's mistake: shown as a message, never as a traceback."""
+"""The one error type for a user's mistake, shown as a message, never as a traceback; the name that was meant."""
 
 from __future__ import annotations
 

@@ -18,10 +18,11 @@ import pandas as pd
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
 from fedbench.analysis.statistics.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
-from fedbench.analysis.statistics.rows import METRICS, Endpoint, base_name, counted, labels, listed, of_dataset
+from fedbench.analysis.statistics.rows import METRICS, Endpoint, base_name, labels, of_dataset
 from fedbench.analysis.statistics.scores import Missing, ScoreMatrix, matrix_of
 from fedbench.differing import DECIDING
 from fedbench.errors import UserError
+from fedbench.wording import counted, listed
 
 RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen modality"}
 ALONE, POOLED = "local", "centralised"

@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
-from fedbench.analysis.statistics.rows import counted, listed
 from fedbench.errors import UserError
 from fedbench.files import interrupted, sha256
 from fedbench.names import safe
 from fedbench.reading import LazyArrays, plain_name, read_table
 from fedbench.store import Results
 from fedbench.views import FOLDER, CaseView, load_views, read_key
+from fedbench.wording import counted, listed
 
 MANIFEST = "manifest.json"
 TABLES = ("runs", "cases", "rounds", "features")

@@ -41,3 +41,9 @@ def federated_alike(matrices: Sequence[ScoreMatrix]) -> list[ScoreMatrix]:
 def _renamed(matrix: ScoreMatrix, names: dict[str, str]) -> ScoreMatrix:
     values, by_seed = (frame.rename(columns=names).sort_index(axis=1) for frame in (matrix.values, matrix.by_seed))
     return replace(matrix, values=values, by_seed=by_seed, counts=matrix.counts.rename(index=names))
+
+
+def family(label: str) -> str:
+    """``fedprox[mu=0.1]`` -> ``fedprox``, ``fedbn[norms=all] (personal)`` -> ``fedbn (personal)``."""
+    name, _, rest = label.partition("[")
+    return name + rest.rpartition("]")[2] if rest else name

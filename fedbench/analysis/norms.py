@@ -20,8 +20,9 @@ from fedbench.analysis.analyses import Analyses, in_order
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.statistics.intervals import bootstrap_means, bootstrap_patients_and_seeds
 from fedbench.analysis.statistics.protocol import Analysis
-from fedbench.analysis.statistics.rows import Endpoint, labels, listed
+from fedbench.analysis.statistics.rows import Endpoint, labels
 from fedbench.config import section_of
+from fedbench.wording import listed
 
 ENDPOINT = Endpoint("cross", "dice")
 KNOWN = ("batch", "instance", "instance-plain", "group")  # the order of columns

@@ -1,1 +1,1 @@
-"""The commands of the command line, by what they are for; each imports what is heavy only when it runs."""
+"""The commands, by what they are for, and what they share. Each imports what is heavy only when it runs."""

@@ -133,7 +133,7 @@ def tables(options: AnalysisOptions) -> None:
 
     Example: `fedbench tables --from results/published/default --to paper/tables`
     """
-    from fedbench.analysis.tables.every import all_tables, write_tables
+    from fedbench.analysis.tables.all_tables import all_tables, write_tables
 
     found = all_tables(options.analyses())
     target = options.target("tables")
@@ -176,8 +176,8 @@ def publish(
     from fedbench.analysis.publishing.adding import Published, addition, said
     from fedbench.analysis.publishing.commits import note
     from fedbench.analysis.publishing.publish import publish as write
-    from fedbench.analysis.statistics.rows import counted
     from fedbench.analysis.tables.cells import human_bytes
+    from fedbench.wording import counted
 
     if safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
@@ -215,10 +215,10 @@ def _to_publish(
         there: what is published already, and so not missing, whatever code made it.
     """
     from fedbench.analysis.evidence import MANIFEST
-    from fedbench.analysis.statistics.rows import listed
     from fedbench.analysis.tables.runs import unfinished_in
     from fedbench.commands.options import must_exist
     from fedbench.store import DONE
+    from fedbench.wording import listed
 
     must_exist(options.out)
     if (options.out / MANIFEST).is_file():

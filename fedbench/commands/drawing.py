@@ -24,7 +24,7 @@ def figures(
     Example: `fedbench figures --from results/published/default --to figures`
     """
     from fedbench.analysis.figures import FIGURES, Drawn, draw_all, write_captions
-    from fedbench.analysis.statistics.rows import counted
+    from fedbench.wording import counted
 
     for name in only or ():
         if name not in FIGURES:

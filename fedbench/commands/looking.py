@@ -154,10 +154,10 @@ def summary(
     Example: `fedbench summary --all --selection best-validation`
     """
     from fedbench.analysis.evidence import MANIFEST, load_results, way_out
-    from fedbench.analysis.statistics.rows import counted
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
     from fedbench.store import finished
+    from fedbench.wording import counted
 
     if selection not in (None, "last", "best-validation"):
         raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")

@@ -51,12 +51,12 @@ def run(
     Examples: `fedbench run --all` · `fedbench run -a fedavg -a 'fedprox[mu=0.1]' -d phantom-heart --seeds 0-4`
     · `fedbench run --suite default -d sts=PATH --folds 5`
     """
-    from fedbench.analysis.statistics.rows import counted
     from fedbench.commands.console import display
     from fedbench.execution import scheduler
     from fedbench.execution.planning import refuse_damage
     from fedbench.execution.runner import Options
     from fedbench.store import Store
+    from fedbench.wording import counted
 
     check_resources(options, workers, address, clients_at_once)
     with interruptible():
@@ -101,11 +101,11 @@ def plan(
 
     Examples: `fedbench plan --suite default --seeds 0-4` · `fedbench plan --all --ids`
     """
-    from fedbench.analysis.statistics.rows import counted
     from fedbench.commands.console import clock
     from fedbench.execution import scheduler
     from fedbench.execution.estimate import seconds_left
     from fedbench.store import Store
+    from fedbench.wording import counted
 
     check_resources(options, None, None)
     with interruptible():
@@ -129,7 +129,7 @@ def plan(
 
 def _counts(cells: list[Cell], states: dict[str, str]) -> Table:
     """One row per dataset, modality left out and algorithm: how many of its seeds and folds are in which state."""
-    from fedbench.analysis.statistics.rows import fold
+    from fedbench.wording import fold
 
     every = list(dict.fromkeys(states.values()))
     rows: dict[tuple[str, str, str], Counter[str]] = {}
@@ -174,8 +174,8 @@ def say_other_declaration(finished: list[Cell], results: Store) -> None:
 def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> None:
     """Say on which datasets nothing can be tabulated in the end: nobody trains the reference there."""
     from fedbench.analysis.statistics.protocol import candidates
-    from fedbench.analysis.statistics.rows import listed
     from fedbench.store import RUN, finished, read_json
+    from fedbench.wording import listed
 
     found: dict[str, set[str]] = {}
     for cell in cells:

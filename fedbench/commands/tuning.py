@@ -122,10 +122,10 @@ class _Trainer:
 
     def execute(self, heading: str, cells: list[Cell]) -> None:
         """Run what is left; a run that failed for another reason than divergence ends the command with status 1."""
-        from fedbench.analysis.statistics.rows import counted
         from fedbench.commands.console import display
         from fedbench.execution import scheduler
         from fedbench.tuning.trials import diverged
+        from fedbench.wording import counted
 
         with telling_damage(self.results):
             left = [cell for cell in cells if self.results.status(cell.id) != "done"]
@@ -178,7 +178,7 @@ TUNED = 28  # letters of a line of what was tuned
 
 
 def _summary(tuned: Tuned) -> Table:
-    from fedbench.analysis.statistics.rows import fold
+    from fedbench.wording import fold
 
     table = Table(box=None, pad_edge=False)
     for column in ("tuned", "trials", "default", "best", "chosen"):

@@ -97,8 +97,8 @@ Record = tuple[dict[str, Any], Path]  # the content of run.json, and the folder 
 
 
 def _stored(out: Path, run: str) -> Record:
-    from fedbench.analysis.statistics.rows import listed
     from fedbench.store import RUN, Store
+    from fedbench.wording import listed
 
     results = Store(out, reading=True)
     with telling_damage(results):

@@ -1,1 +1,1 @@
-"""One run: its task, batches, local training, rounds and evaluation. What computes is in the harness's digest."""
+"""One run: its task, batches, local training, rounds and evaluation. ``fedbench.sources`` lists what computes."""

@@ -1,4 +1,4 @@
-"""Deployed models x modalities x test cases x classes -> one row each."""
+"""Scores: of clients' models on validation cases, of every deployed model on test cases, one row per class."""
 
 from __future__ import annotations
 

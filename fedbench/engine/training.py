@@ -1,4 +1,6 @@
-"""One run: rounds of broadcast, local training and aggregation, resumable after any round to the same bits."""
+"""One run: rounds of broadcast, local training and aggregation, resumable after any round to the same bits,
+and the scores of the models that it ends with.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs compared: what differs in configuration, data, code, versions and results, and whether bits are the same."""
+"""A run repeated, two runs compared: what differs in configuration, data, code, versions, results; the same bits?"""
 
 from __future__ import annotations
 

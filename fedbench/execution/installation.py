@@ -32,10 +32,10 @@ def describer() -> Callable[[], dict[str, str]]:
             import torch
 
             facts["instructions"] = torch.backends.cpu.get_cpu_capability()
-            import fedbench
+            from fedbench import __version__
             from fedbench.sources import harness_digest
 
-            facts |= {"fedbench": fedbench.__version__, "fedbench's source": harness_digest()[:12]}
+            facts |= {"fedbench": __version__, "fedbench's source": harness_digest()[:12]}
         except ImportError as error:  # also: such a package has no metadata
             facts[next((name for name in packages if name not in facts), "fedbench")] = f"missing ({error})"
         return facts

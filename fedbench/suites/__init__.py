@@ -1,0 +1,1 @@
+"""What ``--suite NAME`` knows: a TOML file each."""

@@ -97,6 +97,6 @@ def dataset_findings(
     Args:
         tell: hears every finding as soon as it is there.
     """
-    from fedbench.testing.kit_datasets import examine_dataset
+    from fedbench.testing.datasets.kit import examine_dataset
 
     return examine_dataset(plugin, path, params or {}, cases, only, skip, tell)

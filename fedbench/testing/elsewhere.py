@@ -1,4 +1,5 @@
-"""The standard run in another process, which shares nothing with this one but the plugin's source.
+"""The standard run in another process (:mod:`fedbench.testing.answering`), which shares nothing with this one but the
+plugin's source.
 
 The process is started once, answers one line of JSON per line of JSON, and ends when its input does. It has another
 hash seed and other thread settings, as another worker's machine may.

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedbench.analysis.statistics.rows import counted
 from fedbench.files import write_text
 from fedbench.tuning.search import Point
 from fedbench.tuning.table import CSV, conditions
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of, same_run
+from fedbench.wording import counted
 
 TUNED = " (tuned)"  # behind the title of what was
 MADE = "Made by `fedbench tune` from the suite"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.tables.cells import Cell, Column, Table, count, number, text
 from fedbench.analysis.tables.formats import escape_markdown, markdown
 from fedbench.config import canonical
 from fedbench.files import sha256, write_atomic, write_text
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of
+from fedbench.wording import counted
 
 PARQUET, CSV, MARKDOWN = "trials.parquet", "trials.csv", "trials.md"
 DIVERGED = "diverged"

@@ -13,7 +13,6 @@ from statistics import mean
 from typing import Any, Literal
 
 from fedbench import registry
-from fedbench.analysis.statistics.rows import counted
 from fedbench.config import DataConfig, TrainingConfig, canonical
 from fedbench.engine.task import TrainingDiverged
 from fedbench.errors import UserError
@@ -22,6 +21,7 @@ from fedbench.reading import read_table
 from fedbench.store import FAILURE, ROUNDS, Store, read_json
 from fedbench.suite import Cell, Suite
 from fedbench.tuning.search import Point, Space, algorithm_space, draw, shared_space
+from fedbench.wording import counted
 
 Stage = Literal["shared", "own"]
 SHARED: Stage = "shared"

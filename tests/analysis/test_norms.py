@@ -13,10 +13,10 @@ import pytest
 from fedbench.analysis.analyses import Analyses, Choices
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.norms import Group, SideBySide, norms_of, side_by_side, step
-from fedbench.analysis.paper.answer_norms import answer_norms_brief, answer_norms_short
-from fedbench.analysis.paper.norm_compared import compare_norms
-from fedbench.analysis.paper.norm_section import norms_section
-from fedbench.analysis.paper.norm_tables import effects_table, scores_table
+from fedbench.analysis.paper.norms.answer import answer_norms_brief, answer_norms_short
+from fedbench.analysis.paper.norms.compared import compare_norms
+from fedbench.analysis.paper.norms.section import norms_section
+from fedbench.analysis.paper.norms.tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.study import study_of

@@ -18,7 +18,7 @@ from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases, write_store
 from tests.analysis.score_rows import random_table
-from tests.commands.test_data import TINY
+from tests.commands.test_preparing import TINY
 from tests.toys import TOY, full, refused, write_toy
 
 RUNS = Path("results/runs")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.testing import kit, kit_datasets
+from fedbench.testing import kit
+from fedbench.testing.datasets import kit as kit_datasets
 from tests import plugins
 from tests.conformance.wrong_plugins import datasets as wrong_datasets
 from tests.faults.machine import finish

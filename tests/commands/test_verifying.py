@@ -15,7 +15,7 @@ from fedbench.execution.provenance import bf16_instructions, cpu_instructions
 from fedbench.store import Store, load_results, seal
 from fedbench.suite import Cell
 from tests.command_line import called
-from tests.commands.test_data import TINY
+from tests.commands.test_preparing import TINY
 from tests.toys import TOY, full, refused, write_toy
 
 RUNS = Path("results/runs")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fedbench.testing import check_dataset, dataset_findings, kit_datasets
+from fedbench.testing import check_dataset, dataset_findings
+from fedbench.testing.datasets import kit as kit_datasets
 from tests.conformance.wrong_plugins import datasets as wrong_datasets
 
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from fedbench.testing import global_state, kit, kit_datasets
+from fedbench.testing import global_state, kit
+from fedbench.testing.datasets import kit as kit_datasets
 from tests import plugins
 from tests.faults.machine import PATIENCE, all_gone, descendants, finish, make_hanging, start, wait_for
 

@@ -1,5 +1,7 @@
 """The figures of a study: each drawn from the evidence alone, with its caption beside it, not in it.
 
+``overlays`` and ``partitions`` are drawn from prepared data, before there is evidence.
+
 draw_all(evidence, analyses, Path("figures"))
 """
 

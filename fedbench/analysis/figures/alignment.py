@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from fedbench.analysis.figures import style
-from fedbench.analysis.figures.distance import COMPONENTS, Samples, principal_components
 from fedbench.analysis.figures.lettering import TEXT_LINE, fold, handle_of, legend_columns, lines_of, name_handles
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
 from fedbench.analysis.figures.separation import gather, separation
+from fedbench.analysis.statistics.distance import COMPONENTS, Samples, principal_components
 
 ACROSS = 5
 EDGE = 1.25  # inches of a panel

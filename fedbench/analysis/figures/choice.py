@@ -16,7 +16,8 @@ import pandas as pd
 from fedbench.analysis.analyses import Analyses, is_reconstruction, is_reference_point
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.statistics.protocol import Analysis
-from fedbench.analysis.statistics.rows import NO_TRUTH, Endpoint, counted
+from fedbench.analysis.statistics.rows import NO_TRUTH, Endpoint
+from fedbench.wording import counted
 
 DIGITS = 10  # beyond which differences are the same
 RULE = (

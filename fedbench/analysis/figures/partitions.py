@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fedbench.analysis.figures.panels import COLOURS
-from fedbench.analysis.statistics.rows import counted, fold
 from fedbench.data.prepared import PreparedCase, PreparedDataset
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
+from fedbench.wording import counted, fold
 
 TEST = "(test)"
 NAMES = ("client", "split", "modality")

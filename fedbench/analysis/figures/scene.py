@@ -15,9 +15,10 @@ from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.figures import style
 from fedbench.analysis.figures.style import Look
 from fedbench.analysis.statistics.protocol import Analysis
-from fedbench.analysis.statistics.rows import Endpoint, counted, listed
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.tables import captions
 from fedbench.views import CaseView
+from fedbench.wording import counted, listed
 
 KEYS = ["run_id", "setting", "seed", "fold"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.figures.distance import Samples, mean_proxy_distance, principal_components
 from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.statistics.distance import Samples, mean_proxy_distance, principal_components
 from fedbench.views import read_key
 
 COLUMNS = ["run_id", "deployment", "distance"]

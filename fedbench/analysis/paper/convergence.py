@@ -16,7 +16,7 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, interval, number, out_of, signed, words
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.statistics.rows import counted
+from fedbench.wording import counted
 
 LAST = 0.75  # of the rounds; what comes after is the last quarter
 FLAT = 0.02  # Dice; a change whose interval lies within is none

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from fedbench.analysis.declared import plugin_of
 from fedbench.analysis.paper.latex import breakable, escape
 from fedbench.analysis.paper.numbers import HEAD, words
 from fedbench.analysis.paper.setup import Settings, listed, span, split_of
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.statistics.rows import counted
-from fedbench.analysis.tables.units import plugin_of
+from fedbench.wording import counted
 
 
 def datasets_section(study: Study) -> str:

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.paper.answer_cross import family
+from fedbench.analysis.kinds import family
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.statistics.intervals import DIGITS
 from fedbench.analysis.statistics.paired import holm
 from fedbench.analysis.statistics.protocol import ALPHA, Analysis
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.statistics.variance import common_luck, mean_squares, over_runs, quasi_f
 from fedbench.analysis.verdicts import direction, focus, rivals
+from fedbench.wording import counted
 
 
 def own_luck(analysis: Analysis) -> np.ndarray:

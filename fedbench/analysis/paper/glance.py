@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from fedbench.analysis.analyses import in_order
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.kinds import kind_of
-from fedbench.analysis.paper.answer_alignment import UNMEASURED, alignment_short
-from fedbench.analysis.paper.answer_cost import cost_short
-from fedbench.analysis.paper.answer_cross import CROSS, dependent, in_words, most_for, short, with_common_models
-from fedbench.analysis.paper.answer_luck import luck_short
-from fedbench.analysis.paper.answer_norms import answer_norms_short
-from fedbench.analysis.paper.answer_own import control, own_short
-from fedbench.analysis.paper.answer_unseen import unseen_modalities
-from fedbench.analysis.paper.answers import on_phantoms, room, undecided
+from fedbench.analysis.paper.answers.alignment import UNMEASURED, alignment_short
+from fedbench.analysis.paper.answers.all_answers import on_phantoms, room, undecided
+from fedbench.analysis.paper.answers.cost import cost_short
+from fedbench.analysis.paper.answers.cross import CROSS, dependent, in_words, most_for, short, with_common_models
+from fedbench.analysis.paper.answers.ground import Ground
+from fedbench.analysis.paper.answers.luck import luck_short
+from fedbench.analysis.paper.answers.own import control, own_short
+from fedbench.analysis.paper.answers.unseen import unseen_modalities
 from fedbench.analysis.paper.convergence import endings, tell_endings
-from fedbench.analysis.paper.ground import Ground
 from fedbench.analysis.paper.making import RESULTS, known_in
-from fedbench.analysis.paper.norm_compared import compare_norms
+from fedbench.analysis.paper.norms.answer import answer_norms_short
+from fedbench.analysis.paper.norms.compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import plain

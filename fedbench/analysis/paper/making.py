@@ -16,10 +16,10 @@ from fedbench import store
 from fedbench.analysis.analyses import in_order
 from fedbench.analysis.figures import FIGURES, Drawn, draw_one, known_labels, style
 from fedbench.analysis.figures.scene import Scene
-from fedbench.analysis.paper.answers import answer
+from fedbench.analysis.paper.answers.all_answers import answer
 from fedbench.analysis.paper.building import MADE_FROM
 from fedbench.analysis.paper.data import datasets_section
-from fedbench.analysis.paper.norm_section import norms_section
+from fedbench.analysis.paper.norms.section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.reliability import describe_reliability
 from fedbench.analysis.paper.results_page import results_page

@@ -14,8 +14,8 @@ from fedbench.analysis.paper.readings import reading
 from fedbench.analysis.paper.setup import Settings
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import focus
+from fedbench.wording import counted
 
 LOSS_NEAR, ACCURACY_NEAR = 0.01, 0.02  # of ln 2 and of one half: a discriminator that tells nothing
 MOVED = 0.05  # proxy A-distance, of at most two; what is less counts as no move

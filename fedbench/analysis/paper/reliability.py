@@ -25,8 +25,8 @@ from fedbench.analysis.statistics.calibration import (
 )
 from fedbench.analysis.statistics.paired import holm
 from fedbench.analysis.statistics.protocol import ALPHA, Analysis, is_variant
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import direction
+from fedbench.wording import counted
 
 SIMULATIONS, RESAMPLES = 1000, 1000
 DIFFERENCE, LARGE = 0.02, 0.05  # Dice

@@ -19,7 +19,8 @@ from fedbench.analysis.analyses import (
     is_reconstruction,
     is_reference_point,
 )
-from fedbench.analysis.paper.answer_cross import CROSS, in_words, studied
+from fedbench.analysis.declared import PATIENT, unit_of
+from fedbench.analysis.paper.answers.cross import CROSS, in_words, studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.plain import markdown, plain
@@ -29,12 +30,11 @@ from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
 from fedbench.analysis.statistics.protocol import Analysis
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.tables import cells
 from fedbench.analysis.tables.cells import minutes
 from fedbench.analysis.tables.formats import escape_markdown
-from fedbench.analysis.tables.units import PATIENT, unit_of
 from fedbench.analysis.verdicts import judge
+from fedbench.wording import counted
 
 NAMED = ("better", "worse")
 ROWS = 12  # of a table; the paper has all

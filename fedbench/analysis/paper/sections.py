@@ -23,7 +23,7 @@ from fedbench.analysis.paper.tuning import tuning_table
 from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.tables import runs as tables_runs
 from fedbench.analysis.tables import scores as tables_scores
-from fedbench.analysis.tables import tests as tables_tests
+from fedbench.analysis.tables import significance
 from fedbench.analysis.tables.cells import Table
 from fedbench.analysis.tables.fitting import in_parts, under_headings
 from fedbench.analysis.tables.formats import latex
@@ -129,10 +129,10 @@ def _details(
 ) -> None:
     """Add the tables and figures that the text does not show to the supplement."""
     analyses, condition = part.analyses, part.condition
-    made = [tables_tests.overview(analyses, condition)]
+    made = [significance.overview(analyses, condition)]
     for relation in (r for r in part.relations if not condition.unseen or condition.reestimated or r == "unseen"):
         endpoint = Endpoint(relation, "dice", condition.unseen)
-        made.append(under_headings(tables_tests.comparisons(analyses, condition, endpoint, brief=True), "against"))
+        made.append(under_headings(significance.comparisons(analyses, condition, endpoint, brief=True), "against"))
     made += [make(analyses, condition) for make in more]
     if not condition.reestimated:  # scored again, trained once
         made.append(tables_runs.cost(analyses, condition))

@@ -16,8 +16,8 @@ from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.statistics.intervals import LEVEL
 from fedbench.analysis.statistics.protocol import ALPHA
-from fedbench.analysis.statistics.rows import counted
 from fedbench.config import section_of
+from fedbench.wording import counted
 
 CONFIDENCE = f"{100 * LEVEL:g}\\%"
 ROUNDS = {"last": "the last round", "best-validation": "the round with the best mean validation Dice"}

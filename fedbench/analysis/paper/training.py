@@ -16,9 +16,9 @@ from fedbench.analysis.figures.separation import separation
 from fedbench.analysis.paper.convergence import Ending, endings
 from fedbench.analysis.paper.numbers import number
 from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.tables.cells import human_bytes, minutes
 from fedbench.analysis.verdicts import focus
+from fedbench.wording import counted
 
 SECONDS = "seconds"  # of a client's training in a round
 LATE = 0.75  # of the rounds; discriminators are judged after it

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fedbench.analysis.analyses import in_order
-from fedbench.analysis.paper.ground import Ground
+from fedbench.analysis.paper.answers.ground import Ground
 from fedbench.analysis.paper.numbers import Numbers, named, out_of, signed, words
 from fedbench.analysis.paper.setup import names, span
 from fedbench.analysis.paper.study import Study
-from fedbench.analysis.statistics.rows import listed
 from fedbench.analysis.tables.captions import MARKS, name_of
 from fedbench.analysis.tables.cells import Cell, Column, Table, count, number, text
 from fedbench.analysis.verdicts import focus
+from fedbench.wording import listed
 
 NAME = "tuning"
 UNTUNED = "No trials are published with these results: hyper-parameters are those that the suites name."

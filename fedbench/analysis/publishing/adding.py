@@ -21,12 +21,12 @@ from fedbench import store
 from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, read_evidence, read_manifest
 from fedbench.analysis.publishing.commits import one_version
 from fedbench.analysis.publishing.frames import clean, settings_without_paths
-from fedbench.analysis.statistics.rows import counted, listed
 from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, section_of
 from fedbench.differing import differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.files import recover
 from fedbench.views import FOLDER, CaseView, read_key
+from fedbench.wording import counted, listed
 
 DIGITS = 12  # of a digest, in a message
 LATER = {"clients_at_once": 1}  # columns that older publications lack, and what they would hold
@@ -43,7 +43,7 @@ class Addition:
         published: what was there.
         manifest: of what was there.
         added: the ids of the runs that join.
-        code: what made the runs that join, as :func:`fedbench.analysis.publishing.publish.one_version` says it.
+        code: what made the runs that join, as ``one_version`` says it.
         repeats: run id -> the published run that it repeats bit by bit, by that code.
     """
 

@@ -1,4 +1,4 @@
-"""Which code made runs, and which commit of a checkout holds it: read from git's history, nothing is checked out.
+"""Which code made runs, by what they say, and which commit holds it, by git's history; nothing is checked out.
 
 `fedbench publish` notes it; `python -m fedbench.analysis.publishing.commits results/published` does for all that is
 there.
@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fedbench.analysis.evidence import MANIFEST, Evidence, published_folders
-from fedbench.analysis.statistics.rows import listed
 from fedbench.errors import UserError
 from fedbench.store import read_json, write_json
+from fedbench.wording import listed
 
 COMMITS = "commits.json"  # beside published folders: digest of a harness -> a commit that holds it
 MODULES = "RESULT_MODULES"

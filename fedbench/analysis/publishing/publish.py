@@ -22,11 +22,11 @@ from fedbench.analysis.publishing.adding import Addition
 from fedbench.analysis.publishing.commits import one_version
 from fedbench.analysis.publishing.frames import settings_without_paths, without_paths, write_frame
 from fedbench.analysis.publishing.pictures import write_features, write_pictures
-from fedbench.analysis.statistics.rows import listed
 from fedbench.errors import UserError
 from fedbench.files import new_folder, sha256
 from fedbench.reading import read_table
 from fedbench.suite import safe
+from fedbench.wording import listed
 
 UNUSED = ("volume_truth", "volume_prediction")  # columns of cases that nothing reads
 

@@ -24,7 +24,7 @@ from fedbench.analysis.statistics.protocol import TEXT
 from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.tables import runs as tables_runs
 from fedbench.analysis.tables import scores as tables_scores
-from fedbench.analysis.tables import tests as tables_tests
+from fedbench.analysis.tables import significance
 from fedbench.analysis.tables.captions import selected
 from fedbench.files import write_text
 
@@ -122,7 +122,7 @@ def write_report(evidence: Evidence, analyses: Analyses, target: Path, figures: 
 
 def _sheets(analyses: Analyses, condition: Condition) -> tuple[Sheet, ...]:
     made = (
-        tables_scores.main_result, tables_scores.by_modality, tables_scores.by_class, tables_tests.overview,
+        tables_scores.main_result, tables_scores.by_modality, tables_scores.by_class, significance.overview,
         *(() if condition.reestimated else (tables_runs.cost,)), tables_runs.empties,
     )  # fmt: skip
     return (*(Sheet(make(analyses, condition)) for make in made), sheets.patients(analyses, condition))
@@ -133,7 +133,7 @@ def _endpoints(analyses: Analyses, condition: Condition) -> tuple[Tests, ...]:
 
 
 def _tests(analyses: Analyses, condition: Condition, endpoint: Endpoint) -> Tests:
-    made = (tables_tests.comparisons, tables_tests.ranks, tables_tests.variance)
+    made = (significance.comparisons, significance.ranks, significance.variance)
     return Tests(
         endpoint.name.partition(",")[0],
         endpoint == analyses.primary(condition),

@@ -8,10 +8,11 @@ import numpy as np
 
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, RELATIONS, Analyses, is_reconstruction
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.statistics.rows import METRICS, Endpoint, counted
+from fedbench.analysis.statistics.rows import METRICS, Endpoint
 from fedbench.analysis.tables import cells
 from fedbench.analysis.tables.captions import selected
 from fedbench.analysis.tables.cells import BEST, Cell, Column, Table
+from fedbench.wording import counted
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 1}
 PER_PATIENT = ("dice", "hd95")

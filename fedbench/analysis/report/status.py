@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from fedbench import store
 from fedbench.analysis.evidence import Evidence
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.tables import runs as tables_runs
 from fedbench.analysis.tables.captions import MARKS, NAME, name_of
 from fedbench.analysis.tables.cells import NONE, Cell, Column, Table, duration, text
+from fedbench.wording import counted
 
 
 def tables(evidence: Evidence) -> list[Table]:

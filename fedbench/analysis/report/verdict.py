@@ -18,8 +18,8 @@ from fedbench.analysis.evidence import Condition
 from fedbench.analysis.kinds import federated_alike
 from fedbench.analysis.statistics.protocol import ALPHA, Analysis
 from fedbench.analysis.statistics.ranking import Consensus, consensus, shared
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.tables.best import standing
+from fedbench.wording import counted
 
 INDISTINCT = "not distinguishable"
 ONE_SEED, UNTESTED = "one seed", "not tested"  # why there is no test over runs

@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fedbench.analysis.statistics.rows import CELL, KEEP, NO_TRUTH, codes, counted, listed
+from fedbench.analysis.statistics.rows import CELL, KEEP, NO_TRUTH, codes
 from fedbench.errors import UserError
+from fedbench.wording import counted, listed
 
 Missing = Literal["refuse", "worst", "complete-cases"]
 

@@ -24,11 +24,12 @@ from fedbench.analysis.statistics.intervals import (
 )
 from fedbench.analysis.statistics.paired import Friedman, fold_test, friedman, holm, median_interval, wilcoxon
 from fedbench.analysis.statistics.ranking import RankStability, rank_stability
-from fedbench.analysis.statistics.rows import Endpoint, base_name, counted
+from fedbench.analysis.statistics.rows import Endpoint, base_name
 from fedbench.analysis.statistics.scores import Missing, ScoreMatrix, score_matrix
 from fedbench.analysis.statistics.variance import common_luck, over_runs, variance_split
 from fedbench.errors import UserError, nearest
 from fedbench.store import Results
+from fedbench.wording import counted
 
 PRIMARY = Endpoint("cross", "dice")
 REFERENCE = "fedavg"

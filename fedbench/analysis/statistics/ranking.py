@@ -16,9 +16,9 @@ from scipy import stats
 
 from fedbench.analysis.statistics.intervals import DIGITS, LEVEL, draws
 from fedbench.analysis.statistics.paired import friedman
-from fedbench.analysis.statistics.rows import counted, listed
 from fedbench.analysis.statistics.scores import ScoreMatrix
 from fedbench.errors import UserError
+from fedbench.wording import counted, listed
 
 RESAMPLES = 1000
 METHODS = ("aggregate-then-rank", "rank-then-aggregate")

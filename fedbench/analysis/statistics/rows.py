@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench.errors import UserError
+from fedbench.wording import listed
 
 METRICS = {"dice": "Dice", "nsd": "NSD", "hd95": "HD95"}
 DISTANCES = ("hd95",)  # lower is better, in the dataset's unit of length
@@ -21,7 +21,6 @@ TEXTS = ("run_id", "dataset", "setting", "partition", "deployment", "selection",
 NEEDED = ("seed", *TEXTS)
 NO_TRUTH = ("both-empty", "false-alarm")
 LONE = ("missed", "false-alarm")  # exactly one mask is empty
-SHOWN = 5  # names listed in a message
 APART = "or move the folders of the others away; or, in Python, name the runs: load_results(..., run_ids)."
 KEEP = (
     "Keep one: `fedbench publish NAME --suite FILE` takes the runs of one suite, for `fedbench tables --from` it; "
@@ -217,30 +216,3 @@ def budgets(runs: pd.DataFrame) -> list[str]:
         told.setdefault(str(low) if low == high else f"{low} to {high}", []).append(str(name))
     each = "; ".join(f"{steps}: {listed(names)}" for steps, names in told.items())
     return [f"Training steps per run differ between algorithms ({each}): the budgets are not equal."]
-
-
-def listed(names: Iterable[object]) -> str:
-    """Return the first few distinct names as text, and how many more there are."""
-    every = list(dict.fromkeys(str(n) for n in names))
-    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return ", ".join(every[:SHOWN]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """``2, "patient"`` -> ``2 patients``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def fold(name: str, letters: int) -> str:
-    """Break a name into lines of ``letters`` at its brackets, commas, hyphens and spaces, else behind an equal sign."""
-    parts = [
-        piece
-        for part in re.split(r"(?<=[-,\s])|(?=[\[(])", name)
-        for piece in ([part] if len(part.rstrip()) <= letters else re.split("(?<==)", part))
-    ]
-    lines = [""]
-    for part in parts:
-        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(line.strip() for line in lines)

@@ -33,8 +33,9 @@ import pandas as pd
 
 from fedbench.analysis.statistics import rows as rowwise
 from fedbench.analysis.statistics.grid import Grid, Missing, complete, lay_out, places
-from fedbench.analysis.statistics.rows import DISTANCES, Endpoint, counted, listed
+from fedbench.analysis.statistics.rows import DISTANCES, Endpoint
 from fedbench.errors import UserError
+from fedbench.wording import counted, listed
 
 COUNTED = ("missed", "false-alarm", "both-empty")
 

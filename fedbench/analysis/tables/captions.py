@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, Analyses, is_reconstruction, is_reference_point
+from fedbench.analysis.declared import PATIENT, unit_of
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.tables import best
 from fedbench.analysis.tables.cells import Cell, Column, Value
-from fedbench.analysis.tables.units import PATIENT, unit_of
 
 NAME = Column("algorithm", left=True, heads=True)
 MARKS = best.RULE | {RECONSTRUCTED: RECONSTRUCTION}

@@ -13,7 +13,7 @@ from fedbench.analysis.evidence import Condition
 from fedbench.analysis.kinds import alike
 from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.statistics.ranking import consensus, dataset_means, shared
-from fedbench.analysis.statistics.rows import METRICS, Endpoint, counted, listed
+from fedbench.analysis.statistics.rows import METRICS, Endpoint
 from fedbench.analysis.tables import best
 from fedbench.analysis.tables.captions import (
     MARKS,
@@ -28,6 +28,7 @@ from fedbench.analysis.tables.captions import (
 )
 from fedbench.analysis.tables.cells import ESTIMATE, Column, Table, Value, estimate, number, text
 from fedbench.errors import UserError
+from fedbench.wording import counted, listed
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 1}
 DIRECTION = "Higher is better for Dice and NSD, lower for HD95."

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fedbench.analysis.statistics.rows import APART, NO_TRUTH, budgets, counted, listed
+from fedbench.analysis.statistics.rows import APART, NO_TRUTH, budgets
 from fedbench.errors import UserError
 from fedbench.store import Results
+from fedbench.wording import counted, listed
 
 RELATIONS = {"in": "in-modality", "minor": "minor-modality", "cross": "cross-modality", "unseen": "unseen-modality"}
 METRICS = {"dice": "Dice", "hd95": "HD95"}  # lengths are in mm, or in px: the column says which

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.analysis.statistics.rows import counted, fold
 from fedbench.analysis.tables.cells import human_bytes, minutes
 from fedbench.analysis.tables.summary import COUNTS, NO_RUN, RELATIONS, column_of
+from fedbench.wording import counted, fold
 
 DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval; none of numbers above 100
 NAMES = (100, 30, 20, 12)  # letters of a line of an algorithm's name, on ever narrower consoles

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from fedbench.analysis.figures.alignment import gather
-from fedbench.analysis.figures.distance import Samples, mean_proxy_distance, principal_components, proxy_distance
 from fedbench.analysis.figures.separation import every_distance, separation
+from fedbench.analysis.statistics.distance import Samples, mean_proxy_distance, principal_components, proxy_distance
 from fedbench.views import array_key
 from tests.analysis.figures.scenes import CHANNELS, drawn, full_evidence, named, panel, scene_of
 

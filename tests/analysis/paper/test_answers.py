@@ -14,9 +14,10 @@ import pytest
 
 from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.paper.answer_alignment import UNSETTLED, UNSTUDIED, alignment, alignment_short
-from fedbench.analysis.paper.answer_cost import UNKNOWN, cost, cost_short
-from fedbench.analysis.paper.answer_cross import (
+from fedbench.analysis.paper.answers.alignment import UNSETTLED, UNSTUDIED, alignment, alignment_short
+from fedbench.analysis.paper.answers.all_answers import undecided
+from fedbench.analysis.paper.answers.cost import UNKNOWN, cost, cost_short
+from fedbench.analysis.paper.answers.cross import (
     by_rival,
     dependent,
     family,
@@ -26,11 +27,10 @@ from fedbench.analysis.paper.answer_cross import (
     studied_in,
     with_common_models,
 )
-from fedbench.analysis.paper.answer_luck import ONE_SEED, luck
-from fedbench.analysis.paper.answer_own import alone, by_modality, control, own_modality, own_open, own_short
-from fedbench.analysis.paper.answer_unseen import NOTHING, best_mean, seen_only, unseen_modalities
-from fedbench.analysis.paper.answers import undecided
-from fedbench.analysis.paper.ground import Ground
+from fedbench.analysis.paper.answers.ground import Ground
+from fedbench.analysis.paper.answers.luck import ONE_SEED, luck
+from fedbench.analysis.paper.answers.own import alone, by_modality, control, own_modality, own_open, own_short
+from fedbench.analysis.paper.answers.unseen import NOTHING, best_mean, seen_only, unseen_modalities
 from fedbench.analysis.paper.moved import MOVED, by_dataset, variants
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain

@@ -27,7 +27,7 @@ from fedbench.analysis.paper import (
     sections,
     training,
 )
-from fedbench.analysis.paper.answer_cross import studied
+from fedbench.analysis.paper.answers.cross import studied
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.setup import describe_setup
 from fedbench.analysis.paper.study import read_study, study_of

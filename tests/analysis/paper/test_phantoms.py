@@ -6,11 +6,12 @@ import pytest
 
 from fedbench.analysis.evidence import Condition, Evidence, merge
 from fedbench.analysis.figures.scene import Scene
-from fedbench.analysis.paper import answers, sections
+from fedbench.analysis.paper import sections
+from fedbench.analysis.paper.answers import all_answers
+from fedbench.analysis.paper.answers.ground import Ground
 from fedbench.analysis.paper.convergence import Ending
 from fedbench.analysis.paper.glance import glance
-from fedbench.analysis.paper.ground import Ground
-from fedbench.analysis.paper.norm_section import norms_section
+from fedbench.analysis.paper.norms.section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.plain import plain
@@ -43,7 +44,7 @@ def both(patients, phantoms) -> Study:
 def answered(study) -> dict[str, str]:
     numbers = Numbers()
     trainings = {part.key: measure(Scene(part.analyses, part.condition, ())) for part in study.parts}
-    answers.answer(numbers, study, trainings)
+    all_answers.answer(numbers, study, trainings)
     names = ("Short", "Phantoms", "In", "Cross", "Federation", "Scope")
     return {name: plain(numbers, f"\\Answer{name}{{}}") for name in names}
 
@@ -62,10 +63,10 @@ def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them(bot
     rising, resting = (Ending(16, 0.8, end, end - 0.81, end - 0.79, 5) for end in (0.9, 0.8))
     numbers = Numbers()
     (part,) = Ground.of(both).phantoms
-    told = plain(numbers, answers.on_phantoms(numbers, [(part, {"fedavg": rising})]))
+    told = plain(numbers, all_answers.on_phantoms(numbers, [(part, {"fedavg": rising})]))
     assert "of 1 comparison. The reference had not converged on phantom-heart (+0.100 [" in told
     numbers = Numbers()
-    told = plain(numbers, answers.on_phantoms(numbers, [(part, {"fedavg": resting})]))
+    told = plain(numbers, all_answers.on_phantoms(numbers, [(part, {"fedavg": resting})]))
     assert "converged" not in told
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.paper.norm_section import compare_norms
+from fedbench.analysis.paper.norms.section import compare_norms
 from fedbench.analysis.paper.settings_table import settings_table
 from fedbench.analysis.paper.short_names import names_in_all, short_names
 from fedbench.analysis.paper.study import study_of

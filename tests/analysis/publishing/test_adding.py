@@ -18,7 +18,7 @@ from fedbench.analysis.publishing import pictures as publish_pictures
 from fedbench.analysis.publishing import publish as module
 from fedbench.analysis.publishing.adding import Addition, Published, addition, said
 from fedbench.analysis.publishing.publish import publish
-from fedbench.analysis.tables.every import all_tables
+from fedbench.analysis.tables.all_tables import all_tables
 from fedbench.config import DataConfig, TrainingConfig, section_of
 from fedbench.errors import UserError
 from fedbench.files import sha256

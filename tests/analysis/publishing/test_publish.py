@@ -19,7 +19,7 @@ from fedbench.analysis.publishing import frames as publish_frames
 from fedbench.analysis.publishing import pictures as publish_pictures
 from fedbench.analysis.publishing import publish
 from fedbench.analysis.tables import formats
-from fedbench.analysis.tables.every import all_tables
+from fedbench.analysis.tables.all_tables import all_tables
 from fedbench.analysis.tables.runs import unfinished
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases, write_store

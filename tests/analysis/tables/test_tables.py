@@ -16,9 +16,9 @@ from fedbench.analysis.report.verdict import across
 from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.tables import best, captions, formats, scores
 from fedbench.analysis.tables import runs as about_runs
-from fedbench.analysis.tables import tests as statistics
+from fedbench.analysis.tables import significance as statistics
+from fedbench.analysis.tables.all_tables import all_tables, write_tables
 from fedbench.analysis.tables.cells import AGREES, BEST, TIED, Table
-from fedbench.analysis.tables.every import all_tables, write_tables
 from fedbench.errors import UserError
 from fedbench.store import FAILURE, PROGRESS
 from tests.analysis.evidence_rows import ALGORITHMS, evidence, of_cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fedbench.analysis.analyses import POOLED
-from fedbench.analysis.paper.answer_cross import studied_in, the_reference
+from fedbench.analysis.paper.answers.cross import studied_in, the_reference
 from fedbench.analysis.paper.effects import ends, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.moved import (
@@ -23,8 +23,8 @@ from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, sign
 from fedbench.analysis.paper.readings import READINGS, reading
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import Comparison, tally
+from fedbench.wording import counted
 
 WON = 0.95  # accuracy on patches: nothing fools it
 UNMEASURED = "No features were kept, so nothing can be said about alignment."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from fedbench.analysis.paper.answer_cross import studied_in, the_reference
+from fedbench.analysis.paper.answers.cross import studied_in, the_reference
 from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.verdicts import Comparison

@@ -20,7 +20,7 @@ from fedbench.dataset import Case, Intensity
 from fedbench.errors import UserError
 from fedbench.federation import partition
 from fedbench.names import safe
-from fedbench.testing.dataset_subject import Subject
+from fedbench.testing.datasets.subject import Subject
 from fedbench.testing.declared import check_name, check_parameters
 from fedbench.testing.findings import Broken, rule
 

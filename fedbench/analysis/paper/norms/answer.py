@@ -10,11 +10,11 @@ from fedbench.analysis.analyses import POOLED, is_reconstruction
 from fedbench.analysis.norms import Column, Step, step
 from fedbench.analysis.paper.effects import ends
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.norm_compared import Compared, of_one_model
+from fedbench.analysis.paper.norms.compared import Compared, of_one_model
 from fedbench.analysis.paper.numbers import Numbers, interval, named, number, out_of, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import focus, tally
+from fedbench.wording import counted
 
 NOWHERE = (
     "No published condition was trained with several kinds of normalisation on the same partitions, so how far the "

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from fedbench.analysis.analyses import is_reconstruction
 from fedbench.analysis.kinds import federated_alike
-from fedbench.analysis.paper.answer_alignment import alignment, idle
-from fedbench.analysis.paper.answer_cost import cost
-from fedbench.analysis.paper.answer_cross import (
+from fedbench.analysis.paper.answers.alignment import alignment, idle
+from fedbench.analysis.paper.answers.cost import cost
+from fedbench.analysis.paper.answers.cross import (
     CROSS,
     by_rival,
     dependent,
@@ -17,8 +17,9 @@ from fedbench.analysis.paper.answer_cross import (
     short,
     with_common_models,
 )
-from fedbench.analysis.paper.answer_luck import luck
-from fedbench.analysis.paper.answer_own import (
+from fedbench.analysis.paper.answers.ground import Ground, dataset_of
+from fedbench.analysis.paper.answers.luck import luck
+from fedbench.analysis.paper.answers.own import (
     alone,
     behind_pooled,
     control,
@@ -27,10 +28,9 @@ from fedbench.analysis.paper.answer_own import (
     own_open,
     own_short,
 )
-from fedbench.analysis.paper.answer_unseen import seen_only, unseen_modalities
+from fedbench.analysis.paper.answers.unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.effects import left_open
-from fedbench.analysis.paper.ground import Ground, dataset_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
@@ -38,8 +38,9 @@ from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.training import Training
 from fedbench.analysis.statistics.ranking import consensus, shared
-from fedbench.analysis.statistics.rows import METRICS, counted
+from fedbench.analysis.statistics.rows import METRICS
 from fedbench.analysis.verdicts import Comparison, Verdict, judge, tally
+from fedbench.wording import counted
 
 
 def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) -> None:

@@ -6,7 +6,7 @@ from fedbench.analysis.analyses import Analyses, in_order, is_reference_point
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.statistics.ranking import METHODS
-from fedbench.analysis.statistics.rows import Endpoint, counted
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.statistics.variance import PARTS
 from fedbench.analysis.tables.captions import MARKS, NAME, about, facts_of, name_of, notes_of, rule_of
 from fedbench.analysis.tables.cells import (
@@ -24,6 +24,7 @@ from fedbench.analysis.tables.cells import (
     span,
     text,
 )
+from fedbench.wording import counted
 
 DIGITS = {"dice": 3, "nsd": 3, "hd95": 2}  # of differences
 SPREADS = {"patient": "patients", "seed": "seeds", "residual": "rest"}

@@ -3,7 +3,8 @@
     write_tables(all_tables(analyses), folder)
 
 Main results first, then means by modality and class, statistics, cost, empty masks and runs: what is in each says
-:mod:`~fedbench.analysis.tables.scores`, :mod:`~fedbench.analysis.tables.tests`, :mod:`~fedbench.analysis.tables.runs`.
+:mod:`~fedbench.analysis.tables.scores`, :mod:`~fedbench.analysis.tables.significance` and
+:mod:`~fedbench.analysis.tables.runs`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.tables import runs as tables_runs
 from fedbench.analysis.tables import scores as tables_scores
-from fedbench.analysis.tables import tests as tables_tests
+from fedbench.analysis.tables import significance
 from fedbench.analysis.tables.cells import Table
 from fedbench.analysis.tables.formats import FORMATS, latex_document
 from fedbench.files import write_text
@@ -36,11 +37,11 @@ def all_tables(analyses: Analyses) -> list[Table]:
     for condition in analyses.conditions:
         found.append(tables_scores.by_modality(analyses, condition))
         found.append(tables_scores.by_class(analyses, condition))
-        found.append(tables_tests.overview(analyses, condition))
+        found.append(significance.overview(analyses, condition))
         for endpoint in analyses.endpoints(condition):
-            found.append(tables_tests.comparisons(analyses, condition, endpoint))
-            found.append(tables_tests.ranks(analyses, condition, endpoint))
-            found.append(tables_tests.variance(analyses, condition, endpoint))
+            found.append(significance.comparisons(analyses, condition, endpoint))
+            found.append(significance.ranks(analyses, condition, endpoint))
+            found.append(significance.variance(analyses, condition, endpoint))
         if not condition.reestimated:  # scored again, trained once
             found.append(tables_runs.cost(analyses, condition))
         found.append(tables_runs.empties(analyses, condition))

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from fedbench.analysis.analyses import is_personal
+from fedbench.analysis.kinds import family
 from fedbench.analysis.paper.effects import effect, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.statistics.protocol import Analysis
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import Comparison, Verdict, focus, judge, rivals, tally
+from fedbench.wording import counted
 
 NAMED = 3  # algorithms in brackets
 CROSS = "on modalities that a client does not hold"
@@ -191,9 +192,3 @@ def with_common_models(numbers: Numbers, comparisons: list[Comparison]) -> str:
     total = numbers.put("common", "total", text=counted(len(rest), "comparison"))
     sizes = spread(numbers, ("common", "difference"), rest)
     return f"With {names}, {total}, the mean differences were {sizes} Dice, and FedDA was distinguishable in none."
-
-
-def family(label: str) -> str:
-    """``fedprox[mu=0.1]`` -> ``fedprox``, ``fedbn[norms=all] (personal)`` -> ``fedbn (personal)``."""
-    name, _, rest = label.partition("[")
-    return name + rest.rpartition("]")[2] if rest else name

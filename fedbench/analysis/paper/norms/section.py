@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fedbench.analysis.analyses import is_reconstruction
 from fedbench.analysis.norms import Column
-from fedbench.analysis.paper.answer_norms import NOWHERE, answer_norms, answer_norms_brief
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.norm_compared import Compared, compare_norms, of_one_model
-from fedbench.analysis.paper.norm_tables import effects_table, scores_table
+from fedbench.analysis.paper.norms.answer import NOWHERE, answer_norms, answer_norms_brief
+from fedbench.analysis.paper.norms.compared import Compared, compare_norms, of_one_model
+from fedbench.analysis.paper.norms.tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import HEAD, Numbers, interval, named, number, signed, words
 from fedbench.analysis.paper.setup import NORMS
 from fedbench.analysis.paper.study import Study

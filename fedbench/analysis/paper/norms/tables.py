@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION
 from fedbench.analysis.norms import Column, SideBySide, step
-from fedbench.analysis.statistics.rows import listed
 from fedbench.analysis.tables import cells
 from fedbench.analysis.tables.captions import NAME, name_of, rule_of
 from fedbench.analysis.tables.cells import INTERVAL, Cell, Table
 from fedbench.analysis.verdicts import Verdict, judge
+from fedbench.wording import listed
 
 DIGITS = 3
 WORDS = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.SAME: ""}

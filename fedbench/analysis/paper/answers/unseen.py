@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from math import ceil
 
 from fedbench.analysis.analyses import is_reference_point
-from fedbench.analysis.paper.answer_cross import dependent, in_words, studied, studied_in, the_reference
+from fedbench.analysis.paper.answers.cross import dependent, in_words, studied, studied_in, the_reference
 from fedbench.analysis.paper.effects import left_open, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
 from fedbench.analysis.paper.reliability import decidable, repeated
 from fedbench.analysis.paper.study import Part
-from fedbench.analysis.statistics.rows import counted
 from fedbench.analysis.verdicts import Verdict
+from fedbench.wording import counted
 
 UNSEEN = "on a modality that nobody trained on"
 NEAR_ZERO = 0.05  # Dice; where no aggregation algorithm reaches more there is nothing to compare

@@ -73,8 +73,8 @@ def prepare(
 
 
 def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None, watch: Any) -> list[str]:
-    from fedbench.analysis.statistics.rows import counted, listed
     from fedbench.data.preparation import check
+    from fedbench.wording import counted, listed
 
     problems, empty = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
     for problem in problems:

@@ -15,8 +15,8 @@ from fedbench.data.preparation import prepare
 from fedbench.data.prepared import damage, load
 from fedbench.dataset import Case, Volume
 from fedbench.errors import UserError
-from fedbench.testing.dataset_orientation import turned
-from fedbench.testing.dataset_subject import FEW, Subject, volume_digest
+from fedbench.testing.datasets.orientation import turned
+from fedbench.testing.datasets.subject import FEW, Subject, volume_digest
 from fedbench.testing.findings import Broken, NotApplicable, rule
 from fedbench.testing.global_state import changed, observe, seeded
 

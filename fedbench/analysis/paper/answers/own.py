@@ -12,9 +12,10 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, out_of, signed, words
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.statistics.protocol import Analysis
-from fedbench.analysis.statistics.rows import Endpoint, counted
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.analysis.verdicts import Comparison, Verdict, judge, tally
 from fedbench.errors import UserError
+from fedbench.wording import counted
 
 
 def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:

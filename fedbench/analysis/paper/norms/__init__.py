@@ -1,0 +1,1 @@
+"""Normalisation as a factor, as the paper tells it: what is compared, the tables, and their section."""

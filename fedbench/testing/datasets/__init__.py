@@ -1,0 +1,1 @@
+"""The rules for datasets, and what they are tried on."""
