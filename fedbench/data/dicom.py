@@ -17,6 +17,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_rescale, get_decoder
 
+from fedbench.data.folders import content_of
 from fedbench.errors import UserError
 
 GAP_TOLERANCE = 0.1  # of the distance between slices: how far one may lie from its place in an even stack
@@ -84,14 +85,7 @@ def read_series(files: Sequence[Path | str]) -> Series:
 
 
 def _read(path: Path) -> _Slice:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    if not content:
-        raise UserError(f"{path}: the file is empty; copy or download it again.")
+    content = content_of(path)
     try:
         return _slice(path, dcmread(BytesIO(content)))
     except UserError:

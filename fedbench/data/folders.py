@@ -1,4 +1,4 @@
-"""Listing what lies in a user's folder: no hidden files, a fixed order, images paired with their masks."""
+"""A user's folder and files: no hidden files, a fixed order, images paired with their masks, bytes that are there."""
 
 from __future__ import annotations
 
@@ -65,3 +65,20 @@ def pair(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Iterator[tupl
 
 def _clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in CLUTTER
+
+
+def content_of(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        UserError: it is missing, cannot be read, or is empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    if not content:
+        raise UserError(f"{path}: the file is empty; copy or download it again.")
+    return content

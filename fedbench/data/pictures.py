@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fedbench.data.folders import content_of
 from fedbench.dataset import Volume
 from fedbench.errors import UserError
 
@@ -103,7 +104,7 @@ def read_masked(image_path: Path | str, mask_paths: Iterable[Path | str]) -> Vol
 
 
 def _open(path: Path) -> Image.Image:
-    content = _content(path)
+    content = content_of(path)
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             image.verify()  # compares the checksums of a PNG, which reading it does not do
@@ -120,18 +121,6 @@ def _open(path: Path) -> Image.Image:
     if frames > 1:
         raise UserError(f"{path}: it holds {frames} pictures (frames or pages); save the one that is meant alone.")
     return upright
-
-
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    if not content:
-        raise UserError(f"{path}: the file is empty; copy or download it again.")
-    return content
 
 
 def _supported(image: Image.Image, path: Path) -> Image.Image:
