@@ -268,6 +268,10 @@ def test_where_every_aggregation_algorithm_fails_there_is_nothing_to_compare():
     (part,) = held_out(14, 0.01)
     assert best_mean(part) < float(text.partition(start)[2].split()[0]) < best_mean(part) + 0.001
     assert "not distinguishable" not in text and seen_only(numbers, held_out(14, 0.01)) == ""
+    two = told(unseen_modalities, [part, *held_out(15, 0.02)])
+    best = max(best_mean(part), best_mean(*held_out(15, 0.02)))
+    assert "here: on MR of toy (14 patients) and MR of toy (15 patients) no aggregation algorithm reached" in two
+    assert best < float(two.partition("a mean Dice above ")[2].split()[0]) < best + 0.001
 
 
 def test_unseen_modalities_are_answered_where_they_can_be():
@@ -276,6 +280,8 @@ def test_unseen_modalities_are_answered_where_they_can_be():
     assert "by Dice on a modality that nobody trained on (MR of toy, 14 patients), of a variant of FedDA" in text
     assert "The mean differences to fedavg were" in text and "cannot be answered" not in text
     assert "on the same 14 patients of toy" in text
+    (part,) = held_out(14)
+    assert f"The highest mean Dice that an aggregation algorithm reached there was {best_mean(part):.3f}." in text
     assert unseen_modalities(numbers, []) == NOTHING
 
 

@@ -53,7 +53,11 @@ def _nothing_there(part: Part) -> bool:
 def _answered(numbers: Numbers, parts: Sequence[Part]) -> str:
     """The verdicts where there can be some, and sizes against the reference with what their intervals leave open."""
     where = numbers.put("unseen", "where", text=_places(parts))
-    told = [in_words(numbers, "unseen", studied(parts, "unseen"), f"{UNSEEN} ({where})")]
+    best = numbers.put("unseen", "best", text=number(max(map(best_mean, parts))))
+    told = [
+        in_words(numbers, "unseen", studied(parts, "unseen"), f"{UNSEEN} ({where})"),
+        f"The highest mean Dice that an aggregation algorithm reached there was {best}.",
+    ]
     found = studied_in(parts, "unseen", the_reference)
     if found:
         comparisons = [c for _, c in found]
@@ -94,13 +98,13 @@ def _reasons(
         told.append(
             f"in {share} with one seed no difference can be told from luck ({words([_place(part) for part in once])})"
         )
-    for part in zero:
-        keys = ("unseen", part.key)
-        patients = numbers.put(*keys, "patients", text=counted(len(part.get("unseen").matrix.values), "patient"))
-        best = numbers.put(*keys, "best", text=number(ceil(best_mean(part) * 1000) / 1000))
+    if zero:
+        each = [f"{_place(part)} ({counted(len(part.get('unseen').matrix.values), 'patient')})" for part in zero]
+        where = numbers.put("unseen", "zero", "where", text=words(each))
+        best = numbers.put("unseen", "zero", "best", text=number(ceil(max(map(best_mean, zero)) * 1000) / 1000))
         told.append(
-            f"on {_place(part)} ({patients}) no aggregation algorithm reached a mean Dice above {best} and none was "
-            f"told from another, so that there is nothing to compare (we ask for {NEAR_ZERO:g})"
+            f"on {where} no aggregation algorithm reached a mean Dice above {best} and none was told from another, so "
+            f"that there is nothing to compare (we ask for {NEAR_ZERO:g})"
         )
     return ", and ".join(told)
 
