@@ -25,8 +25,9 @@ from fedbench.suite import Cell
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 
 
-def versions() -> dict[str, str]:
-    """Of what is installed: without Ray, runs can still be made in this process."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Of what is installed: without Ray, runs can still be made in this process. Read once, as what is imported is."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -34,13 +35,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+def take_note() -> None:
+    """Read what this process computes with, so that what is installed or checked out from here on changes nothing."""
+    versions()
+    git_state()
+
+
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _git_state() -> dict[str, Any]:
-    """Commit of the checkout that fedbench runs from, and whether files of it were changed; empty outside one."""
+@cache
+def git_state() -> Mapping[str, Any]:
+    """Commit of the checkout that fedbench runs from, and whether files of it were changed; empty outside one.
+
+    Read once: what is committed or checked out later does not compute in this process.
+    """
     folder = Path(__file__).resolve().parents[1]
     found = []
     for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
@@ -136,7 +147,7 @@ def provenance(cell: Cell, task: Task, training: Training, started: float, secon
         "steps": training.steps_per_round * task.training.rounds,
         "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
         "versions": versions(),
-        "git": _git_state(),
+        "git": git_state(),
         "clients_at_once": len(training.trainers),
         "hardware": _hardware(cell.identity["device"]),
         "peak_memory_bytes": peak_memory(),

@@ -22,7 +22,7 @@ from fedbench.engine.inference import pooled_features, truth
 from fedbench.engine.training import Training, score_rounds
 from fedbench.errors import UserError, is_out_of_memory
 from fedbench.execution import planning
-from fedbench.execution.provenance import forget_peak_memory, now, provenance
+from fedbench.execution.provenance import forget_peak_memory, now, provenance, take_note
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.views import array_key, cut, keep_views, save_arrays
@@ -165,6 +165,7 @@ def record_failure(folder: Path, message: str, details: str = "") -> None:
 def _run(
     cell: Cell, inputs: Inputs, results: Store, folder: Path, options: Options, started: float
 ) -> Iterator[Progress | Saved]:
+    take_note()
     forget_peak_memory()
     prepared = load(Path(inputs.prepared))
     task = planning.make_task(replace(cell, prepared=inputs.prepared, algorithm=inputs.algorithm), prepared)
