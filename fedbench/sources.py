@@ -85,7 +85,10 @@ def harness_digest() -> str:
 
 def harness_changed() -> bool:
     """Say whether these modules lie otherwise on the disk now than when this process read them."""
-    return _digest_of(RESULT_MODULES) != harness_digest()
+    try:
+        return _digest_of(RESULT_MODULES) != harness_digest()
+    except OSError:  # a module is gone
+        return True
 
 
 @cache
