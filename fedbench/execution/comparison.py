@@ -15,7 +15,7 @@ import pandas as pd
 from fedbench import store
 from fedbench.config import EARLIER, section_of
 from fedbench.data.prepared import FACTS, is_store
-from fedbench.differing import DECIDING, differing_rows, untimed
+from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, untimed
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
 from fedbench.execution.installation import BF16
@@ -113,19 +113,26 @@ def elsewhere(run: Mapping[str, Any]) -> str:
     """Say how the machine that made a run (its ``run.json``) differs from this one in what bits depend on; or nothing.
 
     Bits depend on versions, on the CPU's vector instructions, at bf16 on those for bf16 (of which older runs say
-    nothing), and on the GPU: they decide in which order sums are added.
+    nothing), and on the GPU: they decide in which order sums are added. A run that went on elsewhere has had several.
     """
-    made, here, hardware = run.get("versions") or {}, versions(), run.get("hardware") or {}
+    bf16 = bf16_on_cpu(run.get("identity") or {})
+    attempts = [_elsewhere(attempt, bf16) for attempt in attempts_of(run)]
+    found = dict.fromkeys(words for attempt in attempts for words in attempt)
+    return f"made {'' if all(attempts) else 'in part '}with {'; '.join(found)}" if found else ""
+
+
+def _elsewhere(made_with: Mapping[str, Any], at_bf16: bool) -> list[str]:
+    made, here, hardware = made_with.get("versions") or {}, versions(), made_with.get("hardware") or {}
     found = [f"{n} {made[n]}, here {here[n]}" for n in DECIDING if n in made and n in here and made[n] != here[n]]
     instructions = hardware.get("instructions", "unknown instructions")
     if instructions != cpu_instructions():
         found.append(f"a CPU with {instructions}, here {cpu_instructions()}")
     bf16, own_bf16 = hardware.get(BF16), bf16_instructions()
-    if bf16 and own_bf16 and bf16 != own_bf16 and bf16_on_cpu(run.get("identity") or {}):
+    if bf16 and own_bf16 and bf16 != own_bf16 and at_bf16:
         found.append(f"a CPU with {bf16} for bf16, here {own_bf16}")
     if (gpu := hardware.get("gpu")) and gpu != (own := gpu_name()):
         found.append(f"a {gpu}, here {f'a {own}' if own else 'no GPU'}")
-    return f"made with {'; '.join(found)}" if found else ""
+    return found
 
 
 def prepared_folder(content: str, cache: Path) -> Path | None:
@@ -161,8 +168,19 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Dif
 
 
 def _said(run: Mapping[str, Any], section: str) -> dict[str, Any]:
-    said = run.get(section) or {}
+    said = (run.get(section) or {}) | _in_turn(run, section)
     return said | {name: section_of(said, name) for name in EARLIER} if section == "identity" else said
+
+
+def _in_turn(run: Mapping[str, Any], section: str) -> dict[str, str]:
+    """Return what of a section changed between attempts at a run: every value, and from which round on."""
+    said = [(attempt["from_round"], attempt.get(section) or {}) for attempt in run.get(ATTEMPTS) or ()]
+    keys = {key for _, values in said for key in values}
+    return {
+        key: ", ".join(f"{values.get(key, MISSING)} from round {first}" for first, values in said)
+        for key in keys
+        if len({values.get(key, MISSING) for _, values in said}) > 1
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

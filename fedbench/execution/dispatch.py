@@ -24,6 +24,7 @@ from fedbench.suite import Cell
 ATTEMPTS = 3  # of a run whose worker died; a node that was lost does not count
 POLL_SECONDS = 0.5
 BUSY_SECONDS = 2.0
+PUT_BACK = "put it back to go on with these runs, or start again"
 AHEAD = 2  # deliveries that a worker may be ahead of the driver
 
 
@@ -152,6 +153,9 @@ class Dispatcher:
         try:
             hand.greeting = self.ray.get(reference)
             problem = "; ".join(hand.greeting.differs)
+            if problem and self.briefing.token is None:  # every other worker would import the same
+                self.stillborn = ATTEMPTS
+                problem = f"{problem}: that was changed since this command began; {PUT_BACK}"
         except self.ray.exceptions.RayError as error:
             problem = f"{type(error).__name__}: {str(error)[-300:]}"
         if not problem:

@@ -112,6 +112,24 @@ def test_what_bits_depend_on_is_named_where_it_was_another(fedbench, ran):
     assert status == 1 and "ABACUS" in out and "which may be why" in out and "check that out" not in out
 
 
+def test_a_run_that_went_on_with_other_packages_is_told(fedbench, ran):
+    """By all that compares; whoever looks at the run itself sees both attempts."""
+    folder = RUNS / ran["fedavg"]
+    run = json.loads((folder / "run.json").read_text())
+    own = {"versions": run["versions"], "hardware": run["hardware"]}
+    old = {"versions": run["versions"] | {"numpy": "0.1"}, "hardware": run["hardware"]}
+    run["attempts"] = [{"from_round": 0, **old}, {"from_round": 1, **own}]
+    (folder / "run.json").write_text(json.dumps(run))
+    seal(folder)
+    numpy = run["versions"]["numpy"]
+    assert elsewhere(run) == f"made in part with numpy 0.1, here {numpy}"
+    assert "the same bits, though made in part with numpy 0.1" in " ".join(fedbench("verify", "toy.fedavg")[1].split())
+    flat = " ".join(fedbench("diff", "toy.fedavg", "toy.fedprox")[1].split())
+    assert f"versions.numpy 0.1 from round 0, {numpy} from round 1 {numpy}" in flat
+    assert "versions.torch" not in flat and "hardware" not in flat
+    assert '"from_round": 1' in fedbench("show", "toy.fedavg")[1]
+
+
 def test_what_computes_bf16_matters_to_runs_at_bf16_on_a_cpu_that_say_it(fedbench, ran, monkeypatch):
     """The vector instructions are the same with and without it."""
     monkeypatch.setattr("fedbench.execution.comparison.bf16_instructions", lambda: "avx512_bf16")

@@ -118,7 +118,7 @@ def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):
     """After an error of CUDA its process may be of no use; there is no GPU here, so Ray stands in only to be asked."""
     dismissed = []
     ray = SimpleNamespace(kill=dismissed.append, exceptions=SimpleNamespace(RayError=OSError))
-    briefing = Briefing(str(tmp_path))
+    briefing = Briefing(str(tmp_path), {})
     for gpu, status, goes in ((0.5, "failed", True), (0.5, "done", False), (0.0, "failed", False)):
         packing = Packing(2, gpu)
         dispatcher = Dispatcher(ray, [], packing, 1, briefing, EVERY_ROUND, Watcher())
@@ -140,7 +140,7 @@ def test_a_worker_that_the_object_store_has_no_room_for_is_given_up_and_others_t
     work = SimpleNamespace(remote=lambda cell, *_: sent.append(cell) or "under way")
     near = SimpleNamespace(work=SimpleNamespace(options=lambda **_: work))
     stand_in = SimpleNamespace(put=put, kill=gone.append, exceptions=ray.exceptions)
-    briefing = Briefing(str(tmp_path), Token("", ""))
+    briefing = Briefing(str(tmp_path), {}, Token("", ""))
     dispatcher = Dispatcher(stand_in, [cell, other], packing := Packing(2, 0), 1, briefing, EVERY_ROUND, watcher)
     apart = Hand("apart", packing, Greeting("there", True, frozenset({cell.prepared})))
     dispatcher.idle = [Hand(near, packing), apart]

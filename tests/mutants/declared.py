@@ -252,6 +252,18 @@ MUTATIONS: list[Mutation] = [
         ("return {}  # figures", "pass  # figures"),
     ),
     *of(
+        "fedbench/execution/runner.py", "tests/execution/test_runner.py",
+        ("seconds = earlier.seconds + time.perf_counter() - begun", "seconds = time.perf_counter() - begun"),
+        ("for name in (store.FAILURE, store.TRACEBACK):", "for name in ():"),
+        ("with_attempt(earlier.attempts, training", "with_attempt([], training"),
+    ),
+    *of(
+        "fedbench/execution/provenance.py", "tests/execution/test_runner.py",
+        ("training.steps_per_round * task.training.rounds", "training.steps_per_round"),
+        ("training.best.round if training.best", "training.best.round + 1 if training.best"),
+        ('if attempt["from_round"] < round]', "]"),
+    ),
+    *of(
         "fedbench/commands/console.py", "tests/commands/test_console.py",
         ("done = so_far - sum(self.before.values())", "done = so_far"),
         ("self.before.setdefault(cell.id, self._share(cell.id))", "self.before[cell.id] = self._share(cell.id)"),
