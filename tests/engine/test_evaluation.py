@@ -1,4 +1,4 @@
-"""Which model a client uses, and Dice from counts."""
+"""Which model a client uses, Dice from counts, and which rows a model gets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from fedbench.algorithm import Deployment
-from fedbench.engine.evaluation import deployed_to, dice_per_class
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.algorithms.fedbn import FedBN
+from fedbench.config import EvaluationConfig
+from fedbench.engine.evaluation import deployed_to, dice_per_class, evaluate, score_regions
 from fedbench.federation import ClientData
+from tests.federations import make_federation, trained
+
+REGIONS = {"first": (1,), "second": (2,), "either": (1, 2)}
 
 CT, MR, PET = (ClientData(name, name, (), ()) for name in ("CT", "MR", "PET"))
 
@@ -36,3 +42,29 @@ def test_dice_tells_sizes_of_truth_and_prediction_apart():
     """One voxel in common, 4 true and 2 predicted: 2 / 6."""
     truth, prediction = np.array([1, 1, 1, 1, 0]), np.array([1, 0, 0, 0, 1])
     assert dice_per_class(prediction, truth, 1) == pytest.approx([1 / 3])
+
+
+def test_regions_are_unions_of_labels():
+    true = np.zeros((4, 4), np.uint8)
+    true[0, :2], true[0, 2:] = 1, 2
+    prediction = np.zeros_like(true)
+    prediction[0, :] = 1
+    scores = score_regions(prediction, true, REGIONS, (1.0, 1.0), 1.0)
+    assert scores["first"].dice == pytest.approx(2 * 2 / (4 + 2))
+    assert scores["second"].flag == "missed"
+    assert scores["either"].dice == 1.0
+    assert [score.label for score in scores.values()] == [1, 2, 3]
+
+
+def test_a_global_model_is_listed_for_every_client_and_a_personal_one_for_its_own(tmp_path):
+    federation = make_federation(tmp_path, clients=3)
+    for algorithm, kinds in ((FedAvg(), {"global"}), (FedBN(), {"personal", "averaged"})):
+        training = trained(federation, algorithm, rounds=1)
+        rows = evaluate(
+            training.task, REGIONS, EvaluationConfig(), training.networks, training.deployments(), "last",
+            training.compute,
+        )  # fmt: skip
+        assert {row["deployment"] for row in rows} == kinds
+        for kind in kinds:
+            listed = [(r["client"], r["case"], r["class"]) for r in rows if r["deployment"] == kind]
+            assert len(listed) == len(set(listed)) == 3 * len(federation.test) * len(REGIONS)
