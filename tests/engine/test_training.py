@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,11 +16,15 @@ from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedda import FedDACyclic, FedDAJoint
 from fedbench.algorithms.moon import MOON
-from fedbench.config import TrainingConfig
+from fedbench.config import EvaluationConfig, TrainingConfig
 from fedbench.engine.compute import Compute
+from fedbench.engine.evaluation import evaluate
 from fedbench.engine.inference import predict, truth
 from fedbench.engine.task import learning_rate
+from fedbench.engine.training import score_rounds
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
+
+REGIONS = {"first": (1,), "second": (2,)}
 
 
 def test_cosine_rate_by_hand():
@@ -99,6 +105,33 @@ def test_the_best_validation_round_is_kept_as_it_was(tmp_path):
     assert training.best.round == int(np.argmax(scores))
     assert training.best.score == max(scores)
     assert same_bits(training.best.deployments[0].entries, states[training.best.round])
+
+
+def test_the_best_round_is_scored_with_the_models_it_had(tmp_path):
+    """The first round, called best: its rows are those of a copy kept after it, and not those of the last."""
+    training = make_training(make_federation(tmp_path), FedAvg(), rounds=4, lr=0.1)
+    config, kept = EvaluationConfig(), []
+    for round in training.rounds():
+        if round == 0:
+            training.best.score = 2.0  # no other round is better
+            kept = copy.deepcopy(training.deployments())
+    rows = score_rounds(training, REGIONS, config, lambda *_: None)
+    last, best = (pd.DataFrame([r for r in rows if r["selection"] == s]) for s in ("last", "best-validation"))
+    again = evaluate(training.task, REGIONS, config, training.networks, kept, "best-validation", training.compute)
+    pd.testing.assert_frame_equal(best, pd.DataFrame(again), check_exact=True)
+    assert len(last) == len(best) and not last["dice"].equals(best["dice"])
+
+
+def test_the_last_rounds_rows_are_listed_twice_where_it_is_the_best(tmp_path):
+    training = trained(make_federation(tmp_path), FedAvg(), rounds=1)
+    rows = score_rounds(training, REGIONS, EvaluationConfig(), lambda *_: None)
+    last, best = (pd.DataFrame([r for r in rows if r["selection"] == s]) for s in ("last", "best-validation"))
+    pd.testing.assert_frame_equal(last.drop(columns="selection"), best.drop(columns="selection"), check_exact=True)
+
+
+def test_every_so_many_rounds_and_after_the_last_models_are_validated(tmp_path):
+    history = trained(make_federation(tmp_path), FedAvg(), rounds=5, validate_every=2).history
+    assert sorted({row["round"] for row in history if row["metric"] == "validation dice"}) == [1, 3, 4]
 
 
 # -- clients side by side ------------------------------------------------------------------------------------------

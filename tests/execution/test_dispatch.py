@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fedbench.errors import UserError
+from fedbench.execution import dispatch
 from fedbench.execution.cluster import Token
 from fedbench.execution.dispatch import Dispatcher, Hand
 from fedbench.execution.packing import Packing
@@ -20,9 +21,48 @@ from tests.execution.test_runner import EVERY_ROUND, plan
 class Reasons(Watcher):
     def __init__(self):
         self.reasons = []
+        self.words = []
 
     def lost(self, cell, reason):
         self.reasons.append((cell.id, reason))
+
+    def told(self, words):
+        self.words.append(words)
+
+
+def test_a_worker_that_differs_from_the_driver_gets_no_run(tmp_path):
+    gone, watcher, packing = [], Reasons(), Packing(1, 0)
+    greeting = Greeting("there", differs=("torch is 1, here 2",))
+    ray = SimpleNamespace(kill=gone.append, get=lambda _: greeting, exceptions=SimpleNamespace(RayError=OSError))
+    dispatcher = Dispatcher(ray, [], packing, 1, Briefing(str(tmp_path)), EVERY_ROUND, watcher)
+    dispatcher._greeted(Hand("worker", packing), "reference")
+    assert dispatcher.idle == [] and gone == ["worker"]
+    assert watcher.words == ["a worker could not be started: torch is 1, here 2"]
+
+
+def test_after_three_workers_that_never_come_no_more_are_hired(tmp_path, monkeypatch):
+    """A stand-in for Ray whose workers all fail as they greet, and that would notice a fifth."""
+    hired, watcher = [], Reasons()
+
+    def greet(_briefing):
+        hired.append(len(hired))
+        assert len(hired) < 5
+        return hired[-1]
+
+    def get(_reference):
+        raise OSError("it broke")
+
+    actor = SimpleNamespace(greet=SimpleNamespace(remote=greet))
+    monkeypatch.setattr(dispatch, "hire", lambda *_: actor)
+    ray = SimpleNamespace(
+        wait=lambda waiting, timeout: (waiting, []), get=get, kill=lambda _: None,
+        exceptions=SimpleNamespace(RayError=OSError),
+    )  # fmt: skip
+    cell = SimpleNamespace(id="never run")
+    dispatcher = Dispatcher(ray, [cell], Packing(1, 0), 1, Briefing(str(tmp_path)), EVERY_ROUND, watcher)
+    with pytest.raises(UserError, match="no worker can be started: OSError: it broke"):
+        list(dispatcher.outcomes())
+    assert len(hired) == 3 and watcher.words == ["a worker could not be started: OSError: it broke"] * 2
 
 
 def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fedbench import registry
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.engine import evaluation
 from fedbench.engine.compute import Compute
+from fedbench.engine.inference import truth
 from fedbench.engine.training import Training
 from fedbench.errors import is_out_of_memory
 from fedbench.execution import planning
 from fedbench.execution.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
 from fedbench.execution.runner import execute
 from fedbench.execution.scheduler import Resources, run_cells
+from fedbench.federation import with_clients
 from fedbench.store import FAILURE, Store, read_json
 from fedbench.suite import make_suite
 from tests import plugins
 from tests.execution.test_dispatch import Reasons
 from tests.execution.test_runner import EVERY_ROUND, TINY
 from tests.faults.machine import bits
+from tests.federations import make_case, make_federation, make_training
 from tests.toys import refused
 
 GB = 10**9
@@ -85,6 +92,25 @@ def test_the_dry_step_is_one_full_batch_per_client_and_round_and_leaves_no_trace
     assert [len(samples) for samples in Training(task, Compute.start(task.training, "cpu")).sets] == [21, 14]
     assert sorted(cls.sizes) == [("CT", 7), ("CT", 7), ("MR", 7), ("MR", 7)]
     assert not list(tmp_path.glob("*.s0.*"))
+
+
+@pytest.mark.parametrize("where", ["test", "val"])
+def test_the_dry_step_predicts_the_largest_case_there_is(tmp_path, monkeypatch, where):
+    federation, largest = make_federation(tmp_path), make_case(tmp_path, "X1", "CT", 9, 16)
+    if where == "test":
+        federation = replace(federation, test=(*federation.test, largest))
+    else:
+        first, *others = federation.clients
+        federation = with_clients(federation, [replace(first, val=(*first.val, largest)), *others])
+    task, predicted = make_training(federation, FedAvg()).task, []
+
+    def predict(model, case, compute, patch):
+        predicted.append(case.id)
+        return truth(case)
+
+    monkeypatch.setattr(evaluation, "predict", predict)
+    dry_step(task, Compute.start(task.training, "cpu"))
+    assert set(predicted) == {largest.id}
 
 
 def test_runs_that_differ_in_seed_or_fold_are_measured_once(tmp_path):
