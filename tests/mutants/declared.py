@@ -233,7 +233,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "fedbench/execution/packing.py", "tests/execution/test_packing.py",
         ("largest = max(predicted,", "largest = min(predicted,"),
-        ("predicted = (*federation.test, *(", "predicted = (*("),
+        ("predicted = (*federation.test, *(", "predicted = (*(), *("),
     ),
     *of(
         "fedbench/execution/scheduler.py", "tests/execution/test_scheduler.py",
