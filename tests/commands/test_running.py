@@ -21,5 +21,6 @@ def test_plan_reckons_with_what_runs_can_use(fedbench, tmp_path, monkeypatch):
     monkeypatch.setattr(estimate, "seconds_left", seconds_left)
     assert "about 1:15 with 1 worker (as told)" in fedbench("plan", "--suite", tiny)[1]
     assert "about 1:15 with 3 workers (as told)" in fedbench("plan", "--suite", tiny, "--seeds", "0-2")[1]
+    assert "with 40 workers" in fedbench("plan", "--suite", tiny, "--seeds", "0-39")[1]
     assert "with 32 workers" in fedbench("plan", "--suite", tiny, "--seeds", "0-39", "--set", "training.threads=2")[1]
-    assert asked == [(1, 1, 64), (3, 3, 21), (40, 32, 1)]
+    assert asked == [(1, 1, 64), (3, 3, 21), (40, 40, 1), (40, 32, 1)]
