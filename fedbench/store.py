@@ -114,22 +114,32 @@ class Store:
         """
         if (folder := self.folder(run_id)).is_symlink():
             raise UserError(f"{folder} is a symbolic link, which no run is written through; remove it.")
-        return try_lock(self.root / ".locks" / run_id)
+        return try_lock(self._lock_file(run_id))
 
     def running(self, run_id: str) -> bool:
         """Say whether a living process works on the run."""
-        return is_locked(self.root / ".locks" / run_id)
+        return is_locked(self._lock_file(run_id))
 
-    def status(self, run_id: str) -> Status:
+    def _lock_file(self, run_id: str) -> Path:
+        return self.root / ".locks" / run_id
+
+    def status(self, run_id: str, *, claimed: bool = False) -> Status:
         """Return how far a run is; ``done`` means its checksums were verified.
 
-        A folder that says it is done but does not match its checksums is moved to ``.quarantine`` and counts as absent.
+        A folder that says it is done but does not match its checksums is moved to ``.quarantine`` and counts as absent;
+        one that another process has claimed is left to it.
+
+        Args:
+            claimed: the caller holds the run's lock.
         """
         folder = self.folder(run_id)
         if (folder / DONE).exists():
             problem = broken(folder)
             if problem is None:
                 return "done"
+            if not claimed:
+                with try_lock(self._lock_file(run_id)) as free:  # it may be moved, and made anew, by now
+                    return self.status(run_id, claimed=True) if free else "absent"
             self.quarantine(run_id, problem)
             return "absent"
         if (folder / FAILURE).exists():
@@ -137,7 +147,10 @@ class Store:
         return "interrupted" if (folder / CHECKPOINT).exists() else "absent"
 
     def quarantine(self, run_id: str, reason: str) -> Path:
-        """Move a corrupt folder aside, never delete it; the reason is written beside it."""
+        """Move a corrupt folder aside, never delete it; the reason is written beside it.
+
+        The caller holds the run's lock.
+        """
         target = self.root / ".quarantine" / f"{run_id}.{time.time_ns()}"
         target.parent.mkdir(exist_ok=True)
         try:
@@ -192,10 +205,15 @@ def seal(folder: Path) -> None:
 
     What attempts that were killed while they wrote have left behind is removed first.
     """
+    remove_half_written(folder)
+    write_json(folder / DONE, {"sha256": {name: sha256(folder / name) for name in SEALED}})
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what attempts that were killed while they wrote have left in a run's folder."""
     for pattern in (".*.part", f".{PROGRESS}.*"):
         for left in folder.glob(pattern):
             left.unlink(missing_ok=True)
-    write_json(folder / DONE, {"sha256": {name: sha256(folder / name) for name in SEALED}})
 
 
 def broken(folder: Path) -> str | None:
@@ -204,11 +222,20 @@ def broken(folder: Path) -> str | None:
     if not isinstance(sealed, dict) or not isinstance(sealed.get("sha256"), dict):
         return f"{DONE} is not readable"
     for name in SEALED:
-        if not (folder / name).is_file():
+        checksum = _checksum(folder / name)
+        if checksum is None:
             return f"{name} is missing"
-        if sha256(folder / name) != sealed["sha256"].get(name):
+        if checksum != sealed["sha256"].get(name):
             return f"{name} does not match its checksum"
     return None
+
+
+def _checksum(file: Path) -> str | None:
+    """Return the digest of a file, None if there is none."""
+    try:
+        return sha256(file) if file.is_file() else None
+    except FileNotFoundError:  # moved aside by another process
+        return None
 
 
 def finished(root: Path) -> Iterator[Path]:
