@@ -8,6 +8,7 @@ the others, written last. A folder without ``done`` is unfinished.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
 from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
-from fedbench.reading import plain_name, read_table
+from fedbench.reading import plain_name, read_table, unreadable
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
     import pandas as pd
@@ -131,6 +132,9 @@ class Store:
 
         Args:
             claimed: the caller holds the run's lock.
+
+        Raises:
+            UserError: what is done could not be read.
         """
         folder = self.folder(run_id)
         if (folder / DONE).exists():
@@ -170,8 +174,10 @@ class Store:
         return sorted(p.name for p in self.root.iterdir() if p.is_dir() and RUN_ID.fullmatch(p.name))
 
     def progress(self, run_id: str) -> dict[str, Any] | None:
-        """Return what the running process last said, or None."""
-        return read_json(self.folder(run_id) / PROGRESS)
+        """Return what the running process last said, None if nothing can be read of it now."""
+        with contextlib.suppress(UserError):
+            return read_json(self.folder(run_id) / PROGRESS)
+        return None
 
 
 def _moved_at(name: str) -> int:
@@ -180,11 +186,17 @@ def _moved_at(name: str) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON file's content, None where there is none or it is unreadable."""
+    """Return a JSON file's content, None where there is none or it is not JSON.
+
+    Raises:
+        UserError: it is there and could not be read.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -217,7 +229,11 @@ def remove_half_written(folder: Path) -> None:
 
 
 def broken(folder: Path) -> str | None:
-    """Return what is wrong with a sealed folder, None if nothing is."""
+    """Return what is wrong with a sealed folder, None if nothing is.
+
+    Raises:
+        UserError: a file of it is there and could not be read.
+    """
     sealed = read_json(folder / DONE)
     if not isinstance(sealed, dict) or not isinstance(sealed.get("sha256"), dict):
         return f"{DONE} is not readable"
@@ -236,6 +252,8 @@ def _checksum(file: Path) -> str | None:
         return sha256(file) if file.is_file() else None
     except FileNotFoundError:  # moved aside by another process
         return None
+    except OSError as error:
+        raise unreadable(file, error) from None
 
 
 def finished(root: Path) -> Iterator[Path]:
@@ -253,7 +271,7 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         skip_damaged: leave out runs that do not match their checksums.
 
     Raises:
-        UserError: no such folder, or a run does not match its checksums.
+        UserError: no such folder, or a run does not match its checksums or could not be read.
     """
     import pandas as pd
 
