@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from fedbench import store
 from fedbench.config import EARLIER, section_of
@@ -28,6 +30,7 @@ from fedbench.suite import Cell
 
 SHOWN = 6
 MISSING = "absent"
+Array = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     comparisons: dict[str, Callable[[Path, Path], Iterator[str]]] = {
         store.CASES: lambda a, b: differing_rows("scores", read_table(a), read_table(b)),
         store.ROUNDS: lambda a, b: differing_rows("training curves", *(untimed(read_table(file)) for file in (a, b))),
-        store.CHECKPOINT: lambda a, b: _arrays("weights", _weights(a), _weights(b)),
+        store.CHECKPOINT: lambda a, b: _arrays("weights", checkpoint.load(a)[0], checkpoint.load(b)[0]),
         store.PREDICTIONS: lambda a, b: _arrays("predicted slices", read_arrays(a), read_arrays(b)),
         store.FEATURES: lambda a, b: _arrays("features", read_arrays(a), read_arrays(b)),
     }
@@ -61,7 +64,7 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     return found
 
 
-def _arrays(what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _arrays(what: str, first: Mapping[str, Array], second: Mapping[str, Array]) -> Iterator[str]:
     if only := sorted(first.keys() ^ second.keys()):
         yield f"{what}: {len(only)} are in one of the runs only, such as {only[0]}"
     apart = {name: _apart(first[name], second[name]) for name in first.keys() & second.keys()}
@@ -71,18 +74,23 @@ def _arrays(what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.
         yield f"{what}: {count} arrays differ, at most {worst:.3g} apart, such as {different[0]}"
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
+def _apart(a: Array, b: Array) -> float:
     """The largest distance; 0 only if all bytes are the same, infinite if the shapes are not."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return float("inf")
-    if a.tobytes() == b.tobytes():
+    if _bytes(a) == _bytes(b):
         return 0.0
-    return max(float(np.nanmax(np.abs(a.astype(np.float64) - b.astype(np.float64)))), np.finfo(float).tiny)
+    return max(float(np.nanmax(np.abs(_numbers(a) - _numbers(b)))), np.finfo(float).tiny)
 
 
-def _weights(file: Path) -> dict[str, np.ndarray]:
-    tensors, _ = checkpoint.load(file)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+def _bytes(array: Array) -> bytes:
+    if isinstance(array, Tensor):
+        array = array.reshape(-1).view(torch.uint8).numpy()  # as bytes: numpy knows no bfloat16
+    return array.tobytes()
+
+
+def _numbers(array: Array) -> np.ndarray:
+    return array.double().numpy() if isinstance(array, Tensor) else array.astype(np.float64)
 
 
 # -- again ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -125,17 +126,15 @@ def events(
     """
     results = Store(root)
     folder = results.folder(cell.id)
-    try:
-        lock = results.lock(cell.id)
-    except UserError as error:
-        yield Outcome(cell.id, "failed", error=str(error))
-        return
-    with lock as free:
-        if not free:
-            yield Outcome(cell.id, "busy")
+    with contextlib.ExitStack() as held:
+        try:
+            free = held.enter_context(results.lock(cell.id))
+            done = free and results.status(cell.id, claimed=True) == "done"
+        except UserError as error:
+            yield Outcome(cell.id, "failed", error=str(error))
             return
-        if results.status(cell.id) == "done":
-            yield Outcome(cell.id, "done")
+        if done or not free:
+            yield Outcome(cell.id, "done" if done else "busy")
             return
         started = time.time()
         try:

@@ -64,6 +64,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._open = ExitStack()  # what it holds as long as it lives
+        self._checked: set[Path] = set()  # prepared stores in the node's cache
 
     def greet(self, briefing: Briefing) -> Greeting:
         """Look around; say what was found.
@@ -110,7 +111,7 @@ class Worker:
     def _inputs(self, cell: Cell, cargo: Cargo) -> Inputs:
         prepared = cell.prepared
         if cargo.store is not None:
-            prepared = str(unpack_store(cargo.store, self.cache, _fetch))
+            prepared = str(unpack_store(cargo.store, self.cache, _fetch, self._checked))
         algorithm = cell.algorithm if cargo.sources is None else unpack_sources(cargo.sources, self.cache)
         return Inputs(prepared, algorithm)
 

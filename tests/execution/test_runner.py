@@ -222,6 +222,30 @@ def test_a_corrupt_checkpoint_is_quarantined_and_the_run_starts_over(tmp_path):
     assert checkpoint.load(path)[1]["round"] == 1
 
 
+def test_what_cannot_be_read_for_now_is_left_where_it_is(tmp_path):
+    """An error of the disk is no damage: a run that was begun goes on once it has passed, a finished one is finished.
+
+    The memory of a process is a file that can be opened and neither mapped nor read from its beginning.
+    """
+    (begun,) = plan(tmp_path, plugins.write(tmp_path, "raising", plugins.RAISING))
+    (finished,) = plan(tmp_path, "fedavg")
+    for cell in (begun, finished):
+        execute(cell, tmp_path, EVERY_ROUND)
+    for cell, names in ((begun, [store.CHECKPOINT]), (finished, [store.DONE, store.CASES])):
+        for name in names:
+            path, kept = tmp_path / cell.id / name, tmp_path / "kept"
+            path.rename(kept)
+            path.symlink_to("/proc/self/mem")
+            outcome = execute(cell, tmp_path, EVERY_ROUND)
+            assert outcome.status == "failed" and f"{path} cannot be read" in outcome.error
+            path.unlink()
+            kept.rename(path)
+    assert not (tmp_path / ".quarantine").exists()
+    assert execute(finished, tmp_path, EVERY_ROUND).status == "done"
+    assert checkpoint.load(tmp_path / begun.id / store.CHECKPOINT)[1]["round"] == 1
+    assert not (tmp_path / finished.id / store.FAILURE).exists()
+
+
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path):
     (cell,) = plan(tmp_path, "fedavg")
     with Store(tmp_path).lock(cell.id) as free:

@@ -279,11 +279,6 @@ MUTATIONS: list[Mutation] = [
         ("        _take_along(target, part)\n", ""),
     ),
     *of(
-        "fedbench/files.py", "tests/analysis/publishing/test_adding.py",
-        ("    if before.is_dir() and not target.exists():\n        before.rename(target)\n    elif", "    if"),
-        ("        target.rename(before)", "        shutil.rmtree(target)"),
-    ),
-    *of(
         "fedbench/analysis/publishing/adding.py", "tests/analysis/publishing/test_adding.py",
         ("if code not in there.codes and not repeated:", "if False:"),
         (" and _code(made[i]) == code}", "}"),
@@ -321,5 +316,8 @@ MUTATIONS: list[Mutation] = [
         ("Path(name).unlink(missing_ok=True)", "pass"),
         ("        write(Path(name))", "        write(path)"),
         ("fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)", "fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)"),
+        ("            os.fsync(stream.fileno())", "            pass"),
+        ("    if before.is_dir() and not target.exists():\n        before.rename(target)\n    elif", "    if"),
+        ("        target.rename(before)", "        shutil.rmtree(target)"),
     ),
 ]  # fmt: skip
