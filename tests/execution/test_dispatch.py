@@ -1,4 +1,4 @@
-"""Workers that are hired, used and given up, and what the driver believes and writes about their runs; Ray stands in."""
+"""Workers that are hired, used and given up; what the driver believes and writes about their runs. Ray stands in."""
 
 from __future__ import annotations
 

@@ -16,5 +16,5 @@ def test_a_worker_says_in_what_it_differs_from_the_driver(tmp_path, monkeypatch)
     monkeypatch.setenv("FEDBENCH_CACHE", str(tmp_path / "cache"))
     driver = installation() | {"torch": "0.1"}
     with token_in(tmp_path) as token:
-        greeting = Worker().greet(Briefing(str(tmp_path), token, driver))
+        greeting = Worker().greet(Briefing(str(tmp_path), driver, token))
     assert greeting == Greeting("here", differs=(f"torch is {installation()['torch']}, here 0.1",))
