@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 DECIDING = ("python", "torch", "monai", "numpy", "scipy")  # whose versions decide a run's bits
+ATTEMPTS = "attempts"  # of a run: absent from its ``run.json`` where all computed with the same
 TIMED = ("seconds", "validation seconds")  # metrics of rounds that are never the same twice
+
+
+def attempts_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what says with which versions and hardware a run was computed, in turn; it speaks for its last attempt.
+
+    Args:
+        run: its ``run.json``, or what is published of that.
+    """
+    return [*(run.get(ATTEMPTS) or ())[:-1], run]
 
 
 def untimed(rounds: pd.DataFrame) -> pd.DataFrame:

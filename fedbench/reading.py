@@ -43,6 +43,12 @@ def plain_name(name: str, where: object) -> str:
     return name
 
 
+def unreadable(file: Path, error: Exception) -> UserError:
+    """Return what to say of a file that is there and could not be read: that is no damage, and may pass."""
+    reason = getattr(error, "strerror", None) or _first_line(error)
+    return UserError(f"{file} cannot be read: {reason}; it was left as it is, and the same command tries again.")
+
+
 def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFrame:
     """Read a parquet file.
 

@@ -77,8 +77,18 @@ def harness_digest() -> str:
 
     The modules that prepare data are left out: a run's identity holds the digest of what they made. The scheduler and
     the console determine nothing.
+
+    It is read once, as :mod:`fedbench.execution` is imported, and so is that of what this process computes with.
     """
     return _digest_of(RESULT_MODULES)
+
+
+def harness_changed() -> bool:
+    """Say whether these modules lie otherwise on the disk now than when this process read them."""
+    try:
+        return _digest_of(RESULT_MODULES) != harness_digest()
+    except OSError:  # a module is gone
+        return True
 
 
 @cache

@@ -8,6 +8,7 @@ the others, written last. A folder without ``done`` is unfinished.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
 from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
-from fedbench.reading import plain_name, read_table
+from fedbench.reading import plain_name, read_table, unreadable
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
     import pandas as pd
@@ -114,22 +115,35 @@ class Store:
         """
         if (folder := self.folder(run_id)).is_symlink():
             raise UserError(f"{folder} is a symbolic link, which no run is written through; remove it.")
-        return try_lock(self.root / ".locks" / run_id)
+        return try_lock(self._lock_file(run_id))
 
     def running(self, run_id: str) -> bool:
         """Say whether a living process works on the run."""
-        return is_locked(self.root / ".locks" / run_id)
+        return is_locked(self._lock_file(run_id))
 
-    def status(self, run_id: str) -> Status:
+    def _lock_file(self, run_id: str) -> Path:
+        return self.root / ".locks" / run_id
+
+    def status(self, run_id: str, *, claimed: bool = False) -> Status:
         """Return how far a run is; ``done`` means its checksums were verified.
 
-        A folder that says it is done but does not match its checksums is moved to ``.quarantine`` and counts as absent.
+        A folder that says it is done but does not match its checksums is moved to ``.quarantine`` and counts as absent;
+        one that another process has claimed is left to it.
+
+        Args:
+            claimed: the caller holds the run's lock.
+
+        Raises:
+            UserError: what is done could not be read.
         """
         folder = self.folder(run_id)
         if (folder / DONE).exists():
             problem = broken(folder)
             if problem is None:
                 return "done"
+            if not claimed:
+                with try_lock(self._lock_file(run_id)) as free:  # it may be moved, and made anew, by now
+                    return self.status(run_id, claimed=True) if free else "absent"
             self.quarantine(run_id, problem)
             return "absent"
         if (folder / FAILURE).exists():
@@ -137,7 +151,10 @@ class Store:
         return "interrupted" if (folder / CHECKPOINT).exists() else "absent"
 
     def quarantine(self, run_id: str, reason: str) -> Path:
-        """Move a corrupt folder aside, never delete it; the reason is written beside it."""
+        """Move a corrupt folder aside, never delete it; the reason is written beside it.
+
+        The caller holds the run's lock.
+        """
         target = self.root / ".quarantine" / f"{run_id}.{time.time_ns()}"
         target.parent.mkdir(exist_ok=True)
         try:
@@ -157,8 +174,10 @@ class Store:
         return sorted(p.name for p in self.root.iterdir() if p.is_dir() and RUN_ID.fullmatch(p.name))
 
     def progress(self, run_id: str) -> dict[str, Any] | None:
-        """Return what the running process last said, or None."""
-        return read_json(self.folder(run_id) / PROGRESS)
+        """Return what the running process last said, None if nothing can be read of it now."""
+        with contextlib.suppress(UserError):
+            return read_json(self.folder(run_id) / PROGRESS)
+        return None
 
 
 def _moved_at(name: str) -> int:
@@ -167,11 +186,17 @@ def _moved_at(name: str) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON file's content, None where there is none or it is unreadable."""
+    """Return a JSON file's content, None where there is none or it is not JSON.
+
+    Raises:
+        UserError: it is there and could not be read.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -192,23 +217,43 @@ def seal(folder: Path) -> None:
 
     What attempts that were killed while they wrote have left behind is removed first.
     """
-    for pattern in (".*.part", f".{PROGRESS}.*"):
-        for left in folder.glob(pattern):
-            left.unlink(missing_ok=True)
+    remove_half_written(folder)
     write_json(folder / DONE, {"sha256": {name: sha256(folder / name) for name in SEALED}})
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what attempts that were killed while they wrote have left in a run's folder."""
+    for pattern in (".*.part", f".{PROGRESS}.*"):
+        for left in folder.glob(pattern):
+            left.unlink(missing_ok=True)
+
+
 def broken(folder: Path) -> str | None:
-    """Return what is wrong with a sealed folder, None if nothing is."""
+    """Return what is wrong with a sealed folder, None if nothing is.
+
+    Raises:
+        UserError: a file of it is there and could not be read.
+    """
     sealed = read_json(folder / DONE)
     if not isinstance(sealed, dict) or not isinstance(sealed.get("sha256"), dict):
         return f"{DONE} is not readable"
     for name in SEALED:
-        if not (folder / name).is_file():
+        checksum = _checksum(folder / name)
+        if checksum is None:
             return f"{name} is missing"
-        if sha256(folder / name) != sealed["sha256"].get(name):
+        if checksum != sealed["sha256"].get(name):
             return f"{name} does not match its checksum"
     return None
+
+
+def _checksum(file: Path) -> str | None:
+    """Return the digest of a file, None if there is none."""
+    try:
+        return sha256(file) if file.is_file() else None
+    except FileNotFoundError:  # moved aside by another process
+        return None
+    except OSError as error:
+        raise unreadable(file, error) from None
 
 
 def finished(root: Path) -> Iterator[Path]:
@@ -226,7 +271,7 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         skip_damaged: leave out runs that do not match their checksums.
 
     Raises:
-        UserError: no such folder, or a run does not match its checksums.
+        UserError: no such folder, or a run does not match its checksums or could not be read.
     """
     import pandas as pd
 

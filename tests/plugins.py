@@ -35,6 +35,23 @@ class Raising(FedAvg):
             raise RuntimeError("the plugin broke")
 '''
 
+RAISING_ONCE = '''
+"""Raises in round 2, unless the marker file says that it has done so before."""
+import os
+from pathlib import Path
+from fedbench.algorithms.fedavg import FedAvg
+
+class RaisingOnce(FedAvg):
+    """Raises once."""
+    name = "raising-once"
+
+    def begin_round(self, client):
+        marker = Path(os.environ["FEDBENCH_TEST_MARKER"])
+        if client.round == 2 and not marker.exists():
+            marker.touch()
+            raise RuntimeError("the plugin broke")
+'''
+
 DIVERGING = '''
 """Returns NaN from round 1 on."""
 from fedbench.algorithms.fedavg import FedAvg

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fedbench.config import DataConfig
 from fedbench.data.prepared import PreparedDataset
 from fedbench.errors import UserError
-from fedbench.federation import Federation, partition, pooled, with_clients
+from fedbench.federation import ClientData, Federation, partition, pooled, relation, with_clients
 from tests.toys import MODALITIES, full, in_another_process, listing
 
 some_modalities = st.lists(st.sampled_from(MODALITIES), min_size=1, unique=True)
@@ -226,3 +226,10 @@ def test_a_pooled_client_holds_everything_whatever_the_order():
     assert sorted(x.id for x in one.train) == sorted(x.id for c in clients for x in c.train)
     assert sorted(x.id for x in one.val) == sorted(x.id for c in clients for x in c.val)
     assert one.modality == "CT+MR+PET" and one.parts == clients
+
+
+@pytest.mark.parametrize(
+    ("modality", "unseen", "expected"), [("CT", None, "in"), ("MR", None, "cross"), ("MR", "MR", "unseen")]
+)
+def test_relation(modality, unseen, expected):
+    assert relation(ClientData("CT", "CT", (), ()), modality, unseen) == expected

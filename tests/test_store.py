@@ -122,6 +122,58 @@ def test_an_unreadable_seal_is_no_seal(tmp_path, content):
     assert len(list((tmp_path / ".quarantine").glob(f"{RUN}.*/done"))) == 1
 
 
+def test_a_damaged_run_that_another_process_has_claimed_is_left_to_it(tmp_path):
+    flip(write_run(tmp_path, RUN) / "run.json")
+    store = Store(tmp_path)
+    with Store(tmp_path).lock(RUN):
+        assert store.status(RUN) == "absent"
+        assert store.folder(RUN).exists() and not (tmp_path / ".quarantine").exists()
+        assert store.status(RUN, claimed=True) == "absent"
+        assert not store.folder(RUN).exists() and store.set_aside()
+
+
+@pytest.mark.parametrize(("sealed", "status"), [(True, "done"), (False, "interrupted")])
+def test_a_run_that_is_made_anew_while_its_damage_is_found_stays(tmp_path, monkeypatch, sealed, status):
+    """One driver reads a damaged run, another moves it aside and begins again before the first one does."""
+    flip(write_run(tmp_path, RUN) / "run.json")
+    first, other = Store(tmp_path), Store(tmp_path)
+
+    def slow(folder):
+        monkeypatch.undo()
+        problem = broken(folder)
+        other.quarantine(RUN, problem)
+        write_run(tmp_path, RUN, sealed=sealed)
+        return problem
+
+    monkeypatch.setattr("fedbench.store.broken", slow)
+    assert first.status(RUN) == status
+    assert first.folder(RUN).exists() and len(first.set_aside()) == 1
+
+
+@pytest.mark.parametrize("name", ["done", *FILES])
+def test_what_cannot_be_read_for_now_is_no_damage(tmp_path, name):
+    """The memory of a process is a file that can be opened and not read from its beginning."""
+    store, folder = Store(tmp_path), write_run(tmp_path, RUN)
+    (folder / name).rename(tmp_path / "kept")
+    (folder / name).symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match=f"{folder / name} cannot be read: Input/output error"):
+        store.status(RUN)
+    (folder / name).unlink()
+    (tmp_path / "kept").rename(folder / name)
+    assert store.status(RUN) == "done" and not (tmp_path / ".quarantine").exists()
+
+
+def test_what_json_files_say(tmp_path):
+    """None where there is none, and where it is no JSON; an error where it cannot be told."""
+    (tmp_path / "file").write_text("{")
+    assert read_json(tmp_path / "none") is read_json(tmp_path / "file" / "none") is read_json(tmp_path / "file") is None
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path)
+    (tmp_path / RUN).mkdir()
+    (tmp_path / RUN / "progress.json").symlink_to("/proc/self/mem")
+    assert Store(tmp_path).progress(RUN) is None
+
+
 def test_a_run_can_be_damaged_twice(tmp_path):
     store = Store(tmp_path)
     for _ in range(2):

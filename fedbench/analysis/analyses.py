@@ -20,7 +20,7 @@ from fedbench.analysis.evidence import Condition, Evidence, declarations, declar
 from fedbench.analysis.statistics.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
 from fedbench.analysis.statistics.rows import METRICS, Endpoint, base_name, labels, of_dataset
 from fedbench.analysis.statistics.scores import Missing, ScoreMatrix, matrix_of
-from fedbench.differing import DECIDING
+from fedbench.differing import DECIDING, attempts_of
 from fedbench.errors import UserError
 from fedbench.wording import counted, listed
 
@@ -58,13 +58,19 @@ def _either(values: Mapping[str, int]) -> str:
     return " or ".join(f"{value} ({counted(number, 'run')})" for value, number in values.items())
 
 
-def _machines(runs: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return how many runs were made with each version of what decides bits, where they say so."""
-    every = [json.loads(text) for text in runs["provenance"]]
-    found = {n: Counter(str(p["versions"][n]) for p in every if n in p.get("versions", {})) for n in DECIDING}
-    for what, key in (("CPUs of", "instructions"), ("the GPU", "gpu")):
-        found[what] = Counter(str(p["hardware"][key]) for p in every if key in (p.get("hardware") or {}))
-    return {what: dict(sorted(values.items())) for what, values in found.items()}
+def _machines(runs: pd.DataFrame) -> dict[str, Counter[str]]:
+    """Return how many runs were made with each version of what decides bits, where they say so and there are several.
+
+    A run may have had one after the other.
+    """
+    every = [attempts_of(json.loads(text)) for text in runs["provenance"]]
+    kinds = [(name, "versions", name) for name in DECIDING]
+    found = {}
+    for what, section, key in (*kinds, ("CPUs of", "hardware", "instructions"), ("the GPU", "hardware", "gpu")):
+        said = [[str(made[section][key]) for made in run if key in (made.get(section) or {})] for run in every]
+        if len({value for values in said for value in values}) > 1:
+            found[what] = Counter(", then ".join(dict.fromkeys(values)) for values in sorted(said) if values)
+    return found
 
 
 class Analyses:
@@ -107,7 +113,6 @@ class Analyses:
             found += [
                 f"{condition.title}: runs were made with {what} {_either(values)}: they may differ for that alone."
                 for what, values in _machines(runs).items()
-                if len(values) > 1
             ]
         return found
 

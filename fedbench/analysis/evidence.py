@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
+from fedbench.differing import ATTEMPTS
 from fedbench.errors import UserError
 from fedbench.files import interrupted, sha256
 from fedbench.names import safe
@@ -277,7 +278,7 @@ def _of_store(root: Path, run_ids: Iterable[str] | None) -> Evidence:
 
 def _provenance(folder: Path) -> dict[str, Any]:
     run = json.loads((folder / store.RUN).read_text(encoding="utf-8"))
-    keys = ("versions", "git", "hardware", "samples", "partition", "classes")
+    keys = ("versions", "git", "hardware", ATTEMPTS, "samples", "partition", "classes")
     return {
         "views": plain_name(run["views"], folder / store.RUN),
         "peak_memory_bytes": run["peak_memory_bytes"],

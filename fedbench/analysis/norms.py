@@ -22,6 +22,7 @@ from fedbench.analysis.statistics.intervals import bootstrap_means, bootstrap_pa
 from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.statistics.rows import Endpoint, labels
 from fedbench.config import section_of
+from fedbench.differing import attempts_of
 from fedbench.wording import listed
 
 ENDPOINT = Endpoint("cross", "dice")
@@ -317,4 +318,5 @@ def _confounded(first: Group, other: Group, condition: Condition) -> Confounds:
 def _instructions(group: Group, condition: Condition) -> set[str]:
     """Return the vector instructions of the CPUs of a group's runs: they decide in which order sums are added."""
     texts = group.analyses.results(condition).runs["provenance"].unique()
-    return {str((json.loads(text).get("hardware") or {}).get("instructions", UNKNOWN)) for text in texts}
+    every = [made.get("hardware") or {} for text in texts for made in attempts_of(json.loads(text))]
+    return {str(hardware.get("instructions", UNKNOWN)) for hardware in every}

@@ -97,7 +97,8 @@ def plan(
 ) -> None:
     """Show the runs of a suite: which are done, what is left, the estimated time.
 
-    Prepares the data if that is not done yet; where no run is finished, two rounds of the first are trained and timed.
+    Prepares the data if that is not done yet; of runs unlike any finished one, two rounds of the first are trained and
+    timed.
 
     Examples: `fedbench plan --suite default --seeds 0-4` · `fedbench plan --all --ids`
     """
@@ -121,10 +122,12 @@ def plan(
     counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
     console.print(f"{counted(len(cells), 'run')}: {counts}")
     if left:
-        workers = scheduler.room_here(chosen.training.threads, options.gpus)
-        estimate, basis = seconds_left(left, options.out)
+        resources = scheduler.Resources(None, chosen.training.threads, options.gpus)
+        at_once = resources.clients_of_each(len(left))
+        workers = min(len(left), scheduler.room_here(resources.threads * at_once, options.gpus))
+        estimate, basis = seconds_left(left, options.out, workers, at_once)
         more = "; auto may pack more on a GPU" if options.gpus == "auto" else ""
-        console.print(f"about {clock(estimate / workers)} with {counted(workers, 'worker')} ({basis}{more})")
+        console.print(f"about {clock(estimate)} with {counted(workers, 'worker')} ({basis}{more})")
 
 
 def _counts(cells: list[Cell], states: dict[str, str]) -> Table:

@@ -112,6 +112,7 @@ def _stored(out: Path, run: str) -> Record:
 def _published(source: Path, run: str, scratch: Path) -> Record:
     """Write the published tables of one run into a folder like a run's."""
     from fedbench.analysis.evidence import read_evidence
+    from fedbench.differing import ATTEMPTS
     from fedbench.store import CASES, ROUNDS
 
     evidence = read_evidence(source)
@@ -121,7 +122,7 @@ def _published(source: Path, run: str, scratch: Path) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     for frame, file in ((evidence.cases, CASES), (evidence.rounds, ROUNDS)):
         frame[frame["run_id"] == name].to_parquet(folder / file, index=False)
-    made = {key: json.loads(row["provenance"]).get(key) for key in ("versions", "hardware")}
+    made = {key: json.loads(row["provenance"]).get(key) for key in ("versions", "hardware", ATTEMPTS)}
     return {"run_id": name, "identity": json.loads(row["identity"]), "label": row["setting"], **made}, folder
 
 

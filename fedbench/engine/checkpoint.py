@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbench.files import write_atomic
+from fedbench.reading import unreadable
 
 CONTENT = "/content"  # an entry: the header of such a file holds 100 MB, and long curves of many clients are more
 
@@ -59,14 +60,23 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return what :func:`save` wrote.
 
     Raises:
-        CorruptCheckpoint: the content does not match its checksum.
+        CorruptCheckpoint: there is no such file, or the content does not match its checksum.
+        UserError: it could not be read, which says nothing of what it holds.
     """
+    try:
+        open(path, "rb").close()  # safetensors says of any error of opening that there is no such file
+    except FileNotFoundError as error:
+        raise CorruptCheckpoint(f"{path}: {error.strerror}") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     try:
         with safe_open(path, "pt") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise CorruptCheckpoint(f"{path}: {error}") from None
+    except (OSError, RuntimeError) as error:  # torch maps the file too
+        raise unreadable(path, error) from None
     content = tensors.pop(CONTENT, None)
     text = metadata.get("content", "") if content is None else content.numpy().tobytes().decode(errors="replace")
     if metadata.get("sha256") != _checksum(tensors, text):

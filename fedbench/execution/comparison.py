@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from fedbench import store
 from fedbench.config import EARLIER, section_of
 from fedbench.data.prepared import FACTS, is_store
-from fedbench.differing import DECIDING, differing_rows, untimed
+from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, untimed
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
 from fedbench.execution.installation import BF16
@@ -28,6 +30,7 @@ from fedbench.suite import Cell
 
 SHOWN = 6
 MISSING = "absent"
+Array = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     comparisons: dict[str, Callable[[Path, Path], Iterator[str]]] = {
         store.CASES: lambda a, b: differing_rows("scores", read_table(a), read_table(b)),
         store.ROUNDS: lambda a, b: differing_rows("training curves", *(untimed(read_table(file)) for file in (a, b))),
-        store.CHECKPOINT: lambda a, b: _arrays("weights", _weights(a), _weights(b)),
+        store.CHECKPOINT: lambda a, b: _arrays("weights", checkpoint.load(a)[0], checkpoint.load(b)[0]),
         store.PREDICTIONS: lambda a, b: _arrays("predicted slices", read_arrays(a), read_arrays(b)),
         store.FEATURES: lambda a, b: _arrays("features", read_arrays(a), read_arrays(b)),
     }
@@ -61,7 +64,7 @@ def differing_bits(first: Path, second: Path) -> list[str]:
     return found
 
 
-def _arrays(what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _arrays(what: str, first: Mapping[str, Array], second: Mapping[str, Array]) -> Iterator[str]:
     if only := sorted(first.keys() ^ second.keys()):
         yield f"{what}: {len(only)} are in one of the runs only, such as {only[0]}"
     apart = {name: _apart(first[name], second[name]) for name in first.keys() & second.keys()}
@@ -71,18 +74,23 @@ def _arrays(what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.
         yield f"{what}: {count} arrays differ, at most {worst:.3g} apart, such as {different[0]}"
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
+def _apart(a: Array, b: Array) -> float:
     """The largest distance; 0 only if all bytes are the same, infinite if the shapes are not."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return float("inf")
-    if a.tobytes() == b.tobytes():
+    if _bytes(a) == _bytes(b):
         return 0.0
-    return max(float(np.nanmax(np.abs(a.astype(np.float64) - b.astype(np.float64)))), np.finfo(float).tiny)
+    return max(float(np.nanmax(np.abs(_numbers(a) - _numbers(b)))), np.finfo(float).tiny)
 
 
-def _weights(file: Path) -> dict[str, np.ndarray]:
-    tensors, _ = checkpoint.load(file)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+def _bytes(array: Array) -> bytes:
+    if isinstance(array, Tensor):
+        array = array.reshape(-1).view(torch.uint8).numpy()  # as bytes: numpy knows no bfloat16
+    return array.tobytes()
+
+
+def _numbers(array: Array) -> np.ndarray:
+    return array.double().numpy() if isinstance(array, Tensor) else array.astype(np.float64)
 
 
 # -- again ---------------------------------------------------------------------------------------------------------
@@ -113,19 +121,26 @@ def elsewhere(run: Mapping[str, Any]) -> str:
     """Say how the machine that made a run (its ``run.json``) differs from this one in what bits depend on; or nothing.
 
     Bits depend on versions, on the CPU's vector instructions, at bf16 on those for bf16 (of which older runs say
-    nothing), and on the GPU: they decide in which order sums are added.
+    nothing), and on the GPU: they decide in which order sums are added. A run that went on elsewhere has had several.
     """
-    made, here, hardware = run.get("versions") or {}, versions(), run.get("hardware") or {}
+    bf16 = bf16_on_cpu(run.get("identity") or {})
+    attempts = [_elsewhere(attempt, bf16) for attempt in attempts_of(run)]
+    found = dict.fromkeys(words for attempt in attempts for words in attempt)
+    return f"made {'' if all(attempts) else 'in part '}with {'; '.join(found)}" if found else ""
+
+
+def _elsewhere(made_with: Mapping[str, Any], at_bf16: bool) -> list[str]:
+    made, here, hardware = made_with.get("versions") or {}, versions(), made_with.get("hardware") or {}
     found = [f"{n} {made[n]}, here {here[n]}" for n in DECIDING if n in made and n in here and made[n] != here[n]]
     instructions = hardware.get("instructions", "unknown instructions")
     if instructions != cpu_instructions():
         found.append(f"a CPU with {instructions}, here {cpu_instructions()}")
     bf16, own_bf16 = hardware.get(BF16), bf16_instructions()
-    if bf16 and own_bf16 and bf16 != own_bf16 and bf16_on_cpu(run.get("identity") or {}):
+    if bf16 and own_bf16 and bf16 != own_bf16 and at_bf16:
         found.append(f"a CPU with {bf16} for bf16, here {own_bf16}")
     if (gpu := hardware.get("gpu")) and gpu != (own := gpu_name()):
         found.append(f"a {gpu}, here {f'a {own}' if own else 'no GPU'}")
-    return f"made with {'; '.join(found)}" if found else ""
+    return found
 
 
 def prepared_folder(content: str, cache: Path) -> Path | None:
@@ -161,8 +176,19 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Dif
 
 
 def _said(run: Mapping[str, Any], section: str) -> dict[str, Any]:
-    said = run.get(section) or {}
+    said = (run.get(section) or {}) | _in_turn(run, section)
     return said | {name: section_of(said, name) for name in EARLIER} if section == "identity" else said
+
+
+def _in_turn(run: Mapping[str, Any], section: str) -> dict[str, str]:
+    """Return what of a section changed between attempts at a run: every value, and from which round on."""
+    said = [(attempt["from_round"], attempt.get(section) or {}) for attempt in run.get(ATTEMPTS) or ()]
+    keys = {key for _, values in said for key in values}
+    return {
+        key: ", ".join(f"{values.get(key, MISSING)} from round {first}" for first, values in said)
+        for key in keys
+        if len({values.get(key, MISSING) for _, values in said}) > 1
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -116,6 +116,9 @@ def begin(results: Store, run_id: str) -> Bytes | None:
     """Prepare the run's folder for another attempt; return its checkpoint if there is a whole one.
 
     The caller holds the run's lock.
+
+    Raises:
+        UserError: the checkpoint could not be read.
     """
     folder = results.folder(run_id)
     if (folder / store.CHECKPOINT).exists():
@@ -145,4 +148,6 @@ def receive(results: Store, delivery: Delivery) -> None:
         return
     if target.name in (store.DONE, store.FAILURE):
         target.with_name(store.PROGRESS).unlink(missing_ok=True)
+    if target.name == store.DONE:
+        store.remove_half_written(target.parent)
     write_atomic(target, delivery.content.tofile)

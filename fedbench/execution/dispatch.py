@@ -18,12 +18,13 @@ from fedbench.execution.packing import Packing
 from fedbench.execution.runner import Options, Outcome, record_failure
 from fedbench.execution.watcher import Watcher
 from fedbench.execution.worker import Briefing, Cargo, Greeting, Worker
-from fedbench.store import Store
+from fedbench.store import DONE, Store
 from fedbench.suite import Cell
 
 ATTEMPTS = 3  # of a run whose worker died; a node that was lost does not count
 POLL_SECONDS = 0.5
 BUSY_SECONDS = 2.0
+PUT_BACK = "put it back to go on with these runs, or start again"
 AHEAD = 2  # deliveries that a worker may be ahead of the driver
 
 
@@ -152,6 +153,9 @@ class Dispatcher:
         try:
             hand.greeting = self.ray.get(reference)
             problem = "; ".join(hand.greeting.differs)
+            if problem and self.briefing.token is None:  # every other worker would import the same
+                self.stillborn = ATTEMPTS
+                problem = f"{problem}: that was changed since this command began; {PUT_BACK}"
         except self.ray.exceptions.RayError as error:
             problem = f"{type(error).__name__}: {str(error)[-300:]}"
         if not problem:
@@ -198,7 +202,7 @@ class Dispatcher:
         if hand.greeting.apart:
             if not errand.lock.enter_context(self.results.lock(cell.id)):
                 return Outcome(cell.id, "busy")
-            if self.results.status(cell.id) == "done":
+            if self.results.status(cell.id, claimed=True) == "done":
                 return Outcome(cell.id, "done")
             checkpoint = begin(self.results, cell.id)
         cargo = self.freight.cargo(cell, hand.greeting, checkpoint)
@@ -254,13 +258,19 @@ class Dispatcher:
             self.idle.append(hand)
 
     def _not_written(self, job: Job, error: Exception) -> Outcome:
-        return Outcome(job.cell.id, "failed", error=f"cannot write the results: {error}")
+        message = str(error) if isinstance(error, UserError) else f"cannot write the results: {error}"
+        return Outcome(job.cell.id, "failed", error=message)
 
     def _checked(self, outcome: Outcome, errand: Errand) -> Outcome:
         """Believe that a run is done when what was delivered is whole."""
-        if outcome.status == "done" and errand.hand.greeting.apart and self.results.status(outcome.run_id) != "done":
-            return Outcome(outcome.run_id, "failed", outcome.seconds, "its results did not arrive whole")
-        return outcome
+        if outcome.status != "done" or not errand.hand.greeting.apart:
+            return outcome
+        try:
+            whole = self.results.status(outcome.run_id, claimed=True) == "done"
+            problem = "" if whole else "its results did not arrive whole"
+        except UserError as error:
+            problem = str(error)
+        return Outcome(outcome.run_id, "failed", outcome.seconds, problem) if problem else outcome
 
     def _end(self, errand: Errand, outcome: Outcome) -> Outcome | None:
         """Close an errand; return its outcome unless the cell is to be tried again."""
@@ -298,12 +308,19 @@ class Dispatcher:
             reason = f"worker lost: {type(error).__name__}"
         if job.crashes >= ATTEMPTS:
             message = f"{reason} {ATTEMPTS} times"
-            folder = self.results.folder(job.cell.id)
-            record_failure(folder, message, f"{message}; no traceback: its process ended. The last error:\n{error}\n")
+            self._record_failure(job.cell.id, message, error)
             return Outcome(job.cell.id, "failed", error=message)
         self.watcher.lost(job.cell, reason)
         self.todo.appendleft(job)
         return None
+
+    def _record_failure(self, run_id: str, message: str, error: Exception) -> None:
+        """Keep why a run was given up, unless another process has taken it meanwhile, or it is finished."""
+        details = f"{message}; no traceback: its process ended. The last error:\n{error}\n"
+        with contextlib.suppress(OSError, UserError), self.results.lock(run_id) as free:
+            folder = self.results.folder(run_id)
+            if free and not (folder / DONE).exists():
+                record_failure(folder, message, details)
 
 
 def hire(ray: Any, threads: int, gpu: float) -> Any:

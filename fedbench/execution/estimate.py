@@ -2,36 +2,84 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
+from fedbench.config import canonical, section_of
 from fedbench.engine.compute import Compute
 from fedbench.engine.training import Training
 from fedbench.execution.planning import make_task
-from fedbench.store import RUN, load_results, read_json
+from fedbench.store import RUN, broken, finished, read_json
 from fedbench.suite import Cell
 
+Rates = Mapping[tuple[str, str], float]  # seconds per optimiser step, by kind of step and algorithm
 
-def seconds_left(cells: Sequence[Cell], root: Path) -> tuple[float, str]:
-    """Return the estimated compute seconds of ``cells`` on one worker, and what the estimate rests on."""
-    finished = load_results(root, skip_damaged=True).runs
-    if not finished.empty:
-        records = [read_json(root / run_id / RUN) or {} for run_id in finished["run_id"]]
-        finished = finished[[run["identity"]["device"] == cells[0].identity["device"] for run in records]]
-    known: dict[Any, float] = {}
-    if not finished.empty:
-        rate = finished["seconds"] * finished["clients_at_once"] / finished["steps"]
-        known = rate.groupby([finished["dataset"], finished["algorithm"]]).median().to_dict()
-    general = sum(known.values()) / len(known) if known else _timed_step(cells[0])
-    total = 0.0
-    for cell in cells:
+
+def seconds_left(cells: Sequence[Cell], root: Path, workers: int, at_once: int) -> tuple[float, str]:
+    """Return the estimated seconds until ``workers`` have run ``cells``, and what the estimate rests on.
+
+    Args:
+        at_once: clients of a run that train side by side, where it has as many.
+    """
+    known = _known_rates(root)
+    rates = [_rate(known, cell.identity) for cell in cells]
+    unlike = [cell for cell, rate in zip(cells, rates, strict=True) if rate is None]
+    timed = _timed_step(unlike[0]) if unlike else 0.0
+    seconds = []
+    for cell, rate in zip(cells, rates, strict=True):
         task = make_task(cell)
-        steps = Training(task, Compute.start(task.training, "cpu")).steps_per_round * task.training.rounds
-        total += steps * known.get((cell.identity["dataset"], cell.identity["algorithm"]), general)
-    return total, "from finished runs" if known else "from a timed round of the first run; others may differ"
+        training = Training(task, Compute.start(task.training, "cpu"))
+        steps = training.steps_per_round * task.training.rounds
+        seconds.append(steps * (timed if rate is None else rate) / min(at_once, len(training.clients)))
+    return last_end(seconds, workers), _basis(len(unlike), len(cells))
+
+
+def last_end(seconds: Iterable[float], workers: int) -> float:
+    """Return when the last of runs ends, each of which the first worker that is free takes."""
+    ends = [0.0] * workers
+    for each in seconds:
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
+
+
+def _basis(unlike: int, runs: int) -> str:
+    if not unlike:
+        return "from finished runs"
+    if unlike == runs:
+        return "from a timed round of the first run; others may differ"
+    return f"from finished runs, and for {unlike} unlike them from a timed round of the first; others may differ"
+
+
+_OF_A_KIND = ("device", "dataset_content", "model")
+
+
+def _kind(identity: Mapping[str, Any]) -> str:
+    """What a step costs, but for the algorithm: where, on which data and samples, with which network and settings."""
+    training = {key: value for key, value in section_of(identity, "training").items() if key != "rounds"}
+    return canonical([*(identity.get(key) for key in _OF_A_KIND), identity["data"].get("size"), training])
+
+
+def _known_rates(root: Path) -> Rates:
+    """Return the median of finished runs, of one client at a time; damaged runs tell nothing."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for folder in finished(root):
+        run = None if broken(folder) else read_json(folder / RUN)
+        if run is not None:
+            rate = run["seconds"] * run.get("clients_at_once", 1) / run["steps"]
+            found.setdefault((_kind(run["identity"]), run["identity"]["algorithm"]), []).append(rate)
+    return {key: median(rates) for key, rates in found.items()}
+
+
+def _rate(known: Rates, identity: Mapping[str, Any]) -> float | None:
+    """Return the rate of the algorithm, else the mean of others that take steps of its kind; None without any."""
+    kind, algorithm = _kind(identity), identity["algorithm"]
+    alike = {name: rate for (other, name), rate in known.items() if other == kind}
+    return alike.get(algorithm, fmean(alike.values())) if alike else None
 
 
 def _timed_step(cell: Cell) -> float:

@@ -27,10 +27,11 @@ from fedbench.engine.compute import Compute
 from fedbench.engine.task import Task, sample_size
 from fedbench.engine.training import Training
 from fedbench.errors import UserError, nearest
+from fedbench.execution.provenance import take_note
 from fedbench.federation import partition
 from fedbench.models import SegmentationNetwork
 from fedbench.parameters import validate
-from fedbench.sources import code_digest, harness_digest, preparing_digest
+from fedbench.sources import code_digest, harness_changed, harness_digest, preparing_digest
 from fedbench.store import read_json
 from fedbench.suite import Cell, Suite
 
@@ -63,8 +64,12 @@ def plan(
         is_done: of which runs, by id, it need not be tried whether they can be set up.
 
     Raises:
-        UserError: anything about the suite, its plugins or its data that would make a run fail.
+        UserError: anything about the suite, its plugins or its data that would make a run fail, or fedbench itself was
+            edited while it was imported.
     """
+    take_note()
+    if harness_changed():
+        raise UserError("the source of fedbench changed since it was imported; start again.")
     training = resolve(suite.training, device)
     algorithms, datasets = plugins_of(suite)
     cells: list[Cell] = []

@@ -9,7 +9,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from fedbench.differing import ATTEMPTS, DECIDING
 from fedbench.engine.task import Task
 from fedbench.engine.training import Training
 from fedbench.execution.installation import BF16, installation
@@ -25,8 +26,9 @@ from fedbench.suite import Cell
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 
 
-def versions() -> dict[str, str]:
-    """Of what is installed: without Ray, runs can still be made in this process."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Of what is installed: without Ray, runs can still be made in this process. Read once, as what is imported is."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -34,13 +36,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+def take_note() -> None:
+    """Read what this process computes with, so that what is installed or checked out from here on changes nothing."""
+    versions()
+    git_state()
+
+
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _git_state() -> dict[str, Any]:
-    """Commit of the checkout that fedbench runs from, and whether files of it were changed; empty outside one."""
+@cache
+def git_state() -> Mapping[str, Any]:
+    """Commit of the checkout that fedbench runs from, and whether files of it were changed; empty outside one.
+
+    Read once: what is committed or checked out later does not compute in this process.
+    """
     folder = Path(__file__).resolve().parents[1]
     found = []
     for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
@@ -96,6 +108,27 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
+def conditions(device: str, clients_at_once: int) -> dict[str, Any]:
+    """Return what an attempt at a run computes with, as far as its bits, its seconds and its memory depend on it."""
+    hardware = {what: which for what, which in _hardware(device).items() if what != "system"}
+    own = {name: versions()[name] for name in DECIDING if name in versions()}
+    return {"clients_at_once": clients_at_once, "versions": own, "hardware": hardware}
+
+
+def with_attempt(earlier: Sequence[dict[str, Any]], round: int, own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what computed a run in turn, from which round on: an attempt that begins with ``round`` comes last.
+
+    One under the conditions of the last goes on with it; one that finished no round before the next began is left out.
+
+    Args:
+        earlier: as was returned for the attempt before; empty where that did not say.
+        own: the attempt's :func:`conditions`.
+    """
+    kept = [attempt for attempt in earlier if attempt["from_round"] < round]
+    same = kept and {key: kept[-1].get(key) for key in own} == own
+    return kept if same else [*kept, {"from_round": round, **own}]
+
+
 def forget_peak_memory() -> None:
     """Let :func:`peak_memory` begin anew: a process takes run after run. Does nothing where only Linux can."""
     with contextlib.suppress(OSError):
@@ -111,12 +144,15 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def provenance(cell: Cell, task: Task, training: Training, started: float, seconds: float) -> dict[str, Any]:
+def provenance(
+    cell: Cell, task: Task, training: Training, started: float, seconds: float, attempts: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """Return what ``run.json`` says of a finished run: what it was, on what it ran, and for how long.
 
     Args:
         started: seconds since the epoch, of this attempt.
         seconds: of training and scoring, of all attempts together.
+        attempts: as :func:`with_attempt` returns them; said where they differ, else all are as the last.
     """
     start = datetime.datetime.fromtimestamp(started, datetime.UTC)
     return {
@@ -136,11 +172,12 @@ def provenance(cell: Cell, task: Task, training: Training, started: float, secon
         "steps": training.steps_per_round * task.training.rounds,
         "parameters": sum(p.numel() for p in training.networks["model"].parameters()),
         "versions": versions(),
-        "git": _git_state(),
+        "git": git_state(),
         "clients_at_once": len(training.trainers),
         "hardware": _hardware(cell.identity["device"]),
         "peak_memory_bytes": peak_memory(),
         "started": start.isoformat(timespec="seconds"),
         "ended": now(),
         "seconds": seconds,
+        **({ATTEMPTS: list(attempts)} if len(attempts) > 1 else {}),
     }  # fmt: skip

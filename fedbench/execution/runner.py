@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -16,13 +17,14 @@ import numpy as np
 from fedbench import store
 from fedbench.algorithm import Deployment
 from fedbench.data.prepared import PreparedCase, load
+from fedbench.differing import ATTEMPTS
 from fedbench.engine import checkpoint
 from fedbench.engine.compute import Compute
 from fedbench.engine.inference import pooled_features, truth
 from fedbench.engine.training import Training, score_rounds
 from fedbench.errors import UserError, is_out_of_memory
 from fedbench.execution import planning
-from fedbench.execution.provenance import forget_peak_memory, now, provenance
+from fedbench.execution.provenance import conditions, forget_peak_memory, now, provenance, take_note, with_attempt
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.views import array_key, cut, keep_views, save_arrays
@@ -73,6 +75,14 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What a checkpoint says of the attempts that led to it: their seconds, and with what they computed if it does."""
+
+    seconds: float = 0.0
+    attempts: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
 class Progress:
     """A round is over, or scoring begins; ``facts`` is what ``progress.json`` now holds."""
 
@@ -116,17 +126,15 @@ def events(
     """
     results = Store(root)
     folder = results.folder(cell.id)
-    try:
-        lock = results.lock(cell.id)
-    except UserError as error:
-        yield Outcome(cell.id, "failed", error=str(error))
-        return
-    with lock as free:
-        if not free:
-            yield Outcome(cell.id, "busy")
+    with contextlib.ExitStack() as held:
+        try:
+            free = held.enter_context(results.lock(cell.id))
+            done = free and results.status(cell.id, claimed=True) == "done"
+        except UserError as error:
+            yield Outcome(cell.id, "failed", error=str(error))
             return
-        if results.status(cell.id) == "done":
-            yield Outcome(cell.id, "done")
+        if done or not free:
+            yield Outcome(cell.id, "done" if done else "busy")
             return
         started = time.time()
         try:
@@ -165,19 +173,22 @@ def record_failure(folder: Path, message: str, details: str = "") -> None:
 def _run(
     cell: Cell, inputs: Inputs, results: Store, folder: Path, options: Options, started: float
 ) -> Iterator[Progress | Saved]:
+    take_note()
     forget_peak_memory()
     prepared = load(Path(inputs.prepared))
     task = planning.make_task(replace(cell, prepared=inputs.prepared, algorithm=inputs.algorithm), prepared)
     compute = Compute.start(task.training, cell.identity["device"])
     training = Training(task, compute, options.clients_at_once)
     earlier = _resume(training, results, cell.id)
+    own = conditions(cell.identity["device"], len(training.trainers))
+    attempts = with_attempt(earlier.attempts, training.server.round, own)
     begun = time.perf_counter()
 
     def save() -> Saved:
         tensors, facts = training.state()
-        spent = earlier + time.perf_counter() - begun
+        spent = earlier.seconds + time.perf_counter() - begun
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(folder / store.CHECKPOINT, tensors, facts | {"seconds": spent})
+        checkpoint.save(folder / store.CHECKPOINT, tensors, facts | {"seconds": spent, ATTEMPTS: attempts})
         return Saved(folder / store.CHECKPOINT)
 
     board = _board(folder, training.server.round) if options.tensorboard else None
@@ -197,29 +208,30 @@ def _run(
     rows = _score(cell, training, prepared.regions, folder)
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
-    seconds = earlier + time.perf_counter() - begun
+    seconds = earlier.seconds + time.perf_counter() - begun
     views = keep_views(results.root, task.federation)
     store.write_json(
         folder / store.RUN,
-        provenance(cell, task, training, started, seconds) | {"views": views, "classes": list(prepared.classes)},
+        provenance(cell, task, training, started, seconds, attempts)
+        | {"views": views, "classes": list(prepared.classes)},
     )
     (folder / store.PROGRESS).unlink(missing_ok=True)
     store.seal(folder)
 
 
-def _resume(training: Training, results: Store, run_id: str) -> float:
-    """Take up the run's checkpoint if there is a whole one; return the seconds spent before."""
+def _resume(training: Training, results: Store, run_id: str) -> Earlier:
+    """Take up the run's checkpoint if there is a whole one; return what it says of the attempts before."""
     path = results.folder(run_id) / store.CHECKPOINT
     if not path.exists():
-        return 0.0
+        return Earlier()
     try:
         tensors, facts = checkpoint.load(path)
     except checkpoint.CorruptCheckpoint as error:
         results.quarantine(run_id, str(error))
         results.folder(run_id).mkdir(parents=True)
-        return 0.0
+        return Earlier()
     training.restore(tensors, facts)
-    return float(facts["seconds"])
+    return Earlier(float(facts["seconds"]), facts.get(ATTEMPTS, []))
 
 
 def _score(cell: Cell, training: Training, regions: Mapping[str, Sequence[int]], folder: Path) -> list[dict[str, Any]]:

@@ -18,13 +18,14 @@ from typing import Any, Literal
 
 from fedbench.errors import UserError
 from fedbench.execution.cluster import Node, compare_nodes, join, living_nodes, token_in
-from fedbench.execution.dispatch import BUSY_SECONDS, Dispatcher, Freight, hire
+from fedbench.execution.dispatch import BUSY_SECONDS, PUT_BACK, Dispatcher, Freight, hire
 from fedbench.execution.installation import installation
 from fedbench.execution.packing import Packing, kinds, runs_per_gpu, share
 from fedbench.execution.provenance import bf16_on_cpu
 from fedbench.execution.runner import Options, Outcome, execute
 from fedbench.execution.watcher import Watcher
 from fedbench.execution.worker import Briefing
+from fedbench.sources import harness_changed
 from fedbench.suite import Cell
 
 __all__ = ["Resources", "Watcher", "default_workers", "run_cells"]
@@ -67,23 +68,25 @@ def run_cells(
 
     Raises:
         UserError: GPUs were asked for and there are none, the cluster cannot be reached, or a node differs from this
-            machine in what determines results.
+            machine in what determines results, or fedbench was edited since the runs were planned.
     """
     root = root.resolve()  # workers may live in another folder
     at_once = resources.clients_of_each(len(cells))
     options, cpus_per_run = replace(options, clients_at_once=at_once), resources.threads * at_once
     if resources.workers == 0:
         return list(_in_process(cells, root, options, watcher))
+    if harness_changed():  # workers would import the new one
+        raise UserError(f"the source of fedbench changed since the runs were planned: {PUT_BACK}.")
     cpus = (resources.workers or default_workers(cpus_per_run)) * cpus_per_run
     with join(resources.address, cpus) as ray, contextlib.ExitStack() as stack:
-        briefing = Briefing(str(root))
+        briefing = Briefing(str(root), installation())
         if resources.address:
             nodes = [node for node in living_nodes(ray) if node.cpus >= cpus_per_run]
             bf16, gpus = any(bf16_on_cpu(cell.identity) for cell in cells), resources.gpus_per_run != 0
             for words in compare_nodes(ray, nodes, bf16, gpus):
                 watcher.told(words)
             stores = {cell.prepared: cell.identity["dataset_content"] for cell in cells}
-            briefing = Briefing(str(root), stack.enter_context(token_in(root)), installation(), stores)
+            briefing = replace(briefing, token=stack.enter_context(token_in(root)), stores=stores)
         packing = _packing(ray, cells, resources, cpus_per_run, briefing, watcher)
         dispatcher = Dispatcher(ray, cells, packing, cpus_per_run, briefing, options, watcher)
         return list(dispatcher.outcomes())

@@ -1,14 +1,14 @@
 """What a run needs, brought to a node that does not see the driver's files: its prepared data, its plugin's source.
 
 Data travels file by file through Ray's object store, once per node: the first worker there unpacks it into the node's
-own cache and checks every array, the others find it. Source travels as text with the run.
+own cache, the others find it; each checks every array before it uses them, and what was damaged or deleted meanwhile is
+fetched again. Source travels as text with the run.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ Bytes = np.ndarray  # uint8 (n,): Ray passes arrays on without copying them
 
 
 def node_cache() -> Path:
-    """Return this machine's own folder for what arrives from elsewhere; what lies in it can be deleted at any time.
+    """Return this machine's own folder for what arrives from elsewhere; what no run uses can be deleted at any time.
 
     ``$FEDBENCH_CACHE``, else ``$XDG_CACHE_HOME/fedbench``, else ``~/.cache/fedbench``; a temporary folder where none of
     them can be written.
@@ -78,32 +78,56 @@ def pack_store(folder: Path, content: str, put: Callable[[Bytes], Any]) -> Shipm
     return Shipment(folder.name, content, files)
 
 
-def unpack_store(shipment: Shipment, cache: Path, get: Callable[[Any], Bytes]) -> Path:
-    """Return the folder under ``cache`` that holds the shipped store, fetching what it consists of if it is not there.
+def unpack_store(shipment: Shipment, cache: Path, get: Callable[[Any], Bytes], checked: set[Path]) -> Path:
+    """Return the folder under ``cache`` that holds the shipped store, fetching what it consists of unless all is whole.
 
-    Whoever comes while another process unpacks it waits. The folder appears by a rename, when every array was checked.
+    Whoever comes while another process fetches it waits. Each file appears by a rename: whoever reads an older one, of
+    the same name, reads on.
+
+    Args:
+        checked: the folders whose every array this process has checked; of these only missing files are noticed.
 
     Raises:
         UserError: what arrived does not match its checksums, or there is no room for it.
     """
     folder = cache / "prepared" / f"{shipment.name}-{shipment.content[:12]}"
-    with locked(folder.with_name(f".{folder.name}.lock")):
-        if has_content(folder, shipment.content):
-            return folder
-        work = folder.with_name(f".{folder.name}.partial")
-        for stale in (work, folder):
-            shutil.rmtree(stale, ignore_errors=True)
-        try:
-            work.mkdir(parents=True)
-            for name, handle in shipment.files.items():
-                get(handle).tofile(work / name)
-        except OSError as error:
-            raise UserError(f"cannot write to {work}: {error.strerror}; make room or set ${CACHE}.") from None
-        problems = [] if has_content(work, shipment.content) else [f"{work} is not the store that was sent"]
-        if problems := problems or damage(work):
-            raise UserError(f"the data did not arrive whole: {problems[0]}")
-        work.rename(folder)
+    if folder in checked and not _missing(folder, shipment):
+        return folder
+    if _problems(folder, shipment):
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            if _problems(folder, shipment):  # nobody else has fetched it meanwhile
+                _fetch(folder, shipment, get)
+                if problems := _problems(folder, shipment):
+                    raise UserError(f"the data did not arrive whole: {problems[0]}")
+    checked.add(folder)
     return folder
+
+
+def _fetch(folder: Path, shipment: Shipment, get: Callable[[Any], Bytes]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, handle in shipment.files.items():
+            part = folder / f".{name}.part"
+            get(handle).tofile(part)
+            part.replace(folder / name)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}; make room or set ${CACHE}.") from None
+
+
+def _missing(folder: Path, shipment: Shipment) -> list[str]:
+    return [f"{folder / name} is missing" for name in shipment.files if not (folder / name).is_file()]
+
+
+def _problems(folder: Path, shipment: Shipment) -> list[str]:
+    """Return what is wrong with the store in ``folder``; what cannot be read there is wrong."""
+    if problems := _missing(folder, shipment):
+        return problems
+    if not has_content(folder, shipment.content):
+        return [f"{folder} is not the store that was sent"]
+    try:
+        return damage(folder)
+    except (OSError, UserError) as error:
+        return [str(error)]
 
 
 # -- plugin files --------------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from fedbench.errors import UserError
 from fedbench.execution.cluster import Token
 from fedbench.execution.delivery import Delivery, own_folder, work_apart
 from fedbench.execution.installation import Installation, differences, installation
+from fedbench.execution.provenance import take_note
 from fedbench.execution.runner import Inputs, Options, Outcome, events
 from fedbench.execution.shipping import Bytes, Shipment, Sources, has_content, node_cache, unpack_sources, unpack_store
+from fedbench.sources import harness_changed
 from fedbench.suite import Cell
 
 if TYPE_CHECKING:
@@ -27,14 +29,14 @@ class Briefing:
 
     Attributes:
         root: the driver's results folder.
+        driver: what is installed there, and the source that its runs are planned for.
         token: to find out whether ``root`` is the same folder here; None: the worker is on the driver's machine.
-        driver: what is installed there.
         stores: digest of the content of every prepared store, by folder.
     """
 
     root: str
+    driver: Installation
     token: Token | None = None
-    driver: Installation | None = None
     stores: Mapping[str, str] | None = None
 
 
@@ -62,22 +64,31 @@ class Worker:
 
     def __init__(self) -> None:
         self._open = ExitStack()  # what it holds as long as it lives
+        self._checked: set[Path] = set()  # prepared stores in the node's cache
 
     def greet(self, briefing: Briefing) -> Greeting:
-        """Look around; say what was found."""
+        """Look around; say what was found.
+
+        On the driver's machine too it may differ: it imports what is there when it is hired, perhaps hours after.
+        """
         import ray
+
+        take_note()
+        differs = differences(briefing.driver, installation())
+        if harness_changed():
+            differs.append("fedbench's source changed while it was imported")
 
         self.root, self.apart = Path(briefing.root), False
         node = ray.get_runtime_context().get_node_id()
         if briefing.token is None:
-            return Greeting(node)
+            return Greeting(node, differs=tuple(differs))
         self.cache = node_cache()
         self.apart = not briefing.token.seen()
         if self.apart:
             self.root = self._open.enter_context(own_folder(self.cache))
         stores = briefing.stores or {}
         lacks = frozenset(folder for folder, content in stores.items() if not has_content(Path(folder), content))
-        return Greeting(node, self.apart, lacks, tuple(differences(briefing.driver or {}, installation())))
+        return Greeting(node, self.apart, lacks, tuple(differs))
 
     def work(self, cell: Cell, options: Options, cargo: Cargo) -> Iterator[Delivery | Outcome]:
         """Run ``cell``; yields what the driver must write if it alone sees the results folder, and the outcome last."""
@@ -100,7 +111,7 @@ class Worker:
     def _inputs(self, cell: Cell, cargo: Cargo) -> Inputs:
         prepared = cell.prepared
         if cargo.store is not None:
-            prepared = str(unpack_store(cargo.store, self.cache, _fetch))
+            prepared = str(unpack_store(cargo.store, self.cache, _fetch, self._checked))
         algorithm = cell.algorithm if cargo.sources is None else unpack_sources(cargo.sources, self.cache)
         return Inputs(prepared, algorithm)
 

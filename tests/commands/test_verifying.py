@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from fedbench.execution.comparison import elsewhere
+from fedbench.engine import checkpoint
+from fedbench.execution.comparison import differing_bits, elsewhere
 from fedbench.execution.provenance import bf16_instructions, cpu_instructions
+from fedbench.reading import read_arrays
 from fedbench.store import Store, load_results, seal
 from fedbench.suite import Cell
+from fedbench.views import save_arrays
 from tests.command_line import called
 from tests.commands.test_preparing import TINY
 from tests.toys import TOY, full, refused, write_toy
@@ -55,6 +59,73 @@ def test_an_edited_score_is_noticed(fedbench, ran):
     status, out, _ = fedbench("verify", "toy.fedavg")
     flat = " ".join(out.split())
     assert status == 1 and "scores: 1 of" in flat and "'dice' differ, at most 0.01 apart" in flat
+
+
+def test_an_edited_curve_slice_or_feature_is_noticed(fedbench, ran):
+    """One value in each file."""
+    folder = RUNS / ran["fedavg"]
+    rounds = pd.read_parquet(folder / "rounds.parquet")
+    rounds.loc[rounds["metric"].eq("segmentation").idxmax(), "value"] += 0.5
+    rounds.to_parquet(folder / "rounds.parquet", index=False)
+    for name in ("predictions.npz", "features.npz"):
+        arrays = read_arrays(folder / name)
+        next(iter(arrays.values())).flat[0] += 1
+        save_arrays(folder / name, arrays)
+    seal(folder)
+    status, out, _ = fedbench("verify", "toy.fedavg")
+    flat = " ".join(out.split())
+    named = ("scores", "training curves", "weights", "predicted slices", "features")
+    assert [what for what in named if f"{what}: " in flat] == ["training curves", "predicted slices", "features"]
+    assert status == 1 and "training curves: 1 of" in flat and "'value' differ, at most 0.5 apart" in flat
+
+
+def test_weights_that_numpy_does_not_know_are_compared(fedbench, ran):
+    """As an algorithm may keep them; the same bits are the same, and distances are those of the numbers."""
+    kept = torch.tensor([1.0, -2.0, float("nan")], dtype=torch.bfloat16)
+    for run_id, memory in ((ran["fedavg"], kept), (ran["fedprox"], kept.clone())):
+        keep(RUNS / run_id, memory)
+    assert "memory/half" not in fedbench("diff", "toy.fedavg", "toy.fedprox")[1]
+    first, other = RUNS / ran["fedavg"], RUNS / "copy"
+    shutil.copytree(first, other)
+    assert differing_bits(first, other) == []
+    keep(other, torch.tensor([1.0, -2.5, float("nan")], dtype=torch.bfloat16))
+    (line,) = differing_bits(first, other)
+    assert line.startswith("weights: 1 of") and line.endswith("arrays differ, at most 0.5 apart, such as memory/half")
+    keep(other, kept.float())
+    assert "at most inf apart, such as memory/half" in differing_bits(first, other)[0]
+
+
+def keep(folder: Path, memory: torch.Tensor) -> None:
+    """Put a tensor into a run's checkpoint."""
+    tensors, facts = checkpoint.load(folder / "checkpoint.safetensors")
+    checkpoint.save(folder / "checkpoint.safetensors", tensors | {"memory/half": memory}, facts)
+    seal(folder)
+
+
+def test_a_run_whose_memory_numpy_does_not_know_is_repeated(fedbench, tmp_path):
+    plugin = tmp_path / "halves.py"
+    plugin.write_text(HALVES)
+    data = write_toy(tmp_path / "toy", full(24))
+    assert fedbench("run", "-a", f"{plugin}:Halves", "-d", f"{TOY}={data}", *TINY)[0] == 0
+    status, out, err = fedbench("verify", "toy.halves", "-a", f"{plugin}:Halves")
+    assert status == 0 and "the same bits" in out, err
+
+
+HALVES = """
+import torch
+
+from fedbench.algorithms.fedavg import FedAvg
+
+
+class Halves(FedAvg):
+    \"\"\"FedAvg that remembers in half the bytes.\"\"\"
+
+    name = "halves"
+
+    def aggregate(self, server, uploads):
+        super().aggregate(server, uploads)
+        server.memory["half"] = torch.full((3,), server.round, dtype=torch.bfloat16)
+"""
 
 
 def test_an_edited_identity_is_noticed(fedbench, ran):
@@ -110,6 +181,24 @@ def test_what_bits_depend_on_is_named_where_it_was_another(fedbench, ran):
     seal(folder)
     status, out, _ = fedbench("verify", "toy.fedavg")
     assert status == 1 and "ABACUS" in out and "which may be why" in out and "check that out" not in out
+
+
+def test_a_run_that_went_on_with_other_packages_is_told(fedbench, ran):
+    """By all that compares; whoever looks at the run itself sees both attempts."""
+    folder = RUNS / ran["fedavg"]
+    run = json.loads((folder / "run.json").read_text())
+    own = {"versions": run["versions"], "hardware": run["hardware"]}
+    old = {"versions": run["versions"] | {"numpy": "0.1"}, "hardware": run["hardware"]}
+    run["attempts"] = [{"from_round": 0, **old}, {"from_round": 1, **own}]
+    (folder / "run.json").write_text(json.dumps(run))
+    seal(folder)
+    numpy = run["versions"]["numpy"]
+    assert elsewhere(run) == f"made in part with numpy 0.1, here {numpy}"
+    assert "the same bits, though made in part with numpy 0.1" in " ".join(fedbench("verify", "toy.fedavg")[1].split())
+    flat = " ".join(fedbench("diff", "toy.fedavg", "toy.fedprox")[1].split())
+    assert f"versions.numpy 0.1 from round 0, {numpy} from round 1 {numpy}" in flat
+    assert "versions.torch" not in flat and "hardware" not in flat
+    assert '"from_round": 1' in fedbench("show", "toy.fedavg")[1]
 
 
 def test_what_computes_bf16_matters_to_runs_at_bf16_on_a_cpu_that_say_it(fedbench, ran, monkeypatch):

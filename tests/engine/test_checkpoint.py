@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
+from contextlib import ExitStack, suppress
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from fedbench.engine.checkpoint import CorruptCheckpoint, _checksum, load, save
+from fedbench.errors import UserError
 
 DTYPES = (
     torch.float32,
@@ -152,6 +155,29 @@ def test_a_missing_or_foreign_file_is_noticed(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "foreign")
     with pytest.raises(CorruptCheckpoint, match="checksum"):
         load(tmp_path / "foreign")
+
+
+def test_an_error_of_reading_is_no_damage(tmp_path):
+    """Neither the system's refusal to open or map a file nor a process that has no file left to open."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "memory").symlink_to("/proc/self/mem")
+    for name in ("folder", "memory"):
+        with pytest.raises(UserError, match=f"{name} cannot be read"):
+            load(tmp_path / name)
+    file, _ = small(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 10 + max(int(name) for name in os.listdir("/proc/self/fd"))
+    try:
+        with ExitStack() as opened:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+            with suppress(OSError):
+                while True:
+                    opened.enter_context(open(os.devnull))
+            with pytest.raises(UserError, match=f"{file.name} cannot be read: Too many open files"):
+                load(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert load(file)[1] == {"round": 1}
 
 
 def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):

@@ -13,7 +13,7 @@ from fedbench.algorithm import weighted_mean
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedda import FedDAJoint
 from fedbench.engine import held
-from fedbench.engine.held import Held, all_finite, first_broken
+from fedbench.engine.held import Held, all_finite, first_broken, message_bytes
 from tests.federations import make_federation, make_training
 
 
@@ -116,3 +116,12 @@ def test_the_broken_entry_is_named_whatever_its_type(dtype):
     state = {"large": large, "n": torch.tensor([2**62]), "w": torch.ones(2, dtype=dtype), "empty": torch.empty(0)}
     assert first_broken(state) is None
     assert first_broken(state | {"w": torch.tensor([1.0, float("nan")]).to(dtype)}) == "w"
+
+
+def test_message_bytes_by_hand():
+    message = {
+        "w": torch.zeros(2, 3),
+        "n": torch.zeros((), dtype=torch.int64),
+        "h": torch.zeros(4, dtype=torch.bfloat16),
+    }
+    assert message_bytes(message) == 24 + 8 + 8

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -16,14 +18,13 @@ from fedbench.algorithms.fedda import FedDACyclic, FedDAJoint
 from fedbench.algorithms.moon import MOON
 from fedbench.config import EvaluationConfig, TrainingConfig
 from fedbench.engine.compute import Compute
-from fedbench.engine.evaluation import dice_per_class, evaluate, relation, score_regions
-from fedbench.engine.held import message_bytes
+from fedbench.engine.evaluation import evaluate
 from fedbench.engine.inference import predict, truth
 from fedbench.engine.task import learning_rate
-from fedbench.federation import ClientData
+from fedbench.engine.training import score_rounds
 from tests.federations import make_federation, make_training, model_state, same_bits, trained
 
-REGIONS = {"first": (1,), "second": (2,), "either": (1, 2)}
+REGIONS = {"first": (1,), "second": (2,)}
 
 
 def test_cosine_rate_by_hand():
@@ -78,36 +79,6 @@ def test_a_patch_of_a_volume_deeper_than_the_patch_is_cut_from_it(tmp_path):
     assert any((windows[tuple(at)] == patch).all() for at in np.argwhere(windows[..., 0, 0, 0] == patch[0, 0, 0]))
 
 
-def test_a_volume_shorter_than_the_patch_is_padded_as_in_training(tmp_path):
-    """The network sees the value beyond the edges that training samples have there."""
-    federation = make_federation(tmp_path, slices=(20, 20, 2), size=16)
-    training = make_training(federation, FedAvg(), model={"spatial_dims": 3})
-    model, seen = training.networks["model"], []
-    model.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
-    case = federation.test[0]
-    predict(model, case, training.compute, training.task.size)
-    (window,) = seen
-    depth = case.shape[2]
-    assert depth < window.shape[-1] == 16
-    assert torch.equal(window.unique(dim=-1).amin(), torch.tensor(min(-1.0, float(case.image.min()))))
-    beyond = [plane for plane in window[0, 0].unbind(-1) if (plane == plane[0, 0]).all()]
-    assert len(beyond) == 16 - depth and all((plane == -1.0).all() for plane in beyond)
-
-
-def test_slices_are_restacked_where_they_came_from(tmp_path):
-    """The prediction of a volume is its slices' predictions, in order; odd sizes are padded and cut back."""
-    federation = make_federation(tmp_path, size=21)
-    training = trained(federation, FedAvg(), rounds=1)
-    case, model = federation.test[0], training.networks["model"]
-    whole = predict(model, case, training.compute, (16, 16))
-    assert whole.shape == (21, 21, 2)
-    for z in range(2):
-        image = np.pad(np.asarray(case.image)[z : z + 1], ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1.0)
-        with torch.inference_mode():
-            labels = model(torch.from_numpy(image)).argmax(1)[0, :21, :21].numpy()
-        np.testing.assert_array_equal(whole[..., z], labels)
-
-
 @pytest.mark.parametrize("change", [{"optimizer": "sgd"}, {"local_epochs": 2}, {"weight_decay": 0.1},
                                     {"augment": False}, {"schedule": "constant"}, {"precision": "bf16"}])  # fmt: skip
 def test_every_setting_of_the_budget_changes_the_result(tmp_path, change):
@@ -124,15 +95,6 @@ def test_training_learns(tmp_path):
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_message_bytes_by_hand():
-    message = {
-        "w": torch.zeros(2, 3),
-        "n": torch.zeros((), dtype=torch.int64),
-        "h": torch.zeros(4, dtype=torch.bfloat16),
-    }
-    assert message_bytes(message) == 24 + 8 + 8
-
-
 def test_the_best_validation_round_is_kept_as_it_was(tmp_path):
     training = make_training(make_federation(tmp_path), FedAvg(), rounds=5)
     states, scores = [], []
@@ -145,43 +107,31 @@ def test_the_best_validation_round_is_kept_as_it_was(tmp_path):
     assert same_bits(training.best.deployments[0].entries, states[training.best.round])
 
 
-def test_dice_per_class_by_hand():
-    """Label 1: 2 * 1 / (2 + 1); label 2: nothing predicted, 1 true: 0; label 3: neither."""
-    prediction, true = np.array([[1, 1, 0, 0]]), np.array([[1, 0, 2, 0]])
-    np.testing.assert_array_equal(dice_per_class(prediction, true, 3), [2 / 3, 0.0, np.nan])
+def test_the_best_round_is_scored_with_the_models_it_had(tmp_path):
+    """The first round, called best: its rows are those of a copy kept after it, and not those of the last."""
+    training = make_training(make_federation(tmp_path), FedAvg(), rounds=4, lr=0.1)
+    config, kept = EvaluationConfig(), []
+    for round in training.rounds():
+        if round == 0:
+            training.best.score = 2.0  # no other round is better
+            kept = copy.deepcopy(training.deployments())
+    rows = score_rounds(training, REGIONS, config, lambda *_: None)
+    last, best = (pd.DataFrame([r for r in rows if r["selection"] == s]) for s in ("last", "best-validation"))
+    again = evaluate(training.task, REGIONS, config, training.networks, kept, "best-validation", training.compute)
+    pd.testing.assert_frame_equal(best, pd.DataFrame(again), check_exact=True)
+    assert len(last) == len(best) and not last["dice"].equals(best["dice"])
 
 
-def test_regions_are_unions_of_labels():
-    true = np.zeros((4, 4), np.uint8)
-    true[0, :2], true[0, 2:] = 1, 2
-    prediction = np.zeros_like(true)
-    prediction[0, :] = 1
-    scores = score_regions(prediction, true, REGIONS, (1.0, 1.0), 1.0)
-    assert scores["first"].dice == pytest.approx(2 * 2 / (4 + 2))
-    assert scores["second"].flag == "missed"
-    assert scores["either"].dice == 1.0
-    assert [score.label for score in scores.values()] == [1, 2, 3]
+def test_the_last_rounds_rows_are_listed_twice_where_it_is_the_best(tmp_path):
+    training = trained(make_federation(tmp_path), FedAvg(), rounds=1)
+    rows = score_rounds(training, REGIONS, EvaluationConfig(), lambda *_: None)
+    last, best = (pd.DataFrame([r for r in rows if r["selection"] == s]) for s in ("last", "best-validation"))
+    pd.testing.assert_frame_equal(last.drop(columns="selection"), best.drop(columns="selection"), check_exact=True)
 
 
-@pytest.mark.parametrize(
-    ("modality", "unseen", "expected"), [("CT", None, "in"), ("MR", None, "cross"), ("MR", "MR", "unseen")]
-)
-def test_relation(modality, unseen, expected):
-    assert relation(ClientData("CT", "CT", (), ()), modality, unseen) == expected
-
-
-def test_a_global_model_is_listed_for_every_client_and_a_personal_one_for_its_own(tmp_path):
-    federation = make_federation(tmp_path, clients=3)
-    for algorithm, kinds in ((FedAvg(), {"global"}), (FedBN(), {"personal", "averaged"})):
-        training = trained(federation, algorithm, rounds=1)
-        rows = evaluate(
-            training.task, REGIONS, EvaluationConfig(), training.networks, training.deployments(), "last",
-            training.compute,
-        )  # fmt: skip
-        assert {row["deployment"] for row in rows} == kinds
-        for kind in kinds:
-            listed = [(r["client"], r["case"], r["class"]) for r in rows if r["deployment"] == kind]
-            assert len(listed) == len(set(listed)) == 3 * len(federation.test) * len(REGIONS)
+def test_every_so_many_rounds_and_after_the_last_models_are_validated(tmp_path):
+    history = trained(make_federation(tmp_path), FedAvg(), rounds=5, validate_every=2).history
+    assert sorted({row["round"] for row in history if row["metric"] == "validation dice"}) == [1, 3, 4]
 
 
 # -- clients side by side ------------------------------------------------------------------------------------------

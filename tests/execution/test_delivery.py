@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from fedbench import load_results, store
 from fedbench.engine.checkpoint import load as load_checkpoint
+from fedbench.errors import UserError
 from fedbench.execution import planning
 from fedbench.execution.delivery import Delivery, begin, own_folder, receive, work_apart
 from fedbench.execution.runner import Inputs, Options, Outcome, execute
@@ -97,6 +99,37 @@ def test_a_corrupt_checkpoint_is_not_sent_but_put_aside(tmp_path, often):
     path.write_bytes(path.read_bytes()[:-100])
     assert begin(results, cell.id) is None
     assert len([p for p in (root / ".quarantine").iterdir() if p.is_dir()]) == 1
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_put_aside(tmp_path):
+    results = Store(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / store.CHECKPOINT).symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match=f"{store.CHECKPOINT} cannot be read"):
+        begin(results, "run")
+    assert (tmp_path / "run" / store.CHECKPOINT).is_symlink() and not (tmp_path / ".quarantine").exists()
+
+
+def test_what_a_killed_driver_left_half_written_is_gone_when_the_seal_arrives(tmp_path):
+    results = Store(tmp_path)
+    begin(results, "run")
+    left = {".cases.parquet.x8.part", ".progress.json.4711"}
+    for name in left:
+        (tmp_path / "run" / name).write_text("half")
+    content = np.zeros(3, np.uint8)
+    receive(results, Delivery(f"run/{store.CASES}", content))
+    assert left < {file.name for file in (tmp_path / "run").iterdir()}
+    receive(results, Delivery(f"run/{store.DONE}", content))
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {store.CASES, store.DONE}
+
+
+def test_a_folder_in_use_is_left_to_its_process(tmp_path):
+    with own_folder(tmp_path) as mine:
+        mine.mkdir()
+        (mine / "file").touch()
+        with own_folder(tmp_path) as other:
+            assert (mine / "file").exists() and other != mine
+    assert not mine.exists()
 
 
 def test_the_node_s_folder_holds_nothing_of_what_ended_or_died(tmp_path):

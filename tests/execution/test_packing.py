@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from fedbench import registry
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.engine import evaluation
 from fedbench.engine.compute import Compute
+from fedbench.engine.inference import truth
 from fedbench.engine.training import Training
-from fedbench.errors import UserError, is_out_of_memory
+from fedbench.errors import is_out_of_memory
 from fedbench.execution import planning
-from fedbench.execution.cluster import Node, Token, living_nodes, other_gpus
-from fedbench.execution.dispatch import Dispatcher, Hand
-from fedbench.execution.installation import differences, installation, other_instructions
 from fedbench.execution.packing import Footprint, Packing, dry_step, kinds, runs_per_gpu, share
-from fedbench.execution.runner import Outcome, execute
-from fedbench.execution.scheduler import Resources, Watcher, run_cells
-from fedbench.execution.worker import Briefing, Greeting
+from fedbench.execution.runner import execute
+from fedbench.execution.scheduler import Resources, run_cells
+from fedbench.federation import with_clients
 from fedbench.store import FAILURE, Store, read_json
 from fedbench.suite import make_suite
 from tests import plugins
+from tests.execution.test_dispatch import Reasons
 from tests.execution.test_runner import EVERY_ROUND, TINY
 from tests.faults.machine import bits
+from tests.federations import make_case, make_federation, make_training
 from tests.toys import refused
 
 GB = 10**9
@@ -61,104 +63,6 @@ def test_a_packing_is_halved_until_a_run_has_a_gpu_to_itself():
     assert Packing(4, 2).lowered() is None
 
 
-def test_workers_that_fit_a_node():
-    node = Node("id", "name", cpus=16, gpus=2)
-    assert [node.workers(3, 0), node.workers(1, 0.25), node.workers(4, 0.25)] == [5, 8, 4]
-    assert [node.workers(1, 1), node.workers(1, 2), node.workers(1, 0.3333), node.workers(1, 0.6666)] == [2, 1, 6, 2]
-    assert Node("id", "name", 16, 0).workers(1, 0.5) == 0
-
-
-def test_what_differs_is_named():
-    assert {"python", "torch", "monai", "numpy", "scipy", "fedbench"} < installation().keys()
-    driver = {"python": "3.11", "torch": "2.13.0", "fedbench": "0.1.0"}
-    assert differences(driver, dict(driver)) == []
-    assert differences(driver, driver | {"torch": "2.12.1"}) == ["torch is 2.12.1, here 2.13.0"]
-    assert differences(driver, {"python": "3.11", "torch": "2.13.0"}) == ["fedbench is unknown, here 0.1.0"]
-
-
-def test_another_processor_is_named_and_no_reason_to_refuse_a_node():
-    """What computes bf16 matters to runs at bf16 alone; where it is not known, nothing is said."""
-    driver = {"instructions": "AVX512", "bf16_instructions": "avx512_bf16"}
-    other, older = driver | {"bf16_instructions": "none"}, {"instructions": "AVX512"}
-    assert differences(driver, {"instructions": "AVX2"}) == differences(driver, other) == []
-    assert other_instructions(driver, other, bf16=True) == "computes bf16 with none, this machine with avx512_bf16"
-    assert (
-        other_instructions(driver, {"instructions": "AVX2"}, bf16=False)
-        == "computes with AVX2, this machine with AVX512"
-    )
-    for here, there, bf16 in (
-        (driver, other, False),
-        (driver, older, True),
-        (older, driver, True),
-        (driver, driver, True),
-    ):
-        assert other_instructions(here, there, bf16) == ""
-
-
-def test_gpus_of_another_model_are_named():
-    """As Ray lists what nodes have; it does not know every model."""
-    have = ({"CPU": 4}, {"GPU": 1, "accelerator_type:A100": 1}, {"GPU": 1, "accelerator_type:H100": 1}, {"GPU": 2})
-    listed = [
-        {
-            "NodeID": f"id{n}",
-            "NodeManagerHostname": f"host{n}",
-            "NodeManagerAddress": "",
-            "Resources": own,
-            "Alive": True,
-        }
-        for n, own in enumerate(have)
-    ]
-    nodes = living_nodes(SimpleNamespace(nodes=lambda: listed))
-    (words,) = other_gpus(nodes)
-    assert "host2" in words and "has GPUs H100" in words and "host1" in words and "A100: what runs there" in words
-    assert other_gpus(nodes[:2]) == other_gpus(nodes[::3]) == []
-
-
-def test_a_worker_on_whose_gpu_a_run_failed_is_used_for_no_other(tmp_path):
-    """After an error of CUDA its process may be of no use; there is no GPU here, so Ray stands in only to be asked."""
-    dismissed = []
-    ray = SimpleNamespace(kill=dismissed.append, exceptions=SimpleNamespace(RayError=OSError))
-    briefing = Briefing(str(tmp_path))
-    for gpu, status, goes in ((0.5, "failed", True), (0.5, "done", False), (0.0, "failed", False)):
-        packing = Packing(2, gpu)
-        dispatcher = Dispatcher(ray, [], packing, 1, briefing, EVERY_ROUND, Watcher())
-        hand = Hand(f"worker {gpu} {status}", packing)
-        dispatcher._release(hand, Outcome("x", status))
-        assert (hand.actor in dismissed, hand in dispatcher.idle) == (goes, not goes)
-
-
-@pytest.mark.parametrize("error", ["OutOfDiskError", "ObjectStoreFullError"])
-def test_a_worker_that_the_object_store_has_no_room_for_is_given_up_and_others_take_its_run(tmp_path, error):
-    """It sees nothing of the driver; the other one does. Ray stands in, but for its errors."""
-    import ray
-
-    def put(_content):
-        raise getattr(ray.exceptions, error)("no room\nfor it")
-
-    cell, other = plan(tmp_path, "fedavg", "fedprox")
-    sent, gone, watcher = [], [], Reasons()
-    work = SimpleNamespace(remote=lambda cell, *_: sent.append(cell) or "under way")
-    near = SimpleNamespace(work=SimpleNamespace(options=lambda **_: work))
-    stand_in = SimpleNamespace(put=put, kill=gone.append, exceptions=ray.exceptions)
-    briefing = Briefing(str(tmp_path), Token("", ""))
-    dispatcher = Dispatcher(stand_in, [cell, other], packing := Packing(2, 0), 1, briefing, EVERY_ROUND, watcher)
-    apart = Hand("apart", packing, Greeting("there", True, frozenset({cell.prepared})))
-    dispatcher.idle = [Hand(near, packing), apart]
-    assert dispatcher._hand_out() == [] and (sent, gone) == ([cell], ["apart"])
-    (reason,) = [why for _, why in watcher.reasons]
-    for words in ("no room", "free Ray's object store", "share the results folder"):
-        assert words in reason and "\n" not in reason
-    dispatcher._hire()
-    assert not dispatcher.starting and dispatcher.todo  # no other worker in its place
-
-    alone = Dispatcher(stand_in, [cell], packing, 1, briefing, EVERY_ROUND, watcher)
-    alone.idle = [apart]
-    with pytest.raises(UserError, match=r"no room.*free Ray's object store"):
-        list(alone.outcomes())
-    with Store(tmp_path).lock(cell.id) as free:
-        assert free
-
-
 COUNTING = '''
 """Writes down how large its batches are."""
 from fedbench.algorithms.fedavg import FedAvg
@@ -188,6 +92,25 @@ def test_the_dry_step_is_one_full_batch_per_client_and_round_and_leaves_no_trace
     assert [len(samples) for samples in Training(task, Compute.start(task.training, "cpu")).sets] == [21, 14]
     assert sorted(cls.sizes) == [("CT", 7), ("CT", 7), ("MR", 7), ("MR", 7)]
     assert not list(tmp_path.glob("*.s0.*"))
+
+
+@pytest.mark.parametrize("where", ["test", "val"])
+def test_the_dry_step_predicts_the_largest_case_there_is(tmp_path, monkeypatch, where):
+    federation, largest = make_federation(tmp_path), make_case(tmp_path, "X1", "CT", 9, 16)
+    if where == "test":
+        federation = replace(federation, test=(*federation.test, largest))
+    else:
+        first, *others = federation.clients
+        federation = with_clients(federation, [replace(first, val=(*first.val, largest)), *others])
+    task, predicted = make_training(federation, FedAvg()).task, []
+
+    def predict(model, case, compute, patch):
+        predicted.append(case.id)
+        return truth(case)
+
+    monkeypatch.setattr(evaluation, "predict", predict)
+    dry_step(task, Compute.start(task.training, "cpu"))
+    assert set(predicted) == {largest.id}
 
 
 def test_runs_that_differ_in_seed_or_fold_are_measured_once(tmp_path):
@@ -257,14 +180,6 @@ class Crowded(FedProx):
         if client.round == 3:
             Path(os.environ["FEDBENCH_TEST_ROOM"], f"{os.getpid()}").unlink(missing_ok=True)
 '''
-
-
-class Reasons(Watcher):
-    def __init__(self):
-        self.reasons = []
-
-    def lost(self, cell, reason):
-        self.reasons.append((cell.id, reason))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import signal
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from fedbench import load_results, store
 from fedbench.engine import checkpoint
-from fedbench.execution import planning, runner
+from fedbench.execution import planning, provenance, runner
+from fedbench.execution.provenance import versions
 from fedbench.execution.runner import Options, execute
 from fedbench.execution.scheduler import Resources, Watcher, run_cells
 from fedbench.sources import RESULT_MODULES
@@ -122,6 +124,70 @@ def test_a_failing_run_leaves_its_traceback_and_is_tried_again(tmp_path):
     assert execute(cell, tmp_path, EVERY_ROUND).status == "failed"
 
 
+@pytest.fixture
+def failed_once(tmp_path, monkeypatch):
+    """A run that failed in round 2, when torch was another, and does not again; its checkpoint holds two rounds."""
+    monkeypatch.setenv("FEDBENCH_TEST_MARKER", str(tmp_path / "marker"))
+    (cell,) = plan(tmp_path, plugins.write(tmp_path, "raising", plugins.RAISING_ONCE))
+    with monkeypatch.context() as then:
+        then.setattr(provenance, "versions", lambda: {**versions(), "torch": "1.0"})
+        assert execute(cell, tmp_path, EVERY_ROUND).status == "failed"
+    return cell
+
+
+def test_a_run_that_failed_and_then_ended_counts_all_its_time_and_shows_no_failure(failed_once, tmp_path):
+    folder = tmp_path / failed_once.id
+    assert (folder / store.FAILURE).exists() and (folder / store.TRACEBACK).exists()
+    tensors, facts = checkpoint.load(folder / store.CHECKPOINT)
+    checkpoint.save(folder / store.CHECKPOINT, tensors, facts | {"seconds": 1000.0})
+    assert execute(failed_once, tmp_path, EVERY_ROUND).status == "done"
+    assert not (folder / store.FAILURE).exists() and not (folder / store.TRACEBACK).exists()
+    assert 1000 <= store.read_json(folder / store.RUN)["seconds"] < 2000
+
+
+def test_a_run_that_went_on_with_other_packages_says_both(failed_once, tmp_path):
+    folder = tmp_path / failed_once.id
+    assert execute(failed_once, tmp_path, EVERY_ROUND).status == "done"
+    run = store.read_json(folder / store.RUN)
+    first, second = run["attempts"]
+    assert (first["from_round"], first["versions"]["torch"]) == (0, "1.0")
+    assert (second["from_round"], second["versions"]["torch"]) == (2, versions()["torch"])
+    assert first["hardware"] == second["hardware"] and first["hardware"].items() <= run["hardware"].items()
+    assert run["versions"] == versions()
+    assert checkpoint.load(folder / store.CHECKPOINT)[1]["attempts"] == run["attempts"]
+
+
+def test_a_checkpoint_that_does_not_say_what_computed_it_is_gone_on_with(failed_once, tmp_path):
+    folder = tmp_path / failed_once.id
+    tensors, facts = checkpoint.load(folder / store.CHECKPOINT)
+    del facts["attempts"]
+    checkpoint.save(folder / store.CHECKPOINT, tensors, facts)
+    assert execute(failed_once, tmp_path, EVERY_ROUND).status == "done"
+    assert "attempts" not in store.read_json(folder / store.RUN)
+
+
+def test_attempts_that_are_alike_are_one():
+    ours, theirs = {"versions": {"torch": "2"}}, {"versions": {"torch": "1"}}
+    alone = provenance.with_attempt([], 0, ours)
+    assert alone == [{"from_round": 0, **ours}] == provenance.with_attempt(alone, 3, ours)
+    two = provenance.with_attempt(alone, 3, theirs)
+    assert two == [*alone, {"from_round": 3, **theirs}]
+    assert provenance.with_attempt(two, 3, ours) == alone  # the second finished no round
+    assert provenance.with_attempt(two, 5, ours) == [*two, {"from_round": 5, **ours}]
+
+
+def test_steps_and_the_best_round_of_a_run_are_those_of_its_training(tmp_path):
+    training = {"rounds": 3, "batch_size": 16, "local_epochs": 2}
+    (cell,) = plan(tmp_path, "fedavg", training=training)
+    assert execute(cell, tmp_path, EVERY_ROUND).status == "done"
+    run = store.read_json(tmp_path / cell.id / store.RUN)
+    of_epoch = sum(math.ceil(samples / 16) for samples in run["samples"].values())
+    assert run["steps"] == of_epoch * 2 * 3
+    rounds = pd.read_parquet(tmp_path / cell.id / store.ROUNDS)
+    dice = rounds[rounds["metric"] == "validation dice"].groupby("round")["value"].mean()
+    assert run["best_validation_round"] == dice.idxmax()
+
+
 def test_nan_ends_a_run_as_failed_and_says_round_client_and_term(tmp_path):
     (cell,) = plan(tmp_path, plugins.write(tmp_path, "diverging", plugins.DIVERGING))
     outcome = execute(cell, tmp_path, EVERY_ROUND)
@@ -154,6 +220,30 @@ def test_a_corrupt_checkpoint_is_quarantined_and_the_run_starts_over(tmp_path):
     assert execute(cell, tmp_path, EVERY_ROUND).status == "failed"
     assert len([p for p in (tmp_path / ".quarantine").iterdir() if p.is_dir()]) == 1
     assert checkpoint.load(path)[1]["round"] == 1
+
+
+def test_what_cannot_be_read_for_now_is_left_where_it_is(tmp_path):
+    """An error of the disk is no damage: a run that was begun goes on once it has passed, a finished one is finished.
+
+    The memory of a process is a file that can be opened and neither mapped nor read from its beginning.
+    """
+    (begun,) = plan(tmp_path, plugins.write(tmp_path, "raising", plugins.RAISING))
+    (finished,) = plan(tmp_path, "fedavg")
+    for cell in (begun, finished):
+        execute(cell, tmp_path, EVERY_ROUND)
+    for cell, names in ((begun, [store.CHECKPOINT]), (finished, [store.DONE, store.CASES])):
+        for name in names:
+            path, kept = tmp_path / cell.id / name, tmp_path / "kept"
+            path.rename(kept)
+            path.symlink_to("/proc/self/mem")
+            outcome = execute(cell, tmp_path, EVERY_ROUND)
+            assert outcome.status == "failed" and f"{path} cannot be read" in outcome.error
+            path.unlink()
+            kept.rename(path)
+    assert not (tmp_path / ".quarantine").exists()
+    assert execute(finished, tmp_path, EVERY_ROUND).status == "done"
+    assert checkpoint.load(tmp_path / begun.id / store.CHECKPOINT)[1]["round"] == 1
+    assert not (tmp_path / finished.id / store.FAILURE).exists()
 
 
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path):

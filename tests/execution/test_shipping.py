@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from pathlib import Path
 
@@ -38,12 +39,12 @@ def packed(store: Path):
 
 def test_a_store_arrives_whole_and_is_fetched_once(store, tmp_path):
     shipment, fetched = packed(store), []
-    first = unpack_store(shipment, tmp_path / "node", lambda content: fetched.append(1) or content)
+    first = unpack_store(shipment, tmp_path / "node", lambda content: fetched.append(1) or content, set())
     assert first.is_relative_to(tmp_path / "node") and damage(first) == []
     assert {p.name: p.read_bytes() for p in first.iterdir()} == {p.name: p.read_bytes() for p in store.iterdir()}
     assert load(first).content == load(store).content
     count = len(fetched)
-    assert unpack_store(shipment, tmp_path / "node", lambda content: fetched.append(1) or content) == first
+    assert unpack_store(shipment, tmp_path / "node", lambda content: fetched.append(1) or content, set()) == first
     assert len(fetched) == count == len(list(store.iterdir()))
 
 
@@ -56,7 +57,7 @@ def _unpack(store: Path, cache: Path, log: Path, barrier) -> None:
             stream.write("x")
         return content
 
-    assert damage(unpack_store(shipment, cache, get)) == []
+    assert damage(unpack_store(shipment, cache, get, set())) == []
 
 
 def test_two_workers_of_a_node_fetch_once(store, tmp_path):
@@ -82,8 +83,8 @@ def test_what_does_not_arrive_whole_is_refused_and_fetched_again(store, tmp_path
         return content
 
     with pytest.raises(UserError, match=rf"did not arrive whole: .*{label}"):
-        unpack_store(shipment, tmp_path / "node", flipped)
-    assert damage(unpack_store(shipment, tmp_path / "node", lambda content: content)) == []
+        unpack_store(shipment, tmp_path / "node", flipped, set())
+    assert damage(unpack_store(shipment, tmp_path / "node", lambda content: content, set())) == []
 
 
 def test_a_fetch_that_was_interrupted_is_made_good(store, tmp_path):
@@ -95,8 +96,56 @@ def test_a_fetch_that_was_interrupted_is_made_good(store, tmp_path):
         return content
 
     with pytest.raises(KeyboardInterrupt):
-        unpack_store(shipment, tmp_path / "node", killed)
-    assert damage(unpack_store(shipment, tmp_path / "node", lambda content: content)) == []
+        unpack_store(shipment, tmp_path / "node", killed, set())
+    assert damage(unpack_store(shipment, tmp_path / "node", lambda content: content, set())) == []
+
+
+def altered(file: Path) -> None:
+    """One byte of an array."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def half_of_it(file: Path) -> None:
+    """In another file of the same name: whoever reads the first one reads on."""
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("name", ["image.npy", "manifest.parquet", "dataset.json"])
+@pytest.mark.parametrize("damaging", [altered, os.unlink, half_of_it])
+def test_what_was_damaged_in_the_cache_is_fetched_again(store, tmp_path, name, damaging):
+    """By a worker that comes; what another one reads is not taken from it."""
+    shipment = packed(store)
+    folder = unpack_store(shipment, tmp_path / "node", lambda content: content, set())
+    first = load(folder).cases[0]
+    image = first.image
+    value = image.flat[0]
+    damaging(next(file for file in sorted(folder.iterdir()) if file.name.endswith(name)))
+    seen = []
+
+    def get(content):
+        seen.append(Path(f"{first.stem}.label.npy").is_file())
+        return content
+
+    assert unpack_store(shipment, tmp_path / "node", get, set()) == folder
+    assert seen and all(seen) and damage(folder) == [] and image.flat[0] == value
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in store.iterdir()}
+
+
+def test_a_worker_checks_every_array_once_and_misses_what_is_deleted(store, tmp_path, monkeypatch):
+    shipment, checked, read = packed(store), set(), []
+    monkeypatch.setattr("fedbench.execution.shipping.damage", lambda folder: read.append(1) or damage(folder))
+
+    def unpack():
+        return unpack_store(shipment, tmp_path / "node", lambda content: content, checked)
+
+    folder, often = unpack(), len(read)
+    assert unpack() == folder and len(read) == often > 0 and checked == {folder}
+    next(folder.glob("*.label.npy")).unlink()
+    assert unpack() == folder and damage(folder) == [] and len(read) > often
 
 
 def test_a_visible_folder_counts_only_with_the_planned_content(store, tmp_path):

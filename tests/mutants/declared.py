@@ -98,9 +98,12 @@ MUTATIONS: list[Mutation] = [
         ("return mask & ~inner", "return mask & inner"),
     ),
     *of(
-        "fedbench/engine/evaluation.py", "tests/engine/test_evaluation.py tests/engine/test_training.py",
+        "fedbench/engine/evaluation.py", "tests/engine/test_evaluation.py",
         ("(joint.sum(0) + joint.sum(1))[1:]", "(2 * joint.sum(0))[1:]"),
         ("own = [d for d in deployments if d.client == client.name]", "own = [d for d in deployments if d.client]"),
+        ("for case in client.val\n", "for case in client.train\n"),
+        ('{"mm": config.nsd_tolerance_mm, "px": config', '{"px": config.nsd_tolerance_mm, "mm": config'),
+        ("actual, [1], spacing, tolerance)", "actual, [1], (1.0,) * len(spacing), tolerance)"),
     ),
     # -- from rows to the matrix that is tested -----------------------------------------------------------------------
     *of(
@@ -175,7 +178,7 @@ MUTATIONS: list[Mutation] = [
         ('"split", config.split_seed, *modalities', '"split", *modalities'),
     ),
     *of(
-        "fedbench/federation.py", "tests/test_federation.py tests/engine/test_training.py",
+        "fedbench/federation.py", "tests/test_federation.py",
         ("if len(places) > 1:", "if len(places) > 2:"),
         ("if modality == unseen:", "if modality == client.name:"),
         ('"val": [describe(x) for x in c.val]', '"val": []'),
@@ -191,6 +194,9 @@ MUTATIONS: list[Mutation] = [
         ("score > self.best.score", "score < self.best.score"),
         ('tensors |= {f"client/{i}/memory/{k}": v', 'tensors |= {f"client/{i}/memory/": v'),
         ('facts["round"])', 'facts["round"] + 1)'),
+        ("networks, best.deployments,", "networks, training.deployments(),"),
+        ("if best is None or best.round == task.training.rounds - 1:", "if True:"),
+        ("(done + 1) % config.validate_every", "done % config.validate_every"),
     ),
     *of(
         "fedbench/engine/task.py", "tests/engine/test_training.py",
@@ -218,6 +224,48 @@ MUTATIONS: list[Mutation] = [
         ('if metadata.get("sha256") != _checksum(tensors, text):', 'if "sha256" not in metadata:'),
         ("(value.data_ptr(), value.dtype, value.shape, value.stride())", "(value.data_ptr(),)"),
     ),
+    # -- where runs go, and how many -----------------------------------------------------------------------------------
+    *of(
+        "fedbench/execution/planning.py", "tests/execution/test_planning.py",
+        ('"bf16" if _has_bf16(device) else "fp32"', '"fp32" if _has_bf16(device) else "bf16"'),
+        ("training = resolve(suite.training, device)", "training = suite.training"),
+    ),
+    *of(
+        "fedbench/execution/packing.py", "tests/execution/test_packing.py",
+        ("largest = max(predicted,", "largest = min(predicted,"),
+        ("predicted = (*federation.test, *(", "predicted = (*(), *("),
+    ),
+    *of(
+        "fedbench/execution/scheduler.py", "tests/execution/test_scheduler.py",
+        ('!= "cpu":\n            _refuse_broken_gpu()', '!= "cpu":\n            pass'),
+    ),
+    *of(
+        "fedbench/execution/dispatch.py", "tests/execution/test_dispatch.py",
+        ('problem = "; ".join(hand.greeting.differs)', 'problem = ""'),
+        ('raise UserError(f"no worker can be started: {problem}")', "pass"),
+    ),
+    *of(
+        "fedbench/execution/worker.py", "tests/execution/test_worker.py",
+        ("tuple(differences(briefing.driver or {}, installation()))", "()"),
+    ),
+    *of(
+        "fedbench/execution/cluster.py", "tests/execution/test_cluster.py",
+        ('problems.append(f"{node.name}: no answer ({type(error).__name__})")', "pass"),
+        ("if node in living_nodes(ray):", "if True:"),
+    ),
+    *of(
+        "fedbench/execution/estimate.py", "tests/execution/test_estimate.py",
+        ('run["seconds"] * run.get("clients_at_once", 1)', 'run["seconds"]'),
+        ("min(at_once, len(training.clients))", "at_once"),
+        ('("device", "dataset_content", "model")', '("device", "dataset_content")'),
+        ("if other == kind}", "}"),
+    ),
+    *of(
+        "fedbench/commands/running.py", "tests/commands/test_running.py",
+        ("min(len(left), scheduler.room_here(resources.threads * at_once, options.gpus))",
+         "scheduler.room_here(resources.threads * at_once, options.gpus)"),
+    ),
+    # -- what is kept and published ------------------------------------------------------------------------------------
     *of(
         "fedbench/store.py", "tests/test_store.py",
         ("SEALED = (RUN, CASES, ROUNDS, CHECKPOINT,", "SEALED = (RUN, CASES, ROUNDS,"),
@@ -229,11 +277,6 @@ MUTATIONS: list[Mutation] = [
         ("list(evidence.views(c)) if c in kept else None", "None"),
         ('if trials is None and TRIALS[0] in before.get("sha256", ()):', "if False:"),
         ("        _take_along(target, part)\n", ""),
-    ),
-    *of(
-        "fedbench/files.py", "tests/analysis/publishing/test_adding.py",
-        ("    if before.is_dir() and not target.exists():\n        before.rename(target)\n    elif", "    if"),
-        ("        target.rename(before)", "        shutil.rmtree(target)"),
     ),
     *of(
         "fedbench/analysis/publishing/adding.py", "tests/analysis/publishing/test_adding.py",
@@ -252,6 +295,18 @@ MUTATIONS: list[Mutation] = [
         ("return {}  # figures", "pass  # figures"),
     ),
     *of(
+        "fedbench/execution/runner.py", "tests/execution/test_runner.py",
+        ("seconds = earlier.seconds + time.perf_counter() - begun", "seconds = time.perf_counter() - begun"),
+        ("for name in (store.FAILURE, store.TRACEBACK):", "for name in ():"),
+        ("with_attempt(earlier.attempts, training", "with_attempt([], training"),
+    ),
+    *of(
+        "fedbench/execution/provenance.py", "tests/execution/test_runner.py",
+        ("training.steps_per_round * task.training.rounds", "training.steps_per_round"),
+        ("training.best.round if training.best", "training.best.round + 1 if training.best"),
+        ('if attempt["from_round"] < round]', "]"),
+    ),
+    *of(
         "fedbench/commands/console.py", "tests/commands/test_console.py",
         ("done = so_far - sum(self.before.values())", "done = so_far"),
         ("self.before.setdefault(cell.id, self._share(cell.id))", "self.before[cell.id] = self._share(cell.id)"),
@@ -261,5 +316,8 @@ MUTATIONS: list[Mutation] = [
         ("Path(name).unlink(missing_ok=True)", "pass"),
         ("        write(Path(name))", "        write(path)"),
         ("fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)", "fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)"),
+        ("            os.fsync(stream.fileno())", "            pass"),
+        ("    if before.is_dir() and not target.exists():\n        before.rename(target)\n    elif", "    if"),
+        ("        target.rename(before)", "        shutil.rmtree(target)"),
     ),
 ]  # fmt: skip

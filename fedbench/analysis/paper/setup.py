@@ -17,6 +17,7 @@ from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.statistics.intervals import LEVEL
 from fedbench.analysis.statistics.protocol import ALPHA
 from fedbench.config import section_of
+from fedbench.differing import attempts_of
 from fedbench.wording import counted
 
 CONFIDENCE = f"{100 * LEVEL:g}\\%"
@@ -49,7 +50,8 @@ class Settings:
     def of(cls, runs: pd.DataFrame) -> Settings:
         """Read the settings of runs (as :attr:`fedbench.analysis.evidence.Evidence.runs`)."""
         provenance = [json.loads(text) for text in runs["provenance"]]
-        return cls([json.loads(text) for text in runs["identity"]], [p.get("versions", {}) for p in provenance])
+        versions = [made.get("versions", {}) for run in provenance for made in attempts_of(run)]
+        return cls([json.loads(text) for text in runs["identity"]], versions)
 
     def values(self, section: str, key: str) -> list[Any]:
         """Return the distinct values of a setting, sorted; ``None`` (what the dataset declares) is left out."""

@@ -22,6 +22,7 @@ from fedbench.analysis.publishing.adding import Addition
 from fedbench.analysis.publishing.commits import one_version
 from fedbench.analysis.publishing.frames import settings_without_paths, without_paths, write_frame
 from fedbench.analysis.publishing.pictures import write_features, write_pictures
+from fedbench.differing import attempts_of
 from fedbench.errors import UserError
 from fedbench.files import new_folder, sha256
 from fedbench.reading import read_table
@@ -164,6 +165,7 @@ def _versions(evidence: Evidence) -> dict[str, list[str]]:
     """Packages -> the versions that runs were made with."""
     found: dict[str, set[str]] = {}
     for text in evidence.runs["provenance"].unique():
-        for name, version in json.loads(text)["versions"].items():
-            found.setdefault(name, set()).add(str(version))
+        for attempt in attempts_of(json.loads(text)):
+            for name, version in attempt["versions"].items():
+                found.setdefault(name, set()).add(str(version))
     return {name: sorted(found[name]) for name in sorted(found)}

@@ -10,6 +10,7 @@ from typing import Any
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.tables.captions import MARKS, NAME, name_of
 from fedbench.analysis.tables.cells import NONE, Column, Table, count, text
+from fedbench.differing import attempts_of
 
 SETTINGS = ("model", "training", "data", "evaluation")  # of a run's identity: what a suite says
 APART = ("data.fold", "data.leave_out")  # differ by design
@@ -109,7 +110,8 @@ def environment(evidence: Evidence) -> Table:
     }
     for part in ("versions", "hardware"):
         for key in sorted({key for f in facts for key in f.get(part) or {}} - {"system"}):
-            rows[key] = _distinct(_plain((f.get(part) or {}).get(key)) for f in facts)
+            said = ((f.get(part) or {}) | (made.get(part) or {}) for f in facts for made in attempts_of(f))
+            rows[key] = _distinct(_plain(values.get(key)) for values in said)
     rows["system"] = _distinct(str((f.get("hardware") or {}).get("system", "")).partition("-")[0] for f in facts)
     rows["device"] = _distinct(str(i.get("device", "")) for i in identities)
     rows["first run started"] = str(evidence.runs["started"].min())

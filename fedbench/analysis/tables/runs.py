@@ -15,6 +15,7 @@ from fedbench.analysis.evidence import MANIFEST, Condition, Evidence
 from fedbench.analysis.statistics.rows import Endpoint, budgets
 from fedbench.analysis.tables.captions import MARKS, NAME, about, facts_of, name_of, rule_of, selected
 from fedbench.analysis.tables.cells import Cell, Column, Table, count, duration, size, text
+from fedbench.differing import attempts_of
 from fedbench.wording import counted, listed
 
 TRAFFIC = {"bytes up": "up", "bytes down": "down"}
@@ -63,7 +64,7 @@ def _cost(name: str, runs: pd.DataFrame, rounds: pd.DataFrame) -> list[Cell]:
 
 
 def _hardware(runs: pd.DataFrame) -> list[str]:
-    every = [json.loads(content)["hardware"] for content in runs["provenance"]]
+    every = [made["hardware"] for content in runs["provenance"] for made in attempts_of(json.loads(content))]
     return sorted(
         {", ".join([h["machine"], f"{h['cores']} cores", *([h["gpu"]] if "gpu" in h else [])]) for h in every}
     )
