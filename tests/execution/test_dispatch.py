@@ -34,13 +34,19 @@ class Reasons(Watcher):
 
 
 def test_a_worker_that_differs_from_the_driver_gets_no_run(tmp_path):
+    """On a cluster others may do; where all import the same, the command ends."""
     gone, watcher, packing = [], Reasons(), Packing(1, 0)
     greeting = Greeting("there", differs=("torch is 1, here 2",))
     stand_in = SimpleNamespace(kill=gone.append, get=lambda _: greeting, exceptions=SimpleNamespace(RayError=OSError))
-    dispatcher = Dispatcher(stand_in, [], packing, 1, Briefing(str(tmp_path), {}), EVERY_ROUND, watcher)
+    cluster, here = Briefing(str(tmp_path), {}, Token("", "")), Briefing(str(tmp_path), {})
+    dispatcher = Dispatcher(stand_in, [], packing, 1, cluster, EVERY_ROUND, watcher)
     dispatcher._greeted(Hand("worker", packing), "reference")
     assert dispatcher.idle == [] and gone == ["worker"]
     assert watcher.words == ["a worker could not be started: torch is 1, here 2"]
+    dispatcher = Dispatcher(stand_in, [], packing, 1, here, EVERY_ROUND, watcher)
+    with pytest.raises(UserError, match="no worker can be started: torch is 1, here 2: .* start again"):
+        dispatcher._greeted(Hand("worker", packing), "reference")
+    assert dispatcher.idle == []
 
 
 def test_after_three_workers_that_never_come_no_more_are_hired(tmp_path, monkeypatch):

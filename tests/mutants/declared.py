@@ -246,7 +246,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "fedbench/execution/worker.py", "tests/execution/test_worker.py",
-        ("tuple(differences(briefing.driver or {}, installation()))", "()"),
+        ("differs = differences(briefing.driver, installation())", "differs = []"),
     ),
     *of(
         "fedbench/execution/cluster.py", "tests/execution/test_cluster.py",
