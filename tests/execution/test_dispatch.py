@@ -44,7 +44,7 @@ def test_a_worker_that_differs_from_the_driver_gets_no_run(tmp_path):
     assert dispatcher.idle == [] and gone == ["worker"]
     assert watcher.words == ["a worker could not be started: torch is 1, here 2"]
     dispatcher = Dispatcher(stand_in, [], packing, 1, here, EVERY_ROUND, watcher)
-    with pytest.raises(UserError, match="no worker can be started: torch is 1, here 2: .* start again"):
+    with pytest.raises(UserError, match=r"no worker can be started: torch is 1, here 2: .* start again"):
         dispatcher._greeted(Hand("worker", packing), "reference")
     assert dispatcher.idle == []
 
