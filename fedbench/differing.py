@@ -1,4 +1,4 @@
-"""Whether two runs have the same scores and training curves: their tables alone, nothing is trained."""
+"""What runs say decided their bits, and whether two have the same scores and curves: tables alone, nothing trains."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from torch import nn
 from fedbench.algorithm import MODEL, ClientState, Deployment, Server, Setup, State, Upload
 from fedbench.config import EvaluationConfig
 from fedbench.data.prepared import PreparedCase
-from fedbench.engine.arrays import arrays_on
+from fedbench.engine.arrays import MappedArrays, arrays_on
 from fedbench.engine.batches import TrainingSet
 from fedbench.engine.compute import Compute, own_stream, to_cpu
 from fedbench.engine.evaluation import evaluate, validation_dice
@@ -53,6 +53,27 @@ def build_networks(task: Task, clients: Iterable[ClientData]) -> nn.ModuleDict:
     return nn.ModuleDict({MODEL.rstrip("."): model, **side})
 
 
+def training_sets(task: Task, arrays: MappedArrays | None = None) -> list[TrainingSet]:
+    """Return the samples of every client that trains, in the order of their names.
+
+    Args:
+        arrays: where samples are read and where batches end up; None is the store and the CPU.
+    """
+    config = task.training
+    return [
+        TrainingSet(
+            client, task.size, config.batch_size, task.data.patches_per_case, task.mirror_axes, arrays,
+            config.label_edges,
+        )
+        for client in training_clients(task)
+    ]  # fmt: skip
+
+
+def training_clients(task: Task) -> list[ClientData]:
+    """Return the clients that train, by name."""
+    return sorted(task.algorithm.training_clients(task.federation.clients), key=lambda client: client.name)
+
+
 class Training:
     """The state of one run and the loop over its rounds.
 
@@ -66,18 +87,14 @@ class Training:
     def __init__(self, task: Task, compute: Compute, at_once: int = 1) -> None:
         self.task = task
         self.compute = compute
-        self.clients = sorted(task.algorithm.training_clients(task.federation.clients), key=lambda c: c.name)
+        self.clients = training_clients(task)
         self.networks = compute.networks(build_networks(task, self.clients), task.model.spatial_dims)
         self.shared = frozenset(task.algorithm.shared_names(self.networks))
         networks = [self.networks] + [copy.deepcopy(self.networks) for _ in range(min(at_once, len(self.clients)) - 1)]
         self.trainers = [LocalTrainer(task, compute, own, self.shared) for own in networks]
         initial = to_cpu(self.trainers[0].entries)
-        config, size, axes = task.training, task.size, task.mirror_axes
         arrays = arrays_on(compute.device, [case for client in self.clients for case in client.train])
-        self.sets = [
-            TrainingSet(c, size, config.batch_size, task.data.patches_per_case, axes, arrays, config.label_edges)
-            for c in self.clients
-        ]
+        self.sets = training_sets(task, arrays)
         self.server = Server({k: v for k, v in initial.items() if k in self.shared})
         local = {k: v for k, v in initial.items() if k not in self.shared}
         self.states = [ClientState(c.name, len(s), dict(local)) for c, s in zip(self.clients, self.sets, strict=True)]

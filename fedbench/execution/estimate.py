@@ -11,8 +11,9 @@ from statistics import fmean, median
 from typing import Any
 
 from fedbench.config import canonical, section_of
+from fedbench.data.prepared import load
 from fedbench.engine.compute import Compute
-from fedbench.engine.training import Training
+from fedbench.engine.training import Training, training_sets
 from fedbench.execution.planning import make_task
 from fedbench.store import RUN, broken, finished, read_json
 from fedbench.suite import Cell
@@ -30,12 +31,13 @@ def seconds_left(cells: Sequence[Cell], root: Path, workers: int, at_once: int) 
     rates = [_rate(known, cell.identity) for cell in cells]
     unlike = [cell for cell, rate in zip(cells, rates, strict=True) if rate is None]
     timed = _timed_step(unlike[0]) if unlike else 0.0
+    stores = {folder: load(Path(folder)) for folder in {cell.prepared for cell in cells}}
     seconds = []
     for cell, rate in zip(cells, rates, strict=True):
-        task = make_task(cell)
-        training = Training(task, Compute.start(task.training, "cpu"))
-        steps = training.steps_per_round * task.training.rounds
-        seconds.append(steps * (timed if rate is None else rate) / min(at_once, len(training.clients)))
+        task = make_task(cell, stores[cell.prepared])
+        sets = training_sets(task)
+        steps = sum(samples.steps for samples in sets) * task.training.local_epochs * task.training.rounds
+        seconds.append(steps * (timed if rate is None else rate) / min(at_once, len(sets)))
     return last_end(seconds, workers), _basis(len(unlike), len(cells))
 
 

@@ -256,7 +256,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "fedbench/execution/estimate.py", "tests/execution/test_estimate.py",
         ('run["seconds"] * run.get("clients_at_once", 1)', 'run["seconds"]'),
-        ("min(at_once, len(training.clients))", "at_once"),
+        ("min(at_once, len(sets))", "at_once"),
         ('("device", "dataset_content", "model")', '("device", "dataset_content")'),
         ("if other == kind}", "}"),
     ),
