@@ -19,6 +19,12 @@ def kind_of(label: str) -> str:
     return f"{Spec(spec.name, words).text}{space}{deployment}"
 
 
+def by_kind(labels: Sequence[str]) -> dict[str, str]:
+    """Return labels by their kinds; by themselves where several are of one kind."""
+    many = Counter(map(kind_of, labels))
+    return {kind if many[kind := kind_of(label)] == 1 else label: label for label in labels}
+
+
 def alike(matrices: Sequence[ScoreMatrix]) -> list[ScoreMatrix]:
     """Return ``matrices`` with one name for an algorithm whose tuned numbers differ between them: its kind.
 

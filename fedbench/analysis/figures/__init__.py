@@ -64,7 +64,8 @@ class Drawn:
     """A figure of a condition.
 
     Attributes:
-        name: its key in :data:`FIGURES`.
+        name: its key in :data:`FIGURES`, if it is of one condition.
+        condition: what it shows; of several the first.
         caption: plain text; names from data in it are not escaped.
         files: the PDF, and the PNG where there is one; none where the figure was skipped.
         size: width and height, in inches.

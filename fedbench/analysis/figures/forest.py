@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,12 @@ from fedbench.analysis.verdicts import Comparison, Verdict, judge
 ROW = 0.17  # inches of an algorithm
 BOUNDS = ["mean", "mean_low", "mean_high", "runs_low", "runs_high"]
 ROOM = 0.06  # of the width, left free at both ends
+HOW_TO_READ = (
+    "with 95% bootstrap intervals over patients (thick) and over patients and seeds (thin); filled marker: better or "
+    f"worse by both tests, over patients and over patients and seeds (p < {ALPHA:g} after Holm's correction over the "
+    "declared comparisons); half filled: by Wilcoxon's test over patients alone. An arrow: on beyond the axis, which "
+    "is made for the federated algorithms, with the mean difference if that lies there."
+)
 
 
 def draw(scene: Scene) -> Sketch:
@@ -37,7 +43,7 @@ def draw(scene: Scene) -> Sketch:
     for across, metric in zip(panels, METRICS, strict=True):
         for panel, relation in zip(across, columns, strict=True):
             analysis = found[metric, relation]
-            _draw_panel(panel, analysis, scene, rows)
+            draw_differences(panel, analysis, rows, scene.look)
             better = ">" if analysis.matrix.endpoint.higher_is_better else "<"
             panel.xaxis.set_major_locator(MaxNLocator(6 if len(columns) < 3 else 4))
             panel.set_xlabel(f"Δ {scene.axis_name(analysis.matrix.endpoint)}   ({better} 0: better)")
@@ -46,11 +52,7 @@ def draw(scene: Scene) -> Sketch:
     return Sketch(
         figure,
         sentences(
-            f"Mean paired difference to {style.display_name(reference)} with 95% bootstrap intervals over patients "
-            "(thick) and over patients and seeds (thin); filled marker: better or worse by both tests, over patients "
-            f"and over patients and seeds (p < {ALPHA:g} after Holm's correction over the declared comparisons); half "
-            "filled: by Wilcoxon's test over patients alone. An arrow: on beyond the axis, which is made for the "
-            "federated algorithms, with the mean difference if that lies there.",
+            f"Mean paired difference to {style.display_name(reference)} {HOW_TO_READ}",
             scene.about(list(found.values())),
             scene.footnote([*rows, reference]),
         ),
@@ -75,22 +77,31 @@ def limits(table: pd.DataFrame) -> tuple[float, float]:
     return low - 2 * room, high + 2 * room
 
 
-def _draw_panel(panel: Axes, analysis: Analysis, scene: Scene, rows: Sequence[str]) -> None:
+def draw_differences(
+    panel: Axes, analysis: Analysis, rows: Sequence[str], look_of: Callable[[str], style.Look],
+    ends: tuple[float, float] | None = None,
+) -> None:  # fmt: skip
+    """Draw one row per algorithm: its mean difference to the reference, with both intervals.
+
+    Args:
+        look_of: the look of an algorithm.
+        ends: of the axis; by default those of :func:`limits`.
+    """
     table = differences(analysis, rows)
-    low, high = limits(table)
+    low, high = ends or limits(table)
     edge = ROOM * (high - low)
     panel.axvline(0, color="0.35", linewidth=0.8, zorder=1)
     digits = 3 if analysis.matrix.unit == "" else 1
     for row, label in enumerate(rows):
         if label not in table.index:
             continue
-        found, look = table.loc[label], scene.look(label)
+        found, look = table.loc[label], look_of(label)
         if not low + edge / 2 <= found["mean"] <= high - edge / 2:
             _point_beyond(panel, row, bool(found["mean"] < low + edge), look.colour, f"{found['mean']:+.{digits}f}")
             continue
         for name, width in (("runs", 0.8), ("mean", 2.4)):
-            ends = [found[f"{name}_low"], found[f"{name}_high"]]
-            panel.plot(ends, [row, row], color=look.colour, linewidth=width, solid_capstyle="butt", zorder=2)
+            bounds = [found[f"{name}_low"], found[f"{name}_high"]]
+            panel.plot(bounds, [row, row], color=look.colour, linewidth=width, solid_capstyle="butt", zorder=2)
         if found[BOUNDS].min() < low:
             _point_beyond(panel, row, True, look.colour)
         if found[BOUNDS].max() > high:

@@ -11,6 +11,12 @@ from fedbench.analysis.tables.fitting import LONG, lines, scale
 ROOM = 9.7  # inches of floats on a page
 LINE, ROW, SMALL_ROW = 0.16, 0.165, 0.12  # inches: of lines of captions, of rows of tables, and of those in small print
 LETTERS = 125  # in a line of a caption
+HERE = "[!htbp]"  # where a float of the supplement stands
+
+
+def in_supplement(text: str) -> str:
+    """Return a float that stands where it is written, not at the top of a page."""
+    return text.replace("[tbp]", HERE, 1)
 
 
 def packed(floats: Sequence[tuple[float, str]]) -> list[str]:

@@ -13,25 +13,26 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedbench import store
-from fedbench.analysis.analyses import in_order
-from fedbench.analysis.figures import FIGURES, Drawn, draw_one, known_labels, style
+from fedbench.analysis.figures import FIGURES, Drawn, draw_one, style
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.paper.answers.all_answers import answer
 from fedbench.analysis.paper.building import MADE_FROM
 from fedbench.analysis.paper.data import datasets_section
 from fedbench.analysis.paper.norms.section import norms_section
 from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.overview import draw_overview, overview_section
 from fedbench.analysis.paper.reliability import describe_reliability
 from fedbench.analysis.paper.results_page import results_page
 from fedbench.analysis.paper.sections import wanted, write_sections
 from fedbench.analysis.paper.setup import describe_setup
-from fedbench.analysis.paper.study import Study
+from fedbench.analysis.paper.study import Study, known_in
 from fedbench.analysis.paper.training import measure
 from fedbench.analysis.paper.tuning import describe_tuning
 from fedbench.files import sha256, write_text
 
 FORMAT = "fedbench paper 1"
-NUMBERS, GENERATED, NORMS = "numbers.tex", "generated.tex", "norms.tex"
+ALL = ""  # in place of the key of a part
+NUMBERS, OVERVIEW, GENERATED, NORMS = "numbers.tex", "overview.tex", "generated.tex", "norms.tex"
 SUPPLEMENT, DATASETS = "supplement.tex", "datasets.tex"
 RESULTS = "results.md"
 TABLES, FIGURES_FOLDER = "tables", "figures"
@@ -80,15 +81,17 @@ def write(study: Study, drawn: dict[str, list[Drawn]]) -> dict[str, str]:
     describe_reliability(numbers, study)
     answer(numbers, study, trainings)
     sections = write_sections(numbers, study, drawn, trainings)
-    norms, tables = norms_section(numbers, study)
+    norms = norms_section(numbers, study)
+    overview, first = overview_section(study, drawn.get(ALL, []))
     return {
         NUMBERS: numbers.render(),
+        OVERVIEW: overview,
         GENERATED: sections.body,
-        NORMS: norms,
-        SUPPLEMENT: sections.supplement,
+        NORMS: norms.text,
+        SUPPLEMENT: sections.supplement + norms.more,
         DATASETS: datasets_section(study),
         RESULTS: results_page(study),
-        **{f"{TABLES}/{name}.tex": text for name, text in (sections.tables | tables).items()},
+        **{f"{TABLES}/{name}.tex": text for name, text in (sections.tables | norms.tables | first).items()},
     }
 
 
@@ -100,9 +103,10 @@ def save_pdf(figure: Figure, stem: Path) -> list[Path]:
 def draw(
     study: Study, folder: Path, watch: Callable[[str], None] = lambda _: None, save: style.Save = save_pdf
 ) -> dict[str, list[Drawn]]:
-    """Draw the figures and ``save`` them; return them by the key of their part."""
+    """Draw the figures and ``save`` them; return them by the key of their part, those of all parts by ``ALL``."""
     known = known_in(study)
-    drawn: dict[str, list[Drawn]] = {}
+    watch("figure of all conditions")
+    drawn: dict[str, list[Drawn]] = {ALL: draw_overview(study, folder, save)}
     for part in [*study.parts, *study.rescored]:
         scene = Scene(part.analyses, part.condition, known)
         for name in wanted(part, list(FIGURES)):
@@ -110,11 +114,6 @@ def draw(
             figure = draw_one(scene, name, folder / part.study if part.study else folder, save)
             drawn.setdefault(part.key, []).append(figure)
     return drawn
-
-
-def known_in(study: Study) -> tuple[str, ...]:
-    """Return the labels of all parts: what colours depend on."""
-    return tuple(in_order(label for _, analyses in study.groups for label in known_labels(analyses)))
 
 
 def recorded(target: Path) -> dict[str, Any]:
@@ -125,7 +124,7 @@ def recorded(target: Path) -> dict[str, Any]:
 
 def generated_files(target: Path) -> set[str]:
     """Return the paths, relative to ``target``, of all files there that have a generated file's place."""
-    single = (NUMBERS, GENERATED, NORMS, SUPPLEMENT, DATASETS, RESULTS)
+    single = (NUMBERS, OVERVIEW, GENERATED, NORMS, SUPPLEMENT, DATASETS, RESULTS)
     found = {name for name in single if (target / name).is_file()}
     for folder in (TABLES, FIGURES_FOLDER):
         found |= {path.relative_to(target).as_posix() for path in (target / folder).rglob("*") if path.is_file()}

@@ -21,11 +21,13 @@ from fedbench.analysis.analyses import (
 )
 from fedbench.analysis.declared import PATIENT, unit_of
 from fedbench.analysis.paper.answers.cross import CROSS, in_words, studied
+from fedbench.analysis.paper.in_short import answers_in_short
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.plain import markdown, plain
+from fedbench.analysis.paper.overview import whole_parts
+from fedbench.analysis.paper.plain import markdown
 from fedbench.analysis.paper.reliability import decidable, repeated
-from fedbench.analysis.paper.setup import NORMS, Settings, limit_unfinished
+from fedbench.analysis.paper.setup import NORMS, Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import reference_point
@@ -49,10 +51,11 @@ MADE = (
 def results_page(study: Study) -> str:
     """Return the page, in Markdown; the same published results give the same text."""
     whole = whole_parts(study)
-    lines = ["# Results, condition by condition", "", MADE, ""]
-    for text in filter(
-        None, (shared_runs(study.parts), told_patients(study.parts), plain(Numbers(), limit_unfinished(study)))
-    ):
+    lines = ["# Results", "", MADE, "", "## In short", ""]
+    question, *others = answers_in_short(study)
+    lines += [question.more, "", *(f"- **{each.topic}.** {each.more}" for each in others), ""]
+    lines += ["## Condition by condition", ""]
+    for text in filter(None, (shared_runs(study.parts), told_patients(study.parts))):
         lines += [escape_markdown(text), ""]
     for part in whole:
         lines += _condition(part)
@@ -61,12 +64,6 @@ def results_page(study: Study) -> str:
         lines += _left_out([part for part in held_out if (part.condition.dataset, part.folder) == key])
     lines += dagger([*whole, *held_out])
     return "\n".join(lines)
-
-
-def whole_parts(study: Study) -> list[Part]:
-    """Return the conditions in which no modality was left out: by name, phantoms last."""
-    whole = [part for part in study.parts if not part.condition.unseen]
-    return sorted(whole, key=lambda part: (part.of_phantom, part.condition.name, part.study))
 
 
 def dagger(parts: Iterable[Part]) -> list[str]:

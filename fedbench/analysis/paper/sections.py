@@ -1,4 +1,8 @@
-"""``generated.tex`` and ``supplement.tex``: a section per condition, with its sentences, tables and figures."""
+"""``generated.tex`` and ``supplement.tex``: a section per condition, with its sentences, tables and figures.
+
+In the text stand the conditions of the main study; those that another study has again (with another norm, or as an
+ablation) and phantoms beside images of patients have all their sentences in the supplement.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,17 @@ from dataclasses import dataclass, replace
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import Condition
 from fedbench.analysis.figures import Drawn, style
+from fedbench.analysis.paper.answers.ground import dataset_of
 from fedbench.analysis.paper.convergence import tell_ending
-from fedbench.analysis.paper.floats import figure_height, packed, table_height
+from fedbench.analysis.paper.floats import HERE, figure_height, in_supplement, packed, table_height
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
+from fedbench.analysis.paper.overview import unseen_table
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.settings_table import settings_table
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.paper.teller import Teller
-from fedbench.analysis.paper.telling import tell, tell_notes, tell_unseen
+from fedbench.analysis.paper.telling import tell, tell_notes
 from fedbench.analysis.paper.training import Training, tell_training
 from fedbench.analysis.paper.tuning import tuning_table
 from fedbench.analysis.statistics.rows import Endpoint
@@ -32,7 +38,6 @@ BODY = ("forest",)  # figures of the text; the others are in the supplement
 SHOWCASE = "qualitative"  # in the text once, of the first dataset
 FEW = ("forest",)  # figures of a condition with a modality left out of training, or with statistics taken anew
 AGAIN = (*FEW, "curves", "transfer", "discriminators")  # figures of a condition that another study has too
-HERE = "[!htbp]"  # where a float of the supplement stands
 
 
 @dataclass
@@ -65,12 +70,13 @@ def write_sections(
     if study.trials:
         sections.supplement += _table(sections, tuning_table(study.trials), "table")
     whole = [part for part in parts if not part.condition.unseen]
+    main = of_patients([part for part in whole if not part.study], dataset_of)
     for part in whole:
-        shown = (*BODY, SHOWCASE) if part is whole[0] else BODY
+        shown = (SHOWCASE, *BODY) if part is whole[0] else BODY if part in main else ()
         _whole(sections, Teller(numbers, part), figures[part.key], shown, trainings[part.key])
     held_out = [part for part in parts if part.condition.unseen]
     if held_out:
-        sections.body += "\n\\subsection{Modalities left out of training}\n"
+        sections.body += _left_out(sections, held_out)
     for part in held_out:
         _held_out(sections, Teller(numbers, part), figures[part.key])
     for part in study.rescored:
@@ -82,43 +88,54 @@ def write_sections(
         if pooled is not None:
             pooled = _of_study(name, pooled)
             words = f" ({words_of(name)})" if name else ""
-            sections.body += (
-                f"\\paragraph{{Over all data sets{escape(words)}.}} Means are in Table~{_ref('tab', pooled.name)}.\n"
-            )
-            sections.body += _table(sections, pooled, "table*")
+            sections.supplement += f"\n\\subsection{{Over all data sets{escape(words)}}}\n"
+            sections.supplement += _table(sections, pooled, "table")
     return sections
 
 
 def _whole(
     sections: Sections, teller: Teller, figures: Sequence[Drawn], shown: Sequence[str], training: Training
 ) -> None:
-    """Add a condition with nothing left out: sentences, main result and the figures ``shown`` to the text."""
+    """Add a condition with nothing left out: sentences, main result and the figures ``shown`` to the text.
+
+    If none are ``shown`` there, all is added to the supplement.
+    """
     part = teller.part
     ended = tell_ending(teller, training.endings)
     main = tables_scores.main_result(part.analyses, part.condition)
-    drawn_here = [drawn for drawn in figures if drawn.name in shown]
+    drawn_here = [drawn for name in shown or BODY for drawn in figures if drawn.name == name]
     paragraphs = [
-        _guide(part, main, drawn_here),
+        _guide(part, main, drawn_here, bool(shown)),
         *tell(teller),
         *([ended] if ended else []),
         tell_training(teller, training),
         *tell_notes(part),
     ]
-    sections.body += _heading("subsection", part, "sec") + "\n".join(paragraphs) + "\n"
-    sections.body += _table(sections, _of(part, main), "table*")
-    sections.body += "".join(_figure(part, drawn, body=True) for drawn in drawn_here)
+    told = "\n".join(paragraphs) + "\n"
+    more = [tables_scores.by_modality, tables_scores.by_class]
+    if shown:
+        sections.body += _heading("subsection", part, "sec") + told + _table(sections, _of(part, main), "table*")
+        sections.body += "".join(_figure(part, drawn, body=True) for drawn in drawn_here)
     sections.supplement += _heading("subsection", part, "sup")
-    wide = (tables_scores.by_modality, tables_scores.by_class)
-    _details(sections, part, [drawn for drawn in figures if drawn.name not in shown], wide)
+    if not shown:
+        sections.supplement += told
+        more.insert(0, tables_scores.main_result)
+    _details(sections, part, [drawn for drawn in figures if drawn.name not in shown], more)
+
+
+def _left_out(sections: Sections, parts: Sequence[Part]) -> str:
+    """Return the section of the text on modalities left out: where to find each condition, and one table of all."""
+    places = [f"{escape(described(part))}: {_ref('sup', part.key)}" for part in parts]
+    tested = [part for part in parts if "unseen" in part.relations]
+    table = unseen_table(tested) if tested else None
+    shown = f"Table~{_ref('tab', table.name)} has the scores on the modality that nobody trained on. " if table else ""
+    text = f"\n\\subsection{{Modalities left out of training}}\n{shown}Each condition is told in the supplement "
+    return f"{text}({'; '.join(places)}).\n" + (_table(sections, table, "table*") if table else "")
 
 
 def _held_out(sections: Sections, teller: Teller, figures: Sequence[Drawn]) -> None:
-    """Add a condition with a modality left out: the sentences about it to the text, the rest to the supplement."""
+    """Add a condition with a modality left out to the supplement."""
     part = teller.part
-    main = tables_scores.main_result(part.analyses, part.condition)
-    drawn = _listed_floats(part, main, figures)
-    see = f"({drawn} in Supplement~\\ref{{sup:{part.key}}}.)"
-    sections.body += f"\\paragraph{{{escape(part.title)}.}} {tell_unseen(teller)} {see}\n"
     paragraphs = [*tell(teller), *tell_notes(part)]
     sections.supplement += _heading("subsection", part, "sup") + "\n".join(paragraphs) + "\n"
     _details(sections, part, figures, (tables_scores.main_result,))
@@ -171,11 +188,11 @@ def _ref(kind: str, name: str) -> str:
     return f"\\ref{{{kind}:{name}}}"
 
 
-def _guide(part: Part, main: Table, figures: Sequence[Drawn]) -> str:
+def _guide(part: Part, main: Table, figures: Sequence[Drawn], body: bool) -> str:
     """Return where the numbers of a section are: a sentence or two."""
     published = f" Published as \\textsf{{{escape(part.folder)}}}." if part.folder else ""
-    shown = _listed_floats(part, main, figures)
-    return f"Scores and differences: {shown}; all else: Supplement~{_ref('sup', part.key)}.{published}"
+    more = f"; all else: Supplement~{_ref('sup', part.key)}" if body else ""
+    return f"Scores and differences: {_listed_floats(part, main, figures)}{more}.{published}"
 
 
 def _listed_floats(part: Part, main: Table, figures: Sequence[Drawn]) -> str:
@@ -197,7 +214,7 @@ def _of_study(study: str, table: Table) -> Table:
 def _table(sections: Sections, table: Table, environment: str) -> str:
     """Keep a table's file and return its input."""
     text = latex(table, environment)
-    sections.tables[table.name] = text if environment == "table*" else text.replace("[tbp]", HERE, 1)
+    sections.tables[table.name] = text if environment == "table*" else in_supplement(text)
     return f"\\input{{tables/{table.name}.tex}}\n"
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedbench.analysis.analyses import Analyses, Choices, Settled
+from fedbench.analysis.analyses import Analyses, Choices, Settled, in_order
 from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.figures import known_labels
 from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.short_names import configurations, names_in_all, renamed, with_short_names
@@ -188,6 +189,11 @@ def study_of(
             chosen = replace(choices, reference=renamed(choices.reference, names))
         groups.append((name, Analyses(with_short_names(evidence, names), chosen)))
     return Study(tuple(groups), manifests or {}, folders or {})
+
+
+def known_in(study: Study) -> tuple[str, ...]:
+    """Return the labels of all parts: what colours depend on."""
+    return tuple(in_order(label for _, analyses in study.groups for label in known_labels(analyses)))
 
 
 def folders_of(root: Path) -> list[Path]:

@@ -67,14 +67,6 @@ def _same_as_cross(part: Part) -> bool:
     return own.values.index.equals(cross.values.index) and np.allclose(own.values[labels], cross.values[labels])
 
 
-def tell_unseen(teller: Teller) -> str:
-    """Return the sentences about the modality that was left out of training, in LaTeX."""
-    if "unseen" not in teller.part.relations:
-        return "The modality left out was not tested."
-    analysis = teller.part.get("unseen")
-    return "\n".join([*_sentences(teller, analysis), *_studied(teller, analysis)])
-
-
 def _sentences(teller: Teller, analysis: Analysis) -> list[str]:
     labels, reference, relation = analysis.matrix.algorithms, analysis.reference, analysis.matrix.endpoint.relation
     federated = [a for a in analysis.order if not is_reference_point(a)]

@@ -32,7 +32,8 @@ SPECIAL = {
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": "'{}", "`": r"\textasciigrave{}",
     "−": r"$-$", "–": r"\textendash{}", "—": r"\textemdash{}", "†": r"$^{\dagger}$", "×": r"$\times$", "∞": r"$\infty$",
     "±": r"$\pm$", "²": "$^2$", "³": "$^3$", "°": r"$^{\circ}$", "µ": r"$\mu$", "μ": r"$\mu$", "’": "'",
-    "‘": "`", "“": "``", "”": "''", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\to$", "·": r"$\cdot$", "\u00a0": "~",
+    "‘": "`", "“": "``", "”": "''", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\to$",
+    "▲": r"$\scriptstyle\bigtriangleup$", "▼": r"$\scriptstyle\bigtriangledown$", "·": r"$\cdot$", "\u00a0": "~",
 }  # fmt: skip
 LACKING = "ªºĦħĸĿŀŉŦŧ"  # letters up to ž that T1 has not
 

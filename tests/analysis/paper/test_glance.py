@@ -129,16 +129,19 @@ def test_long_tables_keep_reference_points_reference_and_what_is_studied():
 
 def test_a_glance_has_an_answer_in_short_for_each_question():
     """Own modality, alignment where features were kept, cost and luck."""
-    study = study_of([("", trained("batch", {"fedda-joint": 0.05}))])
+    study = study_of([("", trained("batch", {"fedda-joint": -0.03}))])
     bullets = [line for line in glance(study).splitlines() if line.startswith("- ")]
     starts = (
         "- **Own modality.** On its own modality",
-        "- **Cost and luck.** FedDA sent 1.00 times",
-        "- **Power.** These tests are cautious",
+        "- **Cost.** FedDA sent 1.00 times",
+        "- **Power.** Not distinguishable is not equal",
     )
     assert all(any(line.startswith(start) for line in bullets) for start in starts)
     assert any("Between two seeds the mean of one algorithm moved by" in line for line in bullets)
     assert not any("No features were kept" in line for line in bullets)
+    page = [line for line in results_page(study).splitlines() if line.startswith("- **")]
+    assert [line.partition(".**")[0] for line in bullets] == [line.partition(".**")[0] for line in page]
+    assert any(line.startswith("- **Power.** These tests are cautious") for line in page)
 
 
 def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
@@ -150,7 +153,8 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     assert "reestimated" not in text and "more row" not in text
     assert "affine instance normalisation" in text
     glanced = glance(study, "text")
-    assert "- **Normalisation.** With another kind of normalisation layer" in glanced and "[text](text/)" in glanced
+    assert "- **Normalisation.** The cross-modality Dice of fedavg was moved by another kind" in glanced
+    assert "- **Normalisation.** With another kind of normalisation layer" in text and "[text](text/)" in glanced
     assert "| algorithm | toy | toy, instance norm | toy (zoo) |" in glanced
 
 

@@ -42,8 +42,8 @@ def test_numbers_are_those_of_each_groups_own_analysis():
 def told(**parts: Evidence) -> tuple[str, str]:
     """The section and the answer, as read."""
     numbers = Numbers()
-    text, _ = norms_section(numbers, study_of([(name if i else "", e) for i, (name, e) in enumerate(parts.items())]))
-    return plain(numbers, text), plain(numbers, numbers.text("answer", "norms"))
+    made = norms_section(numbers, study_of([(name if i else "", e) for i, (name, e) in enumerate(parts.items())]))
+    return plain(numbers, made.text), plain(numbers, numbers.text("answer", "norms"))
 
 
 def test_the_words_follow_the_data():

@@ -381,7 +381,8 @@ def test_every_citation_has_its_reference_and_the_other_way_round():
 
 def test_all_inputs_and_figures_of_the_text_are_there(made):
     paper = made
-    text = "".join((paper / name).read_text() for name in ("main.tex", making.GENERATED, making.SUPPLEMENT))
+    files = ("main.tex", making.OVERVIEW, making.GENERATED, making.SUPPLEMENT)
+    text = "".join((paper / name).read_text() for name in files)
     for name in re.findall(r"\\input\{(.*?)\}", text):
         assert (paper / name).is_file() or (paper / f"{name}.tex").is_file(), name
     shown = re.findall(r"\\includegraphics\[.*?\]\{(.*?)\}", text)
@@ -421,9 +422,11 @@ def test_a_condition_published_again_is_a_study_beside_the_first(tmp_path):
     assert "CrossDiceFedavgStudyToyGroupToy" in (tmp_path / "paper" / making.NUMBERS).read_text()
     body = (tmp_path / "paper" / making.GENERATED).read_text()
     supplement = (tmp_path / "paper" / making.SUPPLEMENT).read_text()
-    assert r"\subsection{toy (group)}\label{sec:study-toy-group.toy}" in body
-    assert r"Table~\ref{tab:study-toy-group.main.toy}, Figure~\ref{fig:study-toy-group.toy.forest}" in body
-    assert r"Published as \textsf{study-toy-group}." in body and "Differences to the reference, toy (group)." in body
+    assert r"\label{sec:toy}" in body and "study-toy-group" not in body  # the main study's are told in the text
+    assert r"\subsection{toy (group)}\label{sup:study-toy-group.toy}" in supplement
+    assert r"Table~\ref{tab:study-toy-group.main.toy}, Figure~\ref{fig:study-toy-group.toy.forest}." in supplement
+    assert r"Published as \textsf{study-toy-group}." in supplement
+    assert "Differences to the reference, toy (group)." in supplement
     defined_here = set(re.findall(r"\\label\{(.*?)\}", body + supplement)) | {
         label
         for file in (tmp_path / "paper" / "tables").iterdir()

@@ -98,10 +98,14 @@ def test_norms_on_phantoms_do_not_move_the_answer():
         ("heart-instance", trained("instance", {"": 0.3}, condition=HEART)),
     ]
     numbers = Numbers()
-    text, tables = norms_section(numbers, study_of(sources))
+    made = norms_section(numbers, study_of(sources))
     told = plain(numbers, "\\AnswerNorms{}")
     assert told.startswith("On the same partitions of 1 federation,") and "+0.3" not in told
-    assert text.index("toy") < text.index("phantom-heart") and any("phantom-heart" in name for name in tables)
+    assert "{toy.}" in made.text and "phantom-heart" not in made.text and "{phantom-heart.}" in made.more
+    assert {"norms.toy", "norm-effects.toy", "norms.phantom-heart", "norm-effects.phantom-heart"} <= set(made.tables)
+    shown = {name: made.text.count(f"tables/{name}.tex") for name in made.tables}
+    assert shown.pop("norm-effects.toy") == 1 and not any(shown.values())
+    assert all(made.more.count(f"tables/{name}.tex") == 1 for name in shown)
 
 
 def test_ranks_are_not_pooled_with_phantoms(patients, phantoms, both, monkeypatch):

@@ -65,6 +65,14 @@ def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]])
     ).strip()
 
 
+def alignment_brief(measured: Sequence[tuple[Part, Training]]) -> str:
+    """What most variants did, without sizes; empty where it was not measured, or no discriminator played."""
+    found = by_dataset(variants(measured))
+    if not found:
+        return ""
+    return f"The modalities' features, where FedDA's discriminators played: {_direction(found)}."
+
+
 def _direction(found: Sequence[Moves]) -> str:
     """What most variants did, over the data sets."""
     if disagree(found):

@@ -44,7 +44,7 @@ from fedbench.wording import counted
 
 
 def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) -> None:
-    """Define the macros of abstract, discussion and conclusion.
+    """Define the macros of abstract, results and conclusion.
 
     Args:
         trainings: of each part, by its key.
@@ -107,6 +107,13 @@ def _scope(numbers: Numbers, ground: Ground, total: int) -> str:
 
 
 def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
+    """Say how FedDA did on phantoms, and whether training had come to its end; empty where there is nothing to say."""
+    told = phantom_verdicts(numbers, phantoms)
+    rising = tell_rising(numbers, [pair for pair in phantoms if not pair[0].condition.unseen])
+    return f"{told} {rising}".strip() if told else ""
+
+
+def phantom_verdicts(numbers: Numbers, phantoms: Found) -> str:
     """Say how FedDA did on phantoms, which the other answers leave out; empty where there is nothing to say."""
     found = Ground([part for part, _ in phantoms], []).to_reference
     if not found:
@@ -123,8 +130,8 @@ def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
     return (
         f"Generated phantoms stand for no patient and are not counted in these answers. On them ({names}), by Dice "
         f"{CROSS}, FedDA was better than {reference} in {better}, worse in {worse} and not distinguishable in {same} "
-        f"of {total}. {tell_rising(numbers, [pair for pair in phantoms if not pair[0].condition.unseen])}"
-    ).strip()
+        f"of {total}."
+    )
 
 
 def room(numbers: Numbers, comparisons: list[Comparison]) -> str:

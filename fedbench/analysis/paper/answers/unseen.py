@@ -39,6 +39,14 @@ def unseen_modalities(numbers: Numbers, parts: Sequence[Part]) -> str:
     return f"What FedDA does {UNSEEN} cannot be answered here: {reasons}."
 
 
+def unseen_short(numbers: Numbers, parts: Sequence[Part]) -> str:
+    """The verdicts and the highest score, where there can be some; empty where no modality was left out."""
+    left = [p for p in parts if decidable(p.get("unseen")) and repeated(p.get("unseen")) and not _nothing_there(p)]
+    if left:
+        return _verdicts(numbers, left)
+    return f"What FedDA does {UNSEEN} cannot be answered from these results." if parts else ""
+
+
 def best_mean(part: Part) -> float:
     """Return the highest mean Dice of an aggregation algorithm on the unseen modality."""
     means = part.get("unseen").means["mean"]
@@ -52,12 +60,7 @@ def _nothing_there(part: Part) -> bool:
 
 def _answered(numbers: Numbers, parts: Sequence[Part]) -> str:
     """The verdicts where there can be some, and sizes against the reference with what their intervals leave open."""
-    where = numbers.put("unseen", "where", text=_places(parts))
-    best = numbers.put("unseen", "best", text=number(max(map(best_mean, parts))))
-    told = [
-        in_words(numbers, "unseen", studied(parts, "unseen"), f"{UNSEEN} ({where})"),
-        f"The highest mean Dice that an aggregation algorithm reached there was {best}.",
-    ]
+    told = [_verdicts(numbers, parts)]
     found = studied_in(parts, "unseen", the_reference)
     if found:
         comparisons = [c for _, c in found]
@@ -69,6 +72,13 @@ def _answered(numbers: Numbers, parts: Sequence[Part]) -> str:
             size += f"; the largest gain that their intervals leave open is {largest}"
         told += [f"{size}.", dependent(numbers, found, "unseen")]
     return " ".join(filter(None, told))
+
+
+def _verdicts(numbers: Numbers, parts: Sequence[Part]) -> str:
+    where = numbers.put("unseen", "where", text=_places(parts))
+    best = numbers.put("unseen", "best", text=number(max(map(best_mean, parts))))
+    told = in_words(numbers, "unseen", studied(parts, "unseen"), f"{UNSEEN} ({where})")
+    return f"{told} The highest mean Dice that an aggregation algorithm reached there was {best}."
 
 
 def _places(parts: Sequence[Part]) -> str:

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fedbench.analysis.analyses import is_reconstruction
 from fedbench.analysis.norms import Column
+from fedbench.analysis.paper.floats import in_supplement
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.norms.answer import NOWHERE, answer_norms, answer_norms_brief
 from fedbench.analysis.paper.norms.compared import Compared, compare_norms, of_one_model
 from fedbench.analysis.paper.norms.tables import effects_table, scores_table
 from fedbench.analysis.paper.numbers import HEAD, Numbers, interval, named, number, signed, words
+from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import NORMS
 from fedbench.analysis.paper.study import Study
 from fedbench.analysis.tables.formats import latex
 from fedbench.analysis.verdicts import Comparison, Verdict
 
 TITLE = "\n\\subsection{Normalisation as a factor}\\label{sec:norms}\n"
+MORE = "\n\\subsection{Normalisation as a factor}\\label{sup:norms}\n"
 
 
-def norms_section(numbers: Numbers, study: Study) -> tuple[str, dict[str, str]]:
-    """Define the answer's macro; return the file and its tables, by name without ending."""
+class Section(NamedTuple):
+    """The file, what the supplement has besides (its section), and the tables of both by name without ending."""
+
+    text: str
+    more: str
+    tables: dict[str, str]
+
+
+def norms_section(numbers: Numbers, study: Study) -> Section:
+    """Define the answer's macro; write the section: what norms and algorithms changed on images of patients.
+
+    The scores that the changes are between, and phantoms beside images of patients, are for the supplement.
+    """
     made, reasons = compare_norms(study)
+    shown = of_patients(made, lambda each: each.found.condition.dataset)
     numbers.put("answer", "norms", text=answer_norms(numbers, made))
     numbers.put("answer", "norms", "brief", text=answer_norms_brief(numbers, made))
-    text, tables = HEAD + TITLE, {}
+    text, more, tables = HEAD + TITLE, "", {}
     for each in made:
-        text += f"\\paragraph{{{escape(each.title)}.}}\n" + "\n".join(_sentences(numbers, each)) + "\n"
-        for make in (scores_table, effects_table):
-            table = make(each.found, each.key, each.title, each.about)
-            tables[table.name] = latex(table, "table*")
-            text += f"\\input{{tables/{table.name}.tex}}\n"
+        told = f"\\paragraph{{{escape(each.title)}.}}\n" + "\n".join(_sentences(numbers, each)) + "\n"
+        scores, effects = (make(each.found, each.key, each.title, each.about) for make in (scores_table, effects_table))
+        body = each in shown
+        tables[scores.name] = in_supplement(latex(scores))
+        tables[effects.name] = latex(effects, "table*") if body else in_supplement(latex(effects))
+        inputs = [f"\\input{{tables/{table.name}.tex}}\n" for table in (scores, effects)]
+        text += told + inputs[1] if body else ""
+        more += inputs[0] if body else told + "".join(inputs)
     text += "" if made else f"{NOWHERE}\n"
     if reasons:
         text += f"\\paragraph{{What is not put side by side.}} {escape(' '.join(reasons))}\n"
-    return text, tables
+    if more:
+        text += "The scores under each norm are in Supplement~\\ref{sup:norms}.\n"
+        more = f"{MORE}{more}\\FloatBarrier\n"
+    return Section(text, more, tables)
 
 
 # -- sentences -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,168 @@
+"""``overview.tex``: the conditions that the answers rest on side by side, in one table and one figure.
+
+It stands first among the results; what it shows of a condition is in that condition's own section again, with all else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, in_order
+from fedbench.analysis.figures import Drawn, style
+from fedbench.analysis.figures import overview as figure
+from fedbench.analysis.kinds import by_kind
+from fedbench.analysis.paper.answers.cross import CROSS
+from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.numbers import HEAD
+from fedbench.analysis.paper.numbers import words as words_of
+from fedbench.analysis.paper.phantoms import of_patients
+from fedbench.analysis.paper.setup import Settings
+from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.tables import cells
+from fedbench.analysis.tables.captions import NAME, name_of, rule_of, selected
+from fedbench.analysis.tables.cells import Cell, Column, Table
+from fedbench.analysis.tables.formats import latex
+from fedbench.analysis.verdicts import Verdict, judge
+
+NAMED = "overview"  # table and figure
+SIGNS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.SAME: ""}
+RULE = (
+    "by both corrected tests, over patients and over patients and seeds; all else is not distinguishable, which is no "
+    "claim of equality."
+)
+DIGITS = 3
+
+
+def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[str, str]]:
+    """Return the file, and the table in it by file name without ending; a file without text if there is one condition.
+
+    Args:
+        drawn: the figure, or nothing where it was not drawn.
+    """
+    parts = side_by_side(study)
+    if len(parts) < 2:
+        return HEAD, {}
+    table = scores_table(parts)
+    seen = f" and Figure~\\ref{{fig:{NAMED}}} the differences to the reference" if drawn else ""
+    text = f"Table~\\ref{{tab:{NAMED}}} has the scores of all conditions{seen}.\n"
+    floats = f"\\input{{tables/{table.name}.tex}}\n" + "".join(map(_float, drawn))
+    return HEAD + text + floats, {table.name: latex(table, "table*")}
+
+
+def side_by_side(study: Study) -> list[Part]:
+    """Return the conditions with scores on modalities that a client does not hold: by name, phantoms last.
+
+    Those with a modality left out and ablations, which hold runs of another condition again, are not among them.
+    """
+    return [part for part in whole_parts(study) if "cross" in part.relations and not part.ablation]
+
+
+def whole_parts(study: Study) -> list[Part]:
+    """Return the conditions in which no modality was left out: by name, phantoms last."""
+    whole = [part for part in study.parts if not part.condition.unseen]
+    return sorted(whole, key=lambda part: (part.of_phantom, part.condition.name, part.study))
+
+
+def headings(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Return what tells each condition from the others: its dataset, and its norm, or the study's name."""
+    found = [(part.condition.title, words_of(norms_of(part), "")) for part in parts]
+    told = Counter(found)
+    return [
+        (title, part.study or norm if part.ablation or told[title, norm] > 1 else norm)
+        for part, (title, norm) in zip(parts, found, strict=True)
+    ]
+
+
+def norms_of(part: Part) -> list[str]:
+    """Return the kinds of normalisation layers of a condition's runs: one, but for runs of somebody's own."""
+    return Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
+
+
+def scores_table(parts: Sequence[Part]) -> Table:
+    """Return cross-modality Dice: a row for each kind of algorithm, a column for each condition."""
+    columns = [Column(norm, (title,), ("", "verdict")) for title, norm in headings(parts)]
+    caption = (
+        f"Mean Dice over patients {CROSS}, by dataset and kind of normalisation. Numbers among the parameters were "
+        "tuned for each dataset and are left out of names."
+    )
+    return _table(NAMED, "All conditions side by side", caption, columns, [part.get("cross") for part in parts])
+
+
+def unseen_table(parts: Sequence[Part]) -> Table:
+    """Return the Dice on a modality left out of training: a row for each kind of algorithm, a column for each."""
+    columns = []
+    for part in parts:
+        patients = len(part.get("unseen").matrix.values)
+        where = part.condition.dataset + (f" ({part.study})" if part.study else "")
+        columns.append(Column(f"{part.condition.unseen} ({patients})", (where,), ("", "verdict")))
+    caption = (
+        "Mean Dice over patients on a modality that no client trained on, by dataset and that modality (in brackets "
+        "the number of test patients). Numbers among the parameters were tuned for each dataset and are left out of "
+        "names."
+    )
+    name, title = "unseen", "Modalities left out of training"
+    return _table(name, title, caption, columns, [part.get("unseen") for part in parts])
+
+
+def _table(name: str, title: str, caption: str, columns: Sequence[Column], analyses: Sequence[Analysis]) -> Table:
+    found = [(analysis, by_kind(analysis.matrix.algorithms)) for analysis in analyses]
+    kinds = in_order(kind for _, own in found for kind in own)
+    rows = [[name_of(kind), *(_cell(analysis, own.get(kind)) for analysis, own in found)] for kind in kinds]
+    reference = found[0][0].reference
+    marks = {
+        SIGNS[Verdict.BETTER]: f"better than {reference} {RULE}",
+        SIGNS[Verdict.WORSE]: f"worse than {reference}, by the same rule.",
+        RECONSTRUCTED: RECONSTRUCTION,
+    }
+    return Table(name, title, caption, [NAME, *columns], rows, rule_of(kinds), marks)
+
+
+def _cell(analysis: Analysis, label: str | None) -> Cell:
+    if label is None or label not in analysis.means.index:
+        return Cell(cells.NONE, (None, ""))
+    mean = float(analysis.means["mean"][label])
+    verdict = None if label == analysis.reference else judge(analysis, label, analysis.reference).verdict
+    sign = SIGNS[verdict] if verdict else ""
+    return Cell(cells.decimal(mean, DIGITS), (mean, verdict.value if verdict else ""), sign=sign)
+
+
+def draw_overview(study: Study, folder: Path, save: style.Save) -> list[Drawn]:
+    """Draw the figure and ``save`` it; none where there are fewer than two conditions to show."""
+    parts = shown_in_figure(study)
+    if len(parts) < 2:
+        return []
+    columns = panels(parts)
+    with style.apply_style():
+        sketch = figure.draw(columns, selected(parts[0].analyses))
+        files = save(sketch.figure, folder / NAMED)
+    width, height = map(float, sketch.figure.get_size_inches())
+    return [Drawn(NAMED, figure.TITLE, parts[0].condition, sketch.caption, tuple(files), size=(width, height))]
+
+
+def shown_in_figure(study: Study) -> list[Part]:
+    """Return the conditions that answers on other modalities rest on, ablations too; no phantoms beside patients."""
+    whole = [part for part in whole_parts(study) if "cross" in part.relations]
+    return of_patients(whole, lambda part: part.condition.dataset)
+
+
+def panels(parts: Sequence[Part]) -> list[list[figure.Panel]]:
+    """Return the panels of the figure, a list for each dataset."""
+    columns: dict[str, list[figure.Panel]] = {}
+    for part, (title, norm) in zip(parts, headings(parts), strict=True):
+        name = f"{title}, {norm} norm" if norm in norms_of(part) else f"{title}, {norm}" if norm else title
+        columns.setdefault(part.condition.dataset, []).append(figure.Panel(name, part.get("cross")))
+    return list(columns.values())
+
+
+def _float(drawn: Drawn) -> str:
+    (file,) = drawn.files
+    environment = "figure*" if drawn.size[0] > style.COLUMN + 0.1 else "figure"
+    return (
+        f"\\begin{{{environment}}}[tbp]\n\\centering\n"
+        f"\\includegraphics[max width=\\linewidth, max totalheight=0.82\\textheight]{{figures/{file.name}}}\n"
+        f"\\caption{{\\textbf{{{escape(drawn.title)}.}} {escape(drawn.caption)}}}\n"
+        f"\\label{{fig:{NAMED}}}\n\\end{{{environment}}}\n"
+    )
