@@ -8,6 +8,7 @@ in a process of its own, which notes time and memory after each round. Memory is
 from __future__ import annotations
 
 import json
+import pickle
 import resource
 import sys
 import time
@@ -26,6 +27,7 @@ SMALL: dict[str, Any] = {
     "model": {"name": "unet", "norm": "batch", "channels": [8, 16, 32]},
     "training": {"batch_size": 8, "precision": "fp32", "augment": False, "schedule": "constant"},
 }
+CELL = "cell.pickle"
 THIRDS = {"test_fraction": 0.34, "val_fraction": 0.34}
 FEW = {"test_fraction": 0.0005, "val_fraction": 0.0005}
 
@@ -145,17 +147,18 @@ def _point(
     out = settings.scratch / shapes
     suite = workloads.changed(SMALL, **training) | {"datasets": [f"{workloads.SHAPES}[{shapes}]"], "data": data}
     suite["model"] = model or SMALL["model"]
-    workloads.cells(suite, out)  # prepares the data, outside the process that is watched
-    noted = json.loads(output("-m", "benchmarks.growth", "point", out, json.dumps(suite)))
+    (cell,) = workloads.cells(suite, out)  # prepared and planned outside the process that is watched, as for a worker
+    (out / CELL).write_bytes(pickle.dumps(cell))
+    noted = json.loads(output("-m", "benchmarks.growth", "point", out))
     return noted | {name: np.array(noted[name]) for name in ("seconds", "anonymous")}
 
 
-def point(out: Path, suite: dict[str, Any]) -> dict[str, Any]:
-    """Run the one run of ``suite`` here, noting time and memory after every round."""
+def point(out: Path) -> dict[str, Any]:
+    """Run the one run that was planned for ``out`` here, noting time and memory after every round."""
     from fedbench.execution.runner import Options, execute
     from fedbench.store import RUN, read_json
 
-    (cell,) = workloads.cells(suite, out)
+    cell = pickle.loads((out / CELL).read_bytes())  # written by the process that started this one
     ends: list[float] = []
     seen: dict[str, list[float]] = {"RssAnon": [], "RssFile": [], "VmHWM": []}
 
@@ -170,7 +173,7 @@ def point(out: Path, suite: dict[str, Any]) -> dict[str, Any]:
     if outcome.status != "done":
         raise RuntimeError(outcome.error)
     run = read_json(out / cell.id / RUN) or {}
-    rounds = suite["training"]["rounds"]
+    rounds = cell.identity["training"]["rounds"]
     return {
         "seconds": np.diff(ends[: rounds + 1]).tolist(),
         "anonymous": seen["RssAnon"][1 : rounds + 1],
@@ -184,6 +187,6 @@ def point(out: Path, suite: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["point"]:
-        sys.stdout.write(json.dumps(point(Path(sys.argv[2]), json.loads(sys.argv[3]))))
+        sys.stdout.write(json.dumps(point(Path(sys.argv[2]))))
     else:
         main("growth", TITLE, measure)

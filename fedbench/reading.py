@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 import zlib
@@ -71,9 +72,26 @@ def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFra
             size += part
             if size > most:
                 raise UserError(f"{file}: unpacks to more than {most} bytes: too large to be results; not read.")
-        return pd.read_parquet(file, columns=None if columns is None else list(columns))
+        with tables_in_system_memory():
+            return pd.read_parquet(file, columns=None if columns is None else list(columns))
     except pyarrow.ArrowException as error:
         raise UserError(f"{file}: damaged or not parquet ({_first_line(error)}); make it again.") from None
+
+
+@contextlib.contextmanager
+def tables_in_system_memory() -> Iterator[None]:
+    """Let Arrow take its memory from the system and give it back there.
+
+    Its own allocator keeps some twenty megabytes of a process that has read or written one small table.
+    """
+    import pyarrow
+
+    before = pyarrow.default_memory_pool()
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+    try:
+        yield
+    finally:
+        pyarrow.set_memory_pool(before)
 
 
 def _worst(about: FileMetaData, read: Sequence[int]) -> int:

@@ -9,10 +9,11 @@ import time
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from fedbench.errors import UserError
-from fedbench.reading import TRIES, map_array, read_table, steadily
+from fedbench.reading import TRIES, map_array, read_table, steadily, tables_in_system_memory
 
 MISCOUNTED = "AST constructor recursion depth mismatch (before=42, after=39)"
 
@@ -133,3 +134,16 @@ def test_only_columns_that_are_asked_for_count_and_are_read(tmp_path, monkeypatc
             read_table(file, columns)
     with pytest.raises(UserError, match=r"a\.parquet: damaged or not parquet .*m\b"):
         read_table(file, ["n", "m"])
+
+
+def test_tables_are_read_into_memory_that_goes_back_and_a_programs_own_arrow_is_left_alone(tmp_path):
+    pd.DataFrame({"a": ["x" * 50] * 100_000}).to_parquet(tmp_path / "t.parquet")
+    before, system = pyarrow.default_memory_pool(), pyarrow.system_memory_pool()
+    held, own = system.max_memory(), before.max_memory()
+    with tables_in_system_memory():
+        assert pyarrow.default_memory_pool().backend_name == "system"
+    read_table(tmp_path / "t.parquet")
+    assert system.max_memory() > held and before.max_memory() == own
+    with pytest.raises(ZeroDivisionError), tables_in_system_memory():
+        raise ZeroDivisionError
+    assert pyarrow.default_memory_pool().backend_name == before.backend_name

@@ -25,6 +25,7 @@ from fedbench.engine.training import Training, score_rounds
 from fedbench.errors import UserError, is_out_of_memory
 from fedbench.execution import planning
 from fedbench.execution.provenance import conditions, forget_peak_memory, now, provenance, take_note, with_attempt
+from fedbench.reading import tables_in_system_memory
 from fedbench.store import Store
 from fedbench.suite import Cell
 from fedbench.views import array_key, cut, keep_views, save_arrays
@@ -137,6 +138,7 @@ def events(
             yield Outcome(cell.id, "done" if done else "busy")
             return
         started = time.time()
+        held.enter_context(tables_in_system_memory())
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in (store.FAILURE, store.TRACEBACK):
