@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedbench.analysis.figures import Drawn, style
+from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.tables.cells import Table
 from fedbench.analysis.tables.fitting import LONG, lines, scale
 
@@ -17,6 +18,23 @@ HERE = "[!htbp]"  # where a float of the supplement stands
 def in_supplement(text: str) -> str:
     """Return a float that stands where it is written, not at the top of a page."""
     return text.replace("[tbp]", HERE, 1)
+
+
+def figure_float(drawn: Drawn, folder: str, title: str, label: str, body: bool) -> str:
+    """Return the float of a figure that was drawn.
+
+    Args:
+        folder: in which its file lies, beside the text.
+        body: it stands in the text of two columns, not in the supplement.
+    """
+    (file,) = drawn.files
+    environment = "figure*" if body and drawn.size[0] > style.COLUMN + 0.1 else "figure"
+    return (
+        f"\\begin{{{environment}}}{'[tbp]' if body else HERE}\n\\centering\n"
+        f"\\includegraphics[max width=\\linewidth, max totalheight=0.82\\textheight]{{{folder}/{file.name}}}\n"
+        f"\\caption{{\\textbf{{{escape(title)}.}} {escape(drawn.caption)}}}\n\\label{{fig:{label}}}\n"
+        f"\\end{{{environment}}}\n"
+    )
 
 
 def packed(floats: Sequence[tuple[float, str]]) -> list[str]:

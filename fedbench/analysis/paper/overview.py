@@ -14,7 +14,7 @@ from fedbench.analysis.figures import Drawn, style
 from fedbench.analysis.figures import overview as figure
 from fedbench.analysis.kinds import by_kind
 from fedbench.analysis.paper.answers.cross import CROSS
-from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.floats import figure_float
 from fedbench.analysis.paper.numbers import HEAD
 from fedbench.analysis.paper.numbers import words as words_of
 from fedbench.analysis.paper.phantoms import of_patients
@@ -48,8 +48,11 @@ def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[st
     table = scores_table(parts)
     seen = f" and Figure~\\ref{{fig:{NAMED}}} the differences to the reference" if drawn else ""
     text = f"Table~\\ref{{tab:{NAMED}}} has the scores of all conditions{seen}.\n"
-    floats = f"\\input{{tables/{table.name}.tex}}\n" + "".join(map(_float, drawn))
-    return HEAD + text + floats, {table.name: latex(table, "table*")}
+    floats = [f"\\input{{tables/{table.name}.tex}}\n"]
+    floats += [figure_float(each, "figures", each.title, NAMED, body=True) for each in drawn]
+        figure_float(each, "figures", each.title, NAMED, body=True) for each in drawn
+    )
+    return HEAD + text + "".join(floats), {table.name: latex(table, "table*")}
 
 
 def side_by_side(study: Study) -> list[Part]:
@@ -155,14 +158,3 @@ def panels(parts: Sequence[Part]) -> list[list[figure.Panel]]:
         name = f"{title}, {norm} norm" if norm in norms_of(part) else f"{title}, {norm}" if norm else title
         columns.setdefault(part.condition.dataset, []).append(figure.Panel(name, part.get("cross")))
     return list(columns.values())
-
-
-def _float(drawn: Drawn) -> str:
-    (file,) = drawn.files
-    environment = "figure*" if drawn.size[0] > style.COLUMN + 0.1 else "figure"
-    return (
-        f"\\begin{{{environment}}}[tbp]\n\\centering\n"
-        f"\\includegraphics[max width=\\linewidth, max totalheight=0.82\\textheight]{{figures/{file.name}}}\n"
-        f"\\caption{{\\textbf{{{escape(drawn.title)}.}} {escape(drawn.caption)}}}\n"
-        f"\\label{{fig:{NAMED}}}\n\\end{{{environment}}}\n"
-    )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from fedbench.analysis.analyses import Analyses
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.figures import Drawn, style
+from fedbench.analysis.figures import Drawn
 from fedbench.analysis.paper.answers.ground import dataset_of
 from fedbench.analysis.paper.convergence import tell_ending
-from fedbench.analysis.paper.floats import HERE, figure_height, in_supplement, packed, table_height
+from fedbench.analysis.paper.floats import figure_float, figure_height, in_supplement, packed, table_height
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
 from fedbench.analysis.paper.overview import unseen_table
@@ -220,14 +220,8 @@ def _table(sections: Sections, table: Table, environment: str) -> str:
 
 def _figure(part: Part, drawn: Drawn, body: bool) -> str:
     """Return the float of a figure; a figure that could not be drawn leaves its reason."""
-    title, caption = escape(f"{drawn.title}, {described(part)}"), escape(drawn.caption)
+    title = f"{drawn.title}, {described(part)}"
     if not drawn.files:
-        return f"\n{title}: not drawn. {escape(drawn.reason)}\n\n"
-    (file,) = drawn.files
-    environment = "figure*" if body and drawn.size[0] > style.COLUMN + 0.1 else "figure"
-    inside = f"{part.study}/{file.name}" if part.study else file.name
-    return (
-        f"\\begin{{{environment}}}{'[tbp]' if body else HERE}\n\\centering\n"
-        f"\\includegraphics[max width=\\linewidth, max totalheight=0.82\\textheight]{{figures/{inside}}}\n"
-        f"\\caption{{\\textbf{{{title}.}} {caption}}}\n\\label{{fig:{part.key}.{drawn.name}}}\n\\end{{{environment}}}\n"
-    )
+        return f"\n{escape(title)}: not drawn. {escape(drawn.reason)}\n\n"
+    folder = f"figures/{part.study}" if part.study else "figures"
+    return figure_float(drawn, folder, title, f"{part.key}.{drawn.name}", body)
