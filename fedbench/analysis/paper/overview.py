@@ -50,8 +50,6 @@ def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[st
     text = f"Table~\\ref{{tab:{NAMED}}} has the scores of all conditions{seen}.\n"
     floats = [f"\\input{{tables/{table.name}.tex}}\n"]
     floats += [figure_float(each, "figures", each.title, NAMED, body=True) for each in drawn]
-        figure_float(each, "figures", each.title, NAMED, body=True) for each in drawn
-    )
     return HEAD + text + "".join(floats), {table.name: latex(table, "table*")}
 
 
