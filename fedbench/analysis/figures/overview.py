@@ -1,4 +1,4 @@
-"""Differences to the reference in all conditions of a study at once: what a paper's answer rests on, in one figure."""
+"""Differences to the reference in many conditions at once: what a paper's answer rests on, in one figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedbench.analysis.figures.scene import Sketch, sentences
 from fedbench.analysis.kinds import by_kind
 from fedbench.analysis.statistics.protocol import Analysis
 
-TITLE = "Differences to the reference in all conditions"
+TITLE = "Differences to the reference with every modality in training"
 HEAD, FOOT = 0.24, 0.3  # inches: of a panel's title and ticks, of an axis's name
 SIDE_BY_SIDE = 3  # columns that a page has room for
 

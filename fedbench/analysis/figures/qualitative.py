@@ -26,6 +26,8 @@ from fedbench.analysis.figures.panels import (
     write_directions,
 )  # fmt: skip
 from fedbench.analysis.figures.scene import Scene, Sketch, Skipped, sentences
+from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.rows import Endpoint
 from fedbench.views import CaseView, array_key
 
 MOST_ACROSS = 7
@@ -82,11 +84,26 @@ def draw(scene: Scene) -> Sketch:
             f"{scene.condition.title}, {scene.shown_trial}, models of the last round. "
             f"{choice.rule(analysis, among)} Beside a row: the difference of the two models shown on the case shown, "
             "the patient, the case's modality, and whose models are shown. Dice: mean over classes of the whole case.",
+            _of_all_patients(scene, analysis),
             "" if view.picture else "Shown: the slice with the most truth, the patient's right on the left.",
             "The window is the same within a row, and holds truth and all predictions.",
             scene.footnote(),
         ),
     )
+
+
+def _of_all_patients(scene: Scene, analysis: Analysis) -> str:
+    """Return how the seed that is shown compares with all of them; empty where there is one."""
+    endpoint = Endpoint(analysis.matrix.endpoint.relation, "dice", analysis.matrix.endpoint.unseen)
+    matrix, focus = scene.analyses.get(scene.condition, endpoint).matrix, choice.in_focus(analysis)
+    if len(matrix.seeds) < 2:
+        return ""
+    seed = scene.runs.sort_values(["seed", "fold"])["seed"].iloc[0]
+    own = matrix.by_seed.xs(seed, level="seed")
+    here, overall = (float((scores[focus] - scores[analysis.reference]).mean()) for scores in (own, matrix.values))
+    return (
+        f"Over all patients the mean difference is {here:+.3f} with this seed and {overall:+.3f} over all seeds."
+    ).replace("-", "−")
 
 
 def _chosen(scene: Scene) -> tuple[list[Shown], int | None]:

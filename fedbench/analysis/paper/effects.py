@@ -9,6 +9,8 @@ import numpy as np
 from fedbench.analysis.paper.numbers import Numbers, interval, p_value, signed
 from fedbench.analysis.verdicts import Comparison, Verdict
 
+OVER_BOTH = "over patients and seeds"
+
 
 def effect(numbers: Numbers, keys: Sequence[str], comparison: Comparison) -> str:
     """Mean difference, its interval over patients and seeds (over patients with one seed), both corrected p-values.
@@ -22,9 +24,11 @@ def effect(numbers: Numbers, keys: Sequence[str], comparison: Comparison) -> str
     bounds = numbers.put(*keys, "interval", text=interval(low, high, sign=True))
     p = numbers.put(*keys, "p", text=p_value(comparison.p))
     if not runs:
-        return f"{mean} {bounds}, corrected {p} over patients"
+        return f"{mean} ({bounds} over patients), corrected {p} over patients"
     runs_p = numbers.put(*keys, "runs p", text=p_value(comparison.runs_p))
-    return f"{mean} {bounds}, corrected {p} over patients and {runs_p} over patients and seeds"
+    return (
+        f"{mean} ({bounds} over patients and seeds), corrected {p} over patients and {runs_p} over patients and seeds"
+    )
 
 
 def spread(numbers: Numbers, keys: Sequence[str], comparisons: Iterable[Comparison]) -> str:

@@ -8,10 +8,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fedbench.analysis.figures.scene import Scene
-from fedbench.analysis.paper.answers.alignment import UNMEASURED, alignment_brief, alignment_short
+from fedbench.analysis.paper.answers.alignment import UNMEASURED, alignment_brief, alignment_short, idle
 from fedbench.analysis.paper.answers.all_answers import on_phantoms, phantom_verdicts, room, undecided
-from fedbench.analysis.paper.answers.cost import cost_short
-from fedbench.analysis.paper.answers.cross import CROSS, dependent, in_words, most_for, short, with_common_models
+from fedbench.analysis.paper.answers.cost import bytes_short, cost_short
+from fedbench.analysis.paper.answers.cross import (
+    CROSS,
+    beside,
+    dependent,
+    in_words,
+    most_for,
+    short,
+    with_common_models,
+)
 from fedbench.analysis.paper.answers.ground import Ground
 from fedbench.analysis.paper.answers.luck import luck_short
 from fedbench.analysis.paper.answers.own import control, own_short
@@ -47,29 +55,32 @@ def answers_in_short(study: Study) -> list[Answer]:
     every = [comparison for _, comparison in ground.compared]
     to_reference = [comparison for _, comparison in ground.to_reference]
     asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
-    primary = f"{asked} {short(numbers, ground.to_reference)}. {dependent(numbers, ground.to_reference)}"
+    answer = short(numbers, ground.to_reference, ground.everything)
+    primary = f"{asked} {answer}. {dependent(numbers, ground.to_reference)}"
+    besides = f"{most_for(numbers, ground.to_reference)} {beside(numbers, ground.beside)}"
     made, _ = compare_norms(study)
     measured = [(part, measure(Scene(part.analyses, part.condition, known))) for part in ground.whole]
     ended = [(part, training.endings) for part, training in measured]
     on_them = [(part, endings(part.analyses.results(part.condition).rounds)) for part in ground.phantoms]
     aligned, others = alignment_short(numbers, measured), in_words(numbers, "cross", every, CROSS) if every else ""
     luck, own = luck_short(numbers, ground.crossed, to_reference), own_short(numbers, ground.whole)
+    aligned, seen = "" if aligned == UNMEASURED else aligned, control(numbers, ground.crossed)
     cost = cost_short(numbers, measured)
     left, unfinished = room(numbers, to_reference), limit_unfinished(study)
     unseen = unseen_modalities(numbers, ground.held_out) if ground.held_out else ""
     found = [
-        Answer("The question", primary, f"{primary} {most_for(numbers, ground.to_reference)}"),
+        Answer("The question", primary, f"{primary} {besides}"),
         Answer("Other algorithms", others, f"{others} {with_common_models(numbers, every)}" if every else ""),
         Answer("Own modality", own, own),
         Answer("Unseen modality", unseen_short(numbers, ground.held_out), unseen),
-        Answer("Alignment", alignment_brief(measured), aligned if aligned != UNMEASURED else ""),
-        Answer("Cost", cost, cost),
+        Answer("Alignment", f"{alignment_brief(measured)} {idle(numbers, measured)}", aligned),
+        Answer("Cost", bytes_short(numbers, measured), cost),
         Answer("Luck", luck, luck),
         Answer("Normalisation", answer_norms_brief(numbers, made), answer_norms_short(numbers, made)),
-        Answer("Power", left, f"{undecided(numbers, ground.whole)} {control(numbers, ground.crossed)} {left}"),
+        Answer("Power", left, f"{undecided(numbers, ground.whole, ground.parts)} {seen} {left}"),
         Answer("Budget", rising_short(numbers, ended), tell_endings(numbers, ended)),
         Answer("Phantoms", phantom_verdicts(numbers, on_them), on_phantoms(numbers, on_them)),
-        Answer("Unfinished", unfinished, unfinished),
+        Answer("Not run", unfinished, unfinished),
     ]  # fmt: skip
     return [
         Answer(each.topic, *(escape_markdown(plain(numbers, text.strip())) for text in (each.brief, each.more)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 
+from fedbench.analysis.analyses import is_personal
 from fedbench.analysis.paper.effects import ends
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, signed
@@ -14,7 +15,7 @@ from fedbench.analysis.paper.readings import reading
 from fedbench.analysis.paper.setup import Settings
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.paper.training import Training
-from fedbench.analysis.verdicts import focus
+from fedbench.analysis.verdicts import focus, rivals
 from fedbench.wording import counted
 
 LOSS_NEAR, ACCURACY_NEAR = 0.01, 0.02  # of ln 2 and of one half: a discriminator that tells nothing
@@ -120,6 +121,23 @@ def variants(measured: Iterable[tuple[Part, Training]]) -> list[Variant]:
                 each = Variant(part, label, reading(part, label), *distances, span, *game, "batch" in norms)
                 found.setdefault((part.models(label), part.models(reference)), each)
     return list(found.values())
+
+
+def rivals_moved(measured: Iterable[tuple[Part, Training]]) -> dict[str, list[float]]:
+    """Return how far algorithms that are not under study moved the distance, by data set; the same runs once.
+
+    Those with one common model, as the reference has.
+    """
+    found: dict[tuple[Models, Models], tuple[str, float]] = {}
+    for part, training in measured:
+        reference = part.primary.reference
+        for label in (x for x in rivals(part.labels) if x != reference and not is_personal(x)):
+            own, other = training.distances.get(label), training.distances.get(reference)
+            if own is not None and other is not None:
+                found.setdefault((part.models(label), part.models(reference)), (part.condition.dataset, own - other))
+    return {
+        name: [size for of, size in found.values() if of == name] for name in sorted({n for n, _ in found.values()})
+    }
 
 
 def by_dataset(every: Iterable[Variant]) -> list[Moves]:

@@ -1,4 +1,4 @@
-"""``overview.tex``: the conditions that the answers rest on side by side, in one table and one figure.
+"""``overview.tex``: the conditions with every modality in training side by side, in one table and one figure.
 
 It stands first among the results; what it shows of a condition is in that condition's own section again, with all else.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedbench.analysis.analyses import RECONSTRUCTED, RECONSTRUCTION, in_order
 from fedbench.analysis.figures import Drawn, style
-from fedbench.analysis.figures import overview as figure
+from fedbench.analysis.figures import overview as drawing
 from fedbench.analysis.kinds import by_kind
 from fedbench.analysis.paper.answers.cross import CROSS
 from fedbench.analysis.paper.floats import figure_float
@@ -26,12 +26,17 @@ from fedbench.analysis.tables.captions import NAME, name_of, rule_of, selected
 from fedbench.analysis.tables.cells import Cell, Column, Table
 from fedbench.analysis.tables.formats import latex
 from fedbench.analysis.verdicts import Verdict, judge
+from fedbench.wording import counted
 
 NAMED = "overview"  # table and figure
 SIGNS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.SAME: ""}
 RULE = (
     "by both corrected tests, over patients and over patients and seeds; all else is not distinguishable, which is no "
     "claim of equality."
+)
+KINDS = (
+    "A name stands for an algorithm with the numbers among its parameters that its suite names, which are not the same "
+    "everywhere; the table of configurations has them."
 )
 DIGITS = 3
 
@@ -46,8 +51,15 @@ def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[st
     if len(parts) < 2:
         return HEAD, {}
     table = scores_table(parts)
-    seen = f" and Figure~\\ref{{fig:{NAMED}}} the differences to the reference" if drawn else ""
-    text = f"Table~\\ref{{tab:{NAMED}}} has the scores of all conditions{seen}.\n"
+    shown = f"; Figure~\\ref{{fig:{NAMED}}} the differences to the reference in those that answers rest on"
+    whole = whole_parts(study)
+    other = [f"{len(some)} {name}" for some, name in (
+        ([p for p in whole if p.ablation], "of ablations"),
+        ([p for p in study.parts if p.condition.unseen], "with a modality left out of training"),
+    ) if some]  # fmt: skip
+    made = f"{counted(len(parts), 'condition')} with every modality in training"
+    also = f"; besides there are {words_of(other)}" if other else ""
+    text = f"Table~\\ref{{tab:{NAMED}}} has the scores of {made}{shown if drawn else ''}{also}.\n"
     floats = [f"\\input{{tables/{table.name}.tex}}\n"]
     floats += [figure_float(each, "figures", each.title, NAMED, body=True) for each in drawn]
     return HEAD + text + "".join(floats), {table.name: latex(table, "table*")}
@@ -72,7 +84,7 @@ def headings(parts: Sequence[Part]) -> list[tuple[str, str]]:
     found = [(part.condition.title, words_of(norms_of(part), "")) for part in parts]
     told = Counter(found)
     return [
-        (title, part.study or norm if part.ablation or told[title, norm] > 1 else norm)
+        (title, (part.about if part.ablation or told[title, norm] > 1 else "") or norm)
         for part, (title, norm) in zip(parts, found, strict=True)
     ]
 
@@ -85,11 +97,10 @@ def norms_of(part: Part) -> list[str]:
 def scores_table(parts: Sequence[Part]) -> Table:
     """Return cross-modality Dice: a row for each kind of algorithm, a column for each condition."""
     columns = [Column(norm, (title,), ("", "verdict")) for title, norm in headings(parts)]
-    caption = (
-        f"Mean Dice over patients {CROSS}, by dataset and kind of normalisation. Numbers among the parameters were "
-        "tuned for each dataset and are left out of names."
+    caption = f"Mean Dice over patients {CROSS}, by dataset and kind of normalisation. {KINDS}"
+    return _table(
+        NAMED, "Conditions with every modality in training", caption, columns, [part.get("cross") for part in parts]
     )
-    return _table(NAMED, "All conditions side by side", caption, columns, [part.get("cross") for part in parts])
 
 
 def unseen_table(parts: Sequence[Part]) -> Table:
@@ -97,12 +108,11 @@ def unseen_table(parts: Sequence[Part]) -> Table:
     columns = []
     for part in parts:
         patients = len(part.get("unseen").matrix.values)
-        where = part.condition.dataset + (f" ({part.study})" if part.study else "")
+        where = part.condition.dataset + (f" ({part.about})" if part.about else "")
         columns.append(Column(f"{part.condition.unseen} ({patients})", (where,), ("", "verdict")))
     caption = (
         "Mean Dice over patients on a modality that no client trained on, by dataset and that modality (in brackets "
-        "the number of test patients). Numbers among the parameters were tuned for each dataset and are left out of "
-        "names."
+        f"the number of test patients). {KINDS}"
     )
     name, title = "unseen", "Modalities left out of training"
     return _table(name, title, caption, columns, [part.get("unseen") for part in parts])
@@ -118,7 +128,8 @@ def _table(name: str, title: str, caption: str, columns: Sequence[Column], analy
         SIGNS[Verdict.WORSE]: f"worse than {reference}, by the same rule.",
         RECONSTRUCTED: RECONSTRUCTION,
     }
-    return Table(name, title, caption, [NAME, *columns], rows, rule_of(kinds), marks)
+    gaps = (f"{cells.NONE}: not run there.",) if any(c.text == cells.NONE for row in rows for c in row) else ()
+    return Table(name, title, caption, [NAME, *columns], rows, rule_of(kinds), marks, gaps)
 
 
 def _cell(analysis: Analysis, label: str | None) -> Cell:
@@ -137,10 +148,10 @@ def draw_overview(study: Study, folder: Path, save: style.Save) -> list[Drawn]:
         return []
     columns = panels(parts)
     with style.apply_style():
-        sketch = figure.draw(columns, selected(parts[0].analyses))
+        sketch = drawing.draw(columns, f"{KINDS} {selected(parts[0].analyses)}")
         files = save(sketch.figure, folder / NAMED)
     width, height = map(float, sketch.figure.get_size_inches())
-    return [Drawn(NAMED, figure.TITLE, parts[0].condition, sketch.caption, tuple(files), size=(width, height))]
+    return [Drawn(NAMED, drawing.TITLE, parts[0].condition, sketch.caption, tuple(files), size=(width, height))]
 
 
 def shown_in_figure(study: Study) -> list[Part]:
@@ -149,10 +160,10 @@ def shown_in_figure(study: Study) -> list[Part]:
     return of_patients(whole, lambda part: part.condition.dataset)
 
 
-def panels(parts: Sequence[Part]) -> list[list[figure.Panel]]:
+def panels(parts: Sequence[Part]) -> list[list[drawing.Panel]]:
     """Return the panels of the figure, a list for each dataset."""
-    columns: dict[str, list[figure.Panel]] = {}
+    columns: dict[str, list[drawing.Panel]] = {}
     for part, (title, norm) in zip(parts, headings(parts), strict=True):
         name = f"{title}, {norm} norm" if norm in norms_of(part) else f"{title}, {norm}" if norm else title
-        columns.setdefault(part.condition.dataset, []).append(figure.Panel(name, part.get("cross")))
+        columns.setdefault(part.condition.dataset, []).append(drawing.Panel(name, part.get("cross")))
     return list(columns.values())

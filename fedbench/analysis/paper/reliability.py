@@ -160,8 +160,11 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
     sd = put("calibration", "luck", text=words([f"{luck:g}" for luck in lucks]))
     where = "as in our conditions with the least and the most of it" if len(lucks) > 1 else "as in our conditions"
     confidence = put("confidence", text=CONFIDENCE)
-    lucky = "of them with as little luck of runs as ours have, and with as much" if len(lucks) > 1 else "of them"
-    short = f"In simulated studies of this size the tests find a gain of {large} Dice in {found_large} {lucky}."
+    scatter = ", where training runs scatter as in ours with the least and the most of it" if len(lucks) > 1 else ""
+    short = (
+        f"In simulated studies of the size of our smallest condition{which} the tests find a gain of {large} Dice in "
+        f"{found_large}{scatter}."
+    )
     text = (
         f"The analysis was run on {number} simulated studies of the size of our smallest condition{which} ({size}; "
         f"clustered scores with ties, empty masks and hopeless cases). Where no algorithm differed, the Holm-corrected "

@@ -108,7 +108,7 @@ def _condition(part: Part) -> list[str]:
 def _size(part: Part) -> str:
     """Runs, seeds, patients, and the kind of norm."""
     patients = counted(len(part.primary.matrix.values), "test patient")
-    folder = f" Published as {part.folder}." if part.folder and part.folder != part.study else ""
+    folder = f" Published as {part.folder}." if part.folder else ""
     return f"{_trainings([part], patients)}{folder}"
 
 

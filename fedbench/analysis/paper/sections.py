@@ -21,7 +21,7 @@ from fedbench.analysis.paper.numbers import HEAD, Numbers
 from fedbench.analysis.paper.overview import unseen_table
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.settings_table import settings_table
-from fedbench.analysis.paper.study import Part, Study
+from fedbench.analysis.paper.study import Part, Study, words_of
 from fedbench.analysis.paper.teller import Teller
 from fedbench.analysis.paper.telling import tell, tell_notes
 from fedbench.analysis.paper.training import Training, tell_training
@@ -166,18 +166,11 @@ def described(part: Part) -> str:
     return part.condition.title + _suffix(part)
 
 
-def words_of(study: str, dataset: str = "") -> str:
-    """Return what a study is about from its folder's name: ``lambda`` of ``study-nuclei-lambda``."""
-    words = [word for word in study.split("-") if word not in ("study", *dataset.split("-"))]
-    return " ".join(words) or study
-
-
 def _suffix(part: Part) -> str:
     identities = part.analyses.results(part.condition).runs["identity"].unique()
     norms = {str(json.loads(text).get("model", {}).get("norm", "")) for text in identities} - {""}
     norm = norms.pop() if len(norms) == 1 else ""
-    about = words_of(part.study, part.condition.dataset) if part.study else ""
-    return (f", {norm} normalisation" if norm else "") + (f" ({about})" if about and about != norm else "")
+    return (f", {norm} normalisation" if norm else "") + (f" ({part.about})" if part.about not in ("", norm) else "")
 
 
 def _heading(level: str, part: Part, prefix: str) -> str:

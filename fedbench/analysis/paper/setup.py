@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from fedbench.analysis.analyses import POOLED
+from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, words
-from fedbench.analysis.paper.phantoms import is_generated
+from fedbench.analysis.paper.phantoms import is_generated, of_patients
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.statistics.intervals import LEVEL
 from fedbench.analysis.statistics.protocol import ALPHA
@@ -303,7 +304,8 @@ def _limit_phantoms(datasets: list[str]) -> str:
 
 
 def _limit_patients(parts: Iterable[Part]) -> str:
-    return f"A condition has {span((len(part.primary.matrix.values) for part in parts), 'test patient')}."
+    shown = of_patients(parts, lambda part: part.condition.dataset)
+    return f"A condition has {span((len(part.primary.matrix.values) for part in shown), 'test patient')}."
 
 
 def _limit_seeds(parts: Iterable[Part]) -> str:
@@ -313,11 +315,24 @@ def _limit_seeds(parts: Iterable[Part]) -> str:
 
 
 def limit_unfinished(study: Study) -> str:
-    """Name the published folders that lack runs of their suites; empty if none does."""
+    """Name the published folders that lack runs of their suites, and what conditions lack; empty if none does."""
     left = [f"{escape(name)} lacks {counted(number, 'run')}" for name, number in sorted(study.unfinished.items())]
-    if not left:
-        return ""
-    return f"Not all runs were finished when they were published: {words(left)}; what is said is about the others."
+    told = f"Not all runs were finished when they were published: {words(left)}; what is said is about the others."
+    return " ".join(filter(None, [told if left else "", _not_run(study.parts)]))
+
+
+def _not_run(parts: Collection[Part]) -> str:
+    """Name the algorithms that a data set's other conditions have and some conditions lack; ablations aside."""
+    told: dict[tuple[str, ...], list[str]] = {}
+    for part in (part for part in parts if not part.ablation):
+        every = {kind_of(label) for p in parts if p.condition.dataset == part.condition.dataset for label in p.labels}
+        lacking = tuple(sorted(every - {kind_of(label) for label in part.labels}))
+        if lacking:
+            told.setdefault(lacking, []).append(escape(part.title))
+    return " ".join(
+        f"Of the algorithms, {names(lacking)} {'was' if len(lacking) == 1 else 'were'} not run in {words(where)}."
+        for lacking, where in told.items()
+    )
 
 
 def _limit_norms(norms: list[str]) -> str:

@@ -53,8 +53,13 @@ class Part:
 
     @property
     def title(self) -> str:
-        """As in a heading; not escaped."""
-        return f"{self.condition.title} ({self.study})" if self.study else self.condition.title
+        """As in a heading; not escaped: ``nuclei (group)`` of ``study-nuclei-group``."""
+        return f"{self.condition.title} ({self.about})" if self.about else self.condition.title
+
+    @property
+    def about(self) -> str:
+        """What a study that holds the condition again is about; empty for the main one."""
+        return words_of(self.study, self.condition.dataset) if self.study else ""
 
     @property
     def of_phantom(self) -> bool:
@@ -95,6 +100,12 @@ class Part:
     def dice(self) -> Analysis:
         """The analysis of Dice, of the same relation as the primary endpoint."""
         return self.get(self.primary.matrix.endpoint.relation)
+
+
+def words_of(study: str, dataset: str = "") -> str:
+    """Return what a study is about from its folder's name: ``lambda`` of ``study-nuclei-lambda``."""
+    words = [word for word in study.split("-") if word not in ("study", *dataset.split("-"))]
+    return " ".join(words) or study
 
 
 @dataclass(frozen=True)

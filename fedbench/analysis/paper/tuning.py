@@ -36,14 +36,20 @@ def describe_tuning(numbers: Numbers, study: Study) -> None:
     if not study.trials:
         numbers.put("tuning", text=UNTUNED)
         return
-    sentences = [f"For {names([name])}, {_chosen(frame)}." for name, frame in study.trials.items()]
+    chosen: dict[str, list[str]] = {}
+    for name, frame in study.trials.items():
+        chosen.setdefault(_chosen(frame), []).append(name)
+    sentences = [f"For {names(own)}, {how}." for how, own in chosen.items()]
     sentences.append(
         f"No test case of these trials' own split took part (Table~\\ref{{tab:{NAME}}}).{_also_tested(study)}"
         f"{_also_left_out(study)}"
     )
     if others := sorted(study.manifests.keys() - study.trials.keys()):
         whose = "its suite names" if len(others) == 1 else "their suites name"
-        sentences.append(f"No trials are published with {names(others)}: hyper-parameters are those that {whose}.")
+        sentences.append(
+            f"No trials are published with {names(others)}: hyper-parameters are those that {whose}, which may have "
+            "been chosen under another norm."
+        )
     numbers.put("tuning", text=" ".join(sentences))
 
 

@@ -41,6 +41,17 @@ def test_rows_are_best_median_and_worst_of_the_run_that_is_shown_and_say_what_it
         assert row.patient in text
 
 
+def test_the_caption_says_how_the_seed_that_is_shown_compares_with_all(scene: Scene):
+    with style.apply_style():
+        caption = FIGURES["qualitative"].draw(scene).caption
+        one = FIGURES["qualitative"].draw(scene_of(full_evidence(seeds=(0,)))).caption
+    scores = scene.analyses.get(scene.condition).matrix.by_seed
+    differences = scores["fedda-joint"] - scores["fedavg"]
+    here, overall = differences.xs(0, level="seed").mean(), differences.mean()
+    said = f"the mean difference is {here:+.3f} with this seed and {overall:+.3f} over all seeds.".replace("-", "−")
+    assert said in caption and here != pytest.approx(overall, abs=1e-3) and "with this seed" not in one
+
+
 def test_with_pictures_of_other_cases_it_chooses_among_those_and_says_so(scene: Scene):
     best = choice.qualitative(scene.analyses, scene.condition)[0]
     views = {case: view for case, view in scene.views.items() if view.patient != best.patient}

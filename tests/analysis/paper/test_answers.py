@@ -18,9 +18,11 @@ from fedbench.analysis.paper.answers.alignment import UNSETTLED, UNSTUDIED, alig
 from fedbench.analysis.paper.answers.all_answers import undecided
 from fedbench.analysis.paper.answers.cost import UNKNOWN, cost, cost_short
 from fedbench.analysis.paper.answers.cross import (
+    beside,
     by_rival,
     dependent,
     family,
+    in_words,
     most_for,
     short,
     studied,
@@ -31,20 +33,21 @@ from fedbench.analysis.paper.answers.ground import Ground
 from fedbench.analysis.paper.answers.luck import ONE_SEED, luck
 from fedbench.analysis.paper.answers.own import alone, by_modality, control, own_modality, own_open, own_short
 from fedbench.analysis.paper.answers.unseen import NOTHING, best_mean, seen_only, unseen_modalities
-from fedbench.analysis.paper.moved import MOVED, by_dataset, variants
+from fedbench.analysis.paper.moved import MOVED, by_dataset, rivals_moved, variants
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.readings import reading
 from fedbench.analysis.paper.scatter import scatters
 from fedbench.analysis.paper.study import Part, study_of
 from fedbench.analysis.paper.training import Pace, Training, paces
-from fedbench.analysis.verdicts import focus
+from fedbench.analysis.verdicts import Verdict, focus
 from tests.analysis import evidence_rows
 from tests.analysis.evidence_rows import evidence
 from tests.analysis.test_norms import FEW, trained
 
 TOY = Condition("toy")
 FEATURES = "fedda-joint[exchange=features]"
+FEDDA = ("fedda-cyclic", "fedda-joint[lam=0.001]")
 LABELS = ("local", "centralised", "fedavg", "fedprox", "fedda-joint", FEATURES)
 
 
@@ -90,9 +93,43 @@ def test_the_largest_gain_is_told_with_its_interval_and_both_p():
     found = [(p, c) for p, c in studied_in([part], "cross") if c.other == "fedavg"]
     text = plain(numbers, most_for(numbers, found))
     row = part.get("cross").comparison("fedda-joint", "fedavg")
-    assert f"{row['mean']:+.3f} [{row['runs_low']:+.3f}, {row['runs_high']:+.3f}]" in text
+    bounds = f"[{row['runs_low']:+.3f}, {row['runs_high']:+.3f}]"
+    assert f"{row['mean']:+.3f} ({bounds} over patients and seeds), corrected p" in text
     assert "over patients and p" in text and "it was better than fedavg" in text and "on toy" in text
     assert most_for(numbers, []) == ""
+
+
+def test_what_was_seen_where_a_modality_was_left_out_is_told_beside_and_counted_apart():
+    conditions = (TOY, Condition("toy", "CT"), Condition("toy", "MR"))
+    found = evidence(conditions, ("local", "fedavg", "fedda-cyclic"), (0, 1), 14, modalities=("CT", "MR", "PET"))
+    ground = Ground.of(study_of([("", found)]))
+    assert len(ground.to_reference) == 1 and len(ground.beside) == 2
+    assert "none of 1 comparison with every modality in training" in told(short, ground.to_reference, ground.everything)
+    text = told(beside, ground.beside)
+    means = sorted(part.get("cross").comparison("fedda-cyclic", "fedavg")["mean"] for part, _ in ground.beside)
+    counts = re.search(r"better than fedavg in (.), worse in (.) and not distinguishable in (.) of 2 comparisons", text)
+    found = [c.verdict for _, c in ground.beside]
+    verdicts = (Verdict.BETTER, Verdict.WORSE, Verdict.SAME)
+    assert counts and [*map(int, counts.groups())] == [found.count(verdict) for verdict in verdicts]
+    assert "which no other answer counts" in text
+    assert f"(mean differences of {means[0]:+.3f} to {means[1]:+.3f} Dice)".replace("-", "\u2212") in text
+    found = evidence(conditions, ("local", "fedavg", "fedda-cyclic"), (0, 1), 4, modalities=("CT", "MR", "PET"))
+    few = Ground.of(study_of([("", found)]))
+    pairs = [part.get("cross").pairwise for part, _ in few.beside]
+    widest = max(abs(table.loc[table["declared"], "mean"]).max() for table in pairs)
+    text = told(undecided, few.whole, few.parts)
+    assert f"Where a modality was left out even one of {widest:.3f} is not (between" in text and "2 seeds)" in text
+    alone = Ground.of(study_of([("", evidence((TOY,), ("local", "fedavg", "fedda-cyclic"), (0, 1), 14))]))
+    assert alone.everything == "" and told(beside, alone.beside) == ""
+    assert "left out even" not in told(undecided, alone.whole, alone.parts)
+
+
+def test_whom_fedda_was_better_than_is_counted_by_rival():
+    part = part_of(
+        trained("batch", {"fedprox": -0.3, "fedbn": -0.3}, algorithms=("fedavg", "fedprox", "fedbn", *FEDDA))
+    )
+    text = told(in_words, "cross", studied([part], "cross"), "there")
+    assert "better in 4 (than fedbn in 2 and than fedprox in 2), worse in 0 and not distinguishable in 2" in text
 
 
 def ablated(**gains: float) -> list[Part]:
@@ -180,7 +217,7 @@ def test_a_gain_on_the_own_modality_is_told_with_its_size_and_the_open_one_named
     numbers, part = Numbers(), part_of(trained("batch", {"fedprox": 0.1, "fedda-joint": -0.03}))
     row = part.get("in").comparison("fedprox", "fedavg")
     text = plain(numbers, own_modality(numbers, [part]))
-    assert f"fedavg: fedprox in the one condition with it (toy, by {row['mean']:+.3f} [" in text
+    assert f"fedavg: fedprox in the one condition with it (toy, by {row['mean']:+.3f} ([" in text
     assert "fedprox" not in own_open(numbers, [part])
     few = part_of(evidence((TOY,), LABELS, (0,), 14))
     assert own_modality(Numbers(), [few]).endswith("in no condition.")
@@ -195,7 +232,7 @@ def test_who_wins_on_the_own_modality_is_counted_over_the_conditions_that_have_i
         ("", trained("batch", {"local": 0.3, "fedda-joint": -0.03}, condition=Condition("zoo"), algorithms=without)),
     ]).parts  # fmt: skip
     text = told(own_modality, parts)
-    assert "this aggregation algorithm was better than fedavg: fedprox in the one condition with it (toy, by" in text
+    assert "of the aggregation algorithms one was better than fedavg: fedprox in the one condition with it (toy" in text
     brief = told(own_short, parts)
     assert brief.startswith("On its own modality, a client that trains alone was better than fedavg in both conditions")
     assert brief.endswith("only fedprox (in the one condition with it) was better there than fedavg.")
@@ -339,7 +376,18 @@ def test_what_batch_normalisation_alone_gives_away_is_told_with_what_discriminat
     long, brief = told(alignment, pairs), told(alignment_short, pairs)
     by_batch = norm == "batch"
     assert ("With batch normalisation the accuracy was 0.70." in long) is by_batch
-    assert ("it was with batch normalisation, by which alone a discriminator can tell" in brief) is by_batch
+    assert ("In 1 of 1 comparison batch normalisation alone gave them something to tell" in brief) is by_batch
+    assert ("0 tested alignment without either" in brief) is by_batch
+
+
+def test_what_rivals_without_a_discriminator_did_to_the_distance_stands_beside():
+    part = part_of(trained("instance", algorithms=("fedavg", "fedprox", "fedbn", "moon", "fedda-joint")))
+    distances = {"fedavg": 1.0, "fedprox": 1.47, "moon": 0.94, "fedbn": 1.2, "fedda-joint": 1.5}
+    pairs = measured(part, distances, {"fedda-joint": 0.5}, {"fedda-joint": 0.7})
+    for text in (told(alignment, pairs), told(alignment_short, pairs)):
+        assert re.search("Rivals, which have no discriminator, moved it by .0.06 to [+]0.47 on toy[.]", text)
+    assert "Rivals" not in told(alignment, measured(part, {"fedavg": 1.0, "fedda-joint": 1.5}))
+    assert rivals_moved([*pairs, *pairs]) == {"toy": pytest.approx([0.2, 0.47, -0.06])}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.analysis.evidence import Condition
+from fedbench.analysis.evidence import Condition, merge
 from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper import results_page as module
 from fedbench.analysis.paper.glance import glance
@@ -149,7 +149,7 @@ def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():
     study = study_of([*parts, ("zoo", evidence(patients=6))])
     text = results_page(study)
     titles = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("###")]
-    assert titles == ["toy", "toy (toy-instance)", "toy (zoo)"]
+    assert titles == ["toy", "toy (instance)", "toy (zoo)"]
     assert "reestimated" not in text and "more row" not in text
     assert "affine instance normalisation" in text
     glanced = glance(study, "text")
@@ -192,6 +192,17 @@ def test_what_was_published_unfinished_is_said(tmp_path):
     for page in (glance, results_page):
         assert "lacks" not in page(whole)
         assert f"when they were published: {manifest.parent.name} lacks 2 runs;" in page(read_study(root))
+
+
+def test_algorithms_that_a_condition_lacks_are_named():
+    """Those that other conditions of the same dataset have; ablations lack them by design."""
+    left = [name for name in FEW if name != "fedprox"]
+    found = merge([trained("batch"), trained("batch", algorithms=left, condition=Condition("toy", "CT"))])
+    ablation = evidence((TOY,), ("fedavg", "fedda-joint[lam=0.1]", "fedda-joint[lam=0.2]"), patients=6)
+    said = "Of the algorithms, fedprox was not run in toy without CT."
+    for page in (glance, results_page):
+        assert said in page(study_of([("", found), ("ablation", ablation)]))
+        assert "not run in" not in page(study_of([("", trained("batch")), ("ablation", ablation)]))
 
 
 def test_sentences_are_read_without_latex():

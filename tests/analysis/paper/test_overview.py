@@ -57,7 +57,7 @@ def test_the_table_has_every_condition_with_its_own_verdicts(study):
 
 def test_the_figure_shows_ablations_and_no_phantoms_beside_patients(study):
     (column,) = panels(shown_in_figure(study))
-    assert [panel.title for panel in column] == ["toy, batch norm", "toy, instance norm", "toy, toy-lambda"]
+    assert [panel.title for panel in column] == ["toy, batch norm", "toy, instance norm", "toy, lambda"]
     with style.apply_style():
         figure = draw([column], "About.").figure
     drawn = [axes for axes in figure.get_axes() if axes.get_title(loc="left")]

@@ -414,7 +414,7 @@ def test_a_condition_published_again_is_a_study_beside_the_first(tmp_path):
         study_folder(tmp_path / "published", name, **TINY)
     study_folder(tmp_path / "published", "study-other", (Condition("other"),), **TINY)
     study = read_study(tmp_path / "published")
-    assert [part.title for part in study.parts] == ["other", "toy", "toy (study-toy-group)"]
+    assert [part.title for part in study.parts] == ["other", "toy", "toy (group)"]
     assert [part.folder for part in study.parts] == ["study-other", "study-toy", "study-toy-group"]
     making.make(study, tmp_path / "paper")
     assert (tmp_path / "paper" / "figures" / "study-toy-group" / "toy.forest.pdf").is_file()

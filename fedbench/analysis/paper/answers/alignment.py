@@ -16,6 +16,7 @@ from fedbench.analysis.paper.moved import (
     Variant,
     by_dataset,
     disagree,
+    rivals_moved,
     tell_moves,
     variants,
 )
@@ -46,6 +47,7 @@ def alignment(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> st
     told += [
         _game(numbers, judged),
         _modes(numbers, judged),
+        _control(numbers, measured),
         _follows(numbers, by_dataset(known)),
         _pooled(numbers, measured),
     ]
@@ -61,8 +63,18 @@ def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]])
         return no_game or (UNMEASURED if every else "")
     return (
         "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two, "
-        f"{tell_moves(numbers, found, 'short')}: {_direction(found)}. {no_game} {_modes_short(numbers, found)}"
+        f"{tell_moves(numbers, found, 'short')}: {_direction(found)}. {_control(numbers, measured)} {no_game}"
     ).strip()
+
+
+def _control(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
+    """How far algorithms without any discriminator moved the distance: what a move of FedDA is to be held against."""
+    found = rivals_moved(measured)
+    told = [
+        f"{ends(numbers, ('distance', 'rivals', name), [signed(size, 2) for size in sorted(sizes)])} on {escape(name)}"
+        for name, sizes in found.items()
+    ]
+    return f"Rivals, which have no discriminator, moved it by {words(told)}." if told else ""
 
 
 def alignment_brief(measured: Sequence[tuple[Part, Training]]) -> str:
@@ -83,13 +95,26 @@ def _direction(found: Sequence[Moves]) -> str:
 
 
 def idle(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
-    """Say in how many comparisons discriminators did not play; empty where they all did."""
+    """Say in how many comparisons discriminators did not play, or could win without looking at modalities."""
     every = variants(measured)
     many = sum(v.undecided for v in every)
-    if not many:
+    easy = sum(v.by_batch and v.accuracy is not None and not v.undecided for v in every)
+    if not many and not easy:
         return ""
-    share = numbers.put("idle", text=f"{many} of {counted(len(every), 'comparison')}")
-    return f"In {share} the discriminators only guessed late in training."
+    total = counted(len(every), "comparison")
+    told = []
+    if many:
+        share = numbers.put("idle", text=f"{many} of {total}")
+        told.append(f"in {share} the discriminators only guessed late in training")
+    if easy:
+        share = numbers.put("idle", "easy", text=f"{easy} {'more' if many else f'of {total}'}")
+        told.append(
+            f"in {share} batch normalisation alone gave them something to tell the two sides of our reading apart by, "
+            "whatever the modality"
+        )
+    left = numbers.put("idle", "left", text=str(len(every) - many - easy))
+    text = " and ".join(told) + (f"; {left} tested alignment without either." if easy else ".")
+    return text[0].upper() + text[1:]
 
 
 def _reading(numbers: Numbers, kind: str, every: Sequence[Variant], found: Sequence[tuple[Part, Comparison]]) -> str:
@@ -189,19 +214,6 @@ def _modes(numbers: Numbers, judged: Sequence[Variant]) -> str:
     return f"{text}, with the other norms {spans[1]}." if len(spans) > 1 else f"{text}."
 
 
-def _modes_short(numbers: Numbers, found: Sequence[Moves]) -> str:
-    """The same in a sentence, where discriminators played with batch normalisation."""
-    playing = [v for moves in found for v in moves.variants]
-    many = sum(v.by_batch for v in playing)
-    if not many:
-        return ""
-    share = numbers.put("mode", "playing", text=f"{many} of the {counted(len(playing), 'comparison')}")
-    return (
-        f"Where they played, in {share} it was with batch normalisation, by which alone a discriminator can tell maps "
-        "of the network in training from target maps, which come from one at rest."
-    )
-
-
 def _known(judged: Iterable[Variant]) -> list[float]:
     return [v.accuracy for v in judged if v.accuracy is not None]
 
@@ -263,9 +275,10 @@ def _pooled(numbers: Numbers, measured: Iterable[tuple[Part, Training]]) -> str:
     if not found:
         return ""
     many = sum(without for _, without in found.values())
+    shown = [told for told, without in found.values() if without or not many]
     share = numbers.put("pooled distance", "without", text=out_of(many, len(found), "condition"))
     lead = f"In {share} pooled training scored higher although its features lay farther apart: the" if many else "The"
     return (
         f"{lead} distance of {named(POOLED, False)}, which has seen every modality, against the reference's was on "
-        f"{'; '.join(told for told, _ in found.values())}."
+        f"{'; '.join(shown)}."
     )

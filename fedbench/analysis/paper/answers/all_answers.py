@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import pandas as pd
+
 from fedbench.analysis.analyses import is_reconstruction
 from fedbench.analysis.kinds import federated_alike
 from fedbench.analysis.paper.answers.alignment import alignment, idle
 from fedbench.analysis.paper.answers.cost import cost
 from fedbench.analysis.paper.answers.cross import (
     CROSS,
+    beside,
     by_rival,
     dependent,
     in_words,
@@ -57,7 +60,8 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
     ended = [(part, trainings[part.key].endings) for part in ground.whole]
     texts = {
         "scope": _scope(numbers, ground, len(_runs(study))),
-        "short": short(numbers, ground.to_reference),
+        "short": short(numbers, ground.to_reference, ground.everything),
+        "beside": beside(numbers, ground.beside),
         "most": most_for(numbers, ground.to_reference),
         "cross": in_words(numbers, "cross", every, CROSS),
         "common": with_common_models(numbers, every),
@@ -74,7 +78,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "control": control(numbers, ground.crossed),
         "unseen": unseen_modalities(numbers, ground.held_out),
         "seen": seen_only(numbers, ground.held_out),
-        "undecided": undecided(numbers, ground.whole),
+        "undecided": undecided(numbers, ground.whole, ground.parts),
         "luck": luck(numbers, ground.crossed, to_reference),
         "consensus": _consensus(numbers, study),
         "alignment": alignment(numbers, measured),
@@ -155,11 +159,16 @@ def room_short(numbers: Numbers, comparisons: list[Comparison]) -> str:
     return f"Gains up to {numbers.put('largest gain left open', text=signed(found[0]))} Dice are not excluded."
 
 
-def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
-    """Say how large a mean difference of the declared family stayed undecided: what the words cannot tell apart."""
+def undecided(numbers: Numbers, whole: Iterable[Part], parts: Iterable[Part] = ()) -> str:
+    """Say how large a mean difference of the declared family stayed undecided: what the words cannot tell apart.
+
+    Args:
+        whole: the conditions with nothing left out of training.
+        parts: all, of which those with a modality left out are told beside.
+    """
     found = [
         (part, judge(part.primary, pair["algorithm"], pair["reference"]))
-        for part in parts
+        for part in whole
         for pair in part.primary.pairwise[part.primary.pairwise["declared"]].to_dict("records")
     ]
     open_ones = [(part, c) for part, c in found if c.verdict is Verdict.SAME]
@@ -180,7 +189,29 @@ def undecided(numbers: Numbers, parts: Iterable[Part]) -> str:
         f"These tests are cautious: on {where}, a difference of {size} between "
         f"{numbers.put('undecided', 'pair', text=pair)}, the largest left open where no modality was left out of "
         "training, is not distinguishable to them: over so few training runs, and corrected for so many comparisons, "
-        "it could be luck."
+        f"it could be luck.{_undecided_beside(numbers, parts)}"
+    )
+
+
+def _undecided_beside(numbers: Numbers, parts: Iterable[Part]) -> str:
+    """The same by cross-modality Dice where a modality was left out."""
+    found = [
+        (part, judge(analysis, pair["algorithm"], pair["reference"]))
+        for part in parts
+        if part.condition.unseen and "cross" in part.relations
+        for analysis in (part.get("cross"),)
+        for pair in analysis.pairwise[analysis.pairwise["declared"]].to_dict("records")
+    ]
+    open_ones = [(part, c) for part, c in found if c.verdict is Verdict.SAME]
+    if not open_ones:
+        return ""
+    part, widest = max(open_ones, key=lambda each: abs(float(each[1].row["mean"])))
+    size = numbers.put("undecided", "beside", "size", text=number(abs(float(widest.row["mean"]))))
+    pair = words([named(a, is_reconstruction(a)) for a in (widest.algorithm, widest.other)])
+    seeds = counted(len(part.get("cross").matrix.seeds), "seed")
+    return (
+        f" Where a modality was left out even one of {size} is not (between "
+        f"{numbers.put('undecided', 'beside', 'pair', text=pair)} on {escape(part.title)}, {seeds})."
     )
 
 
@@ -198,8 +229,11 @@ def _consensus(numbers: Numbers, study: Study) -> str:
     rank = numbers.put("consensus", "rank", text=number(float(order["mean_rank"].min()), 2))
     of = numbers.put("consensus", "ranked", text=str(len(order)))
     datasets = numbers.put("consensus", "datasets", text=counted(len(ranked), "data set"))
+    runs = pd.concat([main.results(c).runs for c in whole], ignore_index=True)
+    norms = Settings.of(runs).values("model", "norm")
+    held = f" with {NORMS.get(norms[0], escape(norms[0]))}" if len(norms) == 1 else ""
     return (
-        f"Over {datasets}, of the {of} federated algorithms that were run on each (numbers among their parameters left "
-        f"aside where tuning chose others for each), {best} had the best mean rank ({rank}); so few data sets allow no "
-        "test, and the rank describes these alone."
+        f"Over {datasets}{held}, of the {of} federated algorithms that were run on each (numbers among their "
+        f"parameters left aside where tuning chose others for each), {best} had the best mean rank ({rank}); so few "
+        "data sets allow no test, and the rank describes these alone."
     )

@@ -43,6 +43,13 @@ def cost_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> s
     )
 
 
+def bytes_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]]) -> str:
+    """The bytes alone, which no load of a machine changes; empty where they were not measured."""
+    sent, _ = _factors(measured)
+    every = _ordered([factor for own in sent.values() for factor in own])
+    return f"FedDA sent {ends(numbers, ('cost', 'bytes', 'all'), every)} times the reference's bytes." if every else ""
+
+
 def _factors(measured: Iterable[tuple[Part, Training]]) -> tuple[dict[str, list[float]], list[Pace]]:
     """How many times the reference's bytes, by reading, and time; the same runs in two studies once."""
     sent: dict[str, list[float]] = {}

@@ -70,11 +70,19 @@ def in_words(numbers: Numbers, relation: str, comparisons: list[Comparison], whe
         if counts.total == 1:
             return f"{lead} {name}."
         return f"{lead} distinguishable in none." if counts.same else f"{lead} {name} in every one."
-    than = {v: _others(c.other for c in comparisons if c.verdict is v) for v in (Verdict.BETTER, Verdict.WORSE)}
+    than = {v: _counted(c.other for c in comparisons if c.verdict is v) for v in (Verdict.BETTER, Verdict.WORSE)}
     return (
         f"{lead} better in {better}{than[Verdict.BETTER]}, worse in {worse}{than[Verdict.WORSE]} and not "
         f"distinguishable in {same}."
     )
+
+
+def _counted(labels: Iterable[str]) -> str:
+    """`` (than a in 2 and than b in 3)``, if there are several; nothing where they are too many to name."""
+    found = Counter(labels)
+    if len(found) == 1 or len(found) > NAMED:
+        return _others(found)
+    return f" ({words([f'than {named(label, False)} in {found[label]}' for label in sorted(found)])})" if found else ""
 
 
 def _others(labels: Iterable[str], told: str = "than {}") -> str:
@@ -83,21 +91,44 @@ def _others(labels: Iterable[str], told: str = "than {}") -> str:
     return f" ({told.format(words(names))})" if 0 < len(names) <= NAMED else ""
 
 
-def short(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
-    """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?"""
+def beside(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
+    """Say how FedDA did against the reference where another modality was left out; empty where none was."""
+    comparisons = [c for _, c in found]
+    counts = tally(comparisons)
+    if not counts.total:
+        return ""
+    total = numbers.put("beside", "total", text=counted(counts.total, "comparison"))
+    better, worse, same = (
+        numbers.put("beside", name, text=str(value))
+        for name, value in (("better", counts.better), ("worse", counts.worse), ("same", counts.same))
+    )
+    sizes = spread(numbers, ("beside", "difference"), comparisons)
+    return (
+        f"Where a modality was left out of training, on those that other clients hold, it was better than "
+        f"{named(comparisons[0].other, False)} in {better}, worse in {worse} and not distinguishable in {same} of "
+        f"{total} (mean differences of {sizes} Dice), which no other answer counts."
+    )
+
+
+def short(numbers: Numbers, found: list[tuple[Part, Comparison]], where: str = "") -> str:
+    """The answer to the primary question, as the end of a sentence: does FedDA go beyond the reference?
+
+    Args:
+        where: which comparisons these are, if not all.
+    """
     comparisons = [c for _, c in found]
     counts = tally(comparisons)
     if counts.total == 0:
         return "we cannot say, for nothing published compares it with the reference"
     reference = named(comparisons[0].other, False)
-    total = numbers.put("short", "total", text=counted(counts.total, "comparison"))
+    total = numbers.put("short", "total", text=counted(counts.total, "comparison")) + where
     better = numbers.put("short", "better", text=str(counts.better))
     worse = numbers.put("short", "worse", text=str(counts.worse))
     sizes = _sizes(numbers, found)
     if counts.better == counts.total:
-        return f"yes, it was better than {reference} in every condition and variant ({sizes})"
+        return f"yes, it was better than {reference} in every condition and variant{where} ({sizes})"
     if counts.worse == counts.total:
-        return f"no, it was worse than {reference} in every condition and variant ({sizes})"
+        return f"no, it was worse than {reference} in every condition and variant{where} ({sizes})"
     if counts.better:
         return f"not in general; it was better than {reference} in {better} and worse in {worse} of {total} ({sizes})"
     if counts.worse:

@@ -45,6 +45,17 @@ class Ground:
         """A modality left out of training, and tested."""
         return [part for part in self.parts if "unseen" in part.relations]
 
+    @property
+    def everything(self) -> str:
+        """`` with every modality in training``, to be said of :attr:`whole` where there are others; else empty."""
+        return " with every modality in training" if len(self.whole) < len(self.parts) else ""
+
+    @cached_property
+    def beside(self) -> Found:
+        """FedDA's variants with the reference on others' modalities, where another was left out of training."""
+        left_out = [part for part in self.parts if part.condition.unseen and "cross" in part.relations]
+        return studied_in(left_out, "cross", the_reference)
+
     @cached_property
     def compared(self) -> Found:
         """FedDA's variants with every other aggregation algorithm, on modalities that a client does not hold."""

@@ -34,8 +34,10 @@ def own_modality(numbers: Numbers, parts: Sequence[Part]) -> str:
         told.append(f"{_share(numbers, found)} ({'; '.join(each)})")
     if not told:
         return f"On a client's own modality, another aggregation algorithm was better than {reference} in no condition."
-    which = "this aggregation algorithm was" if len(told) == 1 else "these aggregation algorithms were"
-    return f"On a client's own modality, {which} better than {reference}: {'; '.join(told)}."
+    lead = "On a client's own modality, of the aggregation algorithms"
+    if len(told) == 1:
+        return f"{lead} one was better than {reference}: {told[0]}."
+    return f"{lead} {len(told)} were better than {reference}: {'; '.join(told)}."
 
 
 def own_short(numbers: Numbers, parts: Sequence[Part]) -> str:

@@ -69,7 +69,7 @@ def _answered(numbers: Numbers, parts: Sequence[Part]) -> str:
         gain = left_open(comparisons)
         if gain is not None:
             largest = numbers.put("unseen", "open", text=signed(gain[0]))
-            size += f"; the largest gain that their intervals leave open is {largest}"
+            size += f"; the largest gain that the test's intervals leave open is {largest}"
         told += [f"{size}.", dependent(numbers, found, "unseen")]
     return " ".join(filter(None, told))
 

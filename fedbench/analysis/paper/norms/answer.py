@@ -64,12 +64,17 @@ def answer_norms_brief(numbers: Numbers, made: Sequence[Compared]) -> str:
     if steps:
         sizes = _span(numbers, "step that shows", [size for *_, size in steps])
         where = words(list(dict.fromkeys(f"{escape(each.title)} ({escape(column.norm)})" for each, column, _ in steps)))
-        told.append(f"another kind of normalisation layer by {sizes} on {numbers.put('steps that show', text=where)}")
+        shown = numbers.put("steps that show", text=where)
+        none = sum(not _shows(gain) for e in made for c, gain in e.steps if not c.reestimated)
+        rest = f", and in {counted(none, 'other step')} by nothing that shows" if none else ""
+        told.append(f"another kind of normalisation layer by {sizes} on {shown}{rest}")
     if anew:
         told.append(f"BatchNorm statistics taken anew from {IMAGES} by {_span(numbers, 'statistics steps', anew)}")
     if not told:
         return ""
-    return f"The cross-modality Dice of {_name(made[0].found.reference)} was moved by {', and by '.join(told)}."
+    return (
+        f"The cross-modality Dice of {_name(made[0].found.reference)} was moved by {', and by '.join(told)} (no test)."
+    )
 
 
 def _by_norm(numbers: Numbers, made: Sequence[Compared]) -> str:
@@ -193,17 +198,18 @@ def _studied(numbers: Numbers, made: Sequence[Compared], reference: str) -> str:
     several = [own for own in verdicts.values() if len(own) > 1]
     changed = sum(len({compared.verdict for compared in own}) > 1 for own in several)
     better, worse = (
-        numbers.put("norms", name, text=str(count or "none"))
+        numbers.put("norms", name, text=str(count))
         for name, count in (("better", every.better), ("worse", every.worse))
     )
     total = numbers.put("norms", "total", text=counted(every.total, "comparison"))
     text = (
-        f"Of {total} of a variant of FedDA with {reference} of the same norm, {better} came out better, {worse} worse"
+        f"In {total} of a variant of FedDA with {reference} of the same norm it came out better in {better} and worse "
+        f"in {worse}"
     )
     if not several:
         return f"{text}."
     share = numbers.put("norms", "changed", text=out_of(changed, len(several), "variant"))
-    return f"{text}; the verdict depended on the norm for {share}."
+    return f"{text}; {'the norm changed no verdict' if not changed else f'the norm changed the verdict of {share}'}."
 
 
 def _span(numbers: Numbers, name: str, values: Sequence[float]) -> str:

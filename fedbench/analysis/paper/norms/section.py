@@ -82,7 +82,7 @@ def _norm_step(numbers: Numbers, each: Compared) -> str:
         f"{_name(reference)} reached a cross-modality Dice of {start} with {_called(first)}, and on the same "
         f"partitions and patients {words(told)}."
     )
-    return " ".join([text, *map(escape, each.found.notes)])
+    return text
 
 
 def _sizes(numbers: Numbers, each: Compared) -> str:
