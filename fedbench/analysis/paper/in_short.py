@@ -25,6 +25,7 @@ from fedbench.analysis.paper.answers.luck import luck_short
 from fedbench.analysis.paper.answers.own import control, own_short
 from fedbench.analysis.paper.answers.unseen import unseen_modalities, unseen_short
 from fedbench.analysis.paper.convergence import endings, rising_short, tell_endings
+from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.norms.answer import answer_norms_brief, answer_norms_short
 from fedbench.analysis.paper.norms.compared import compare_norms
 from fedbench.analysis.paper.numbers import Numbers
@@ -65,6 +66,7 @@ def answers_in_short(study: Study) -> list[Answer]:
     aligned, others = alignment_short(numbers, measured), in_words(numbers, "cross", every, CROSS) if every else ""
     luck, own = luck_short(numbers, ground.crossed, to_reference), own_short(numbers, ground.whole)
     aligned, seen = "" if aligned == UNMEASURED else aligned, control(numbers, ground.crossed)
+    more = longer(numbers, ground.whole)
     cost = cost_short(numbers, measured)
     left, unfinished = room(numbers, to_reference), limit_unfinished(study)
     unseen = unseen_modalities(numbers, ground.held_out) if ground.held_out else ""
@@ -78,7 +80,7 @@ def answers_in_short(study: Study) -> list[Answer]:
         Answer("Luck", luck, luck),
         Answer("Normalisation", answer_norms_brief(numbers, made), answer_norms_short(numbers, made)),
         Answer("Power", left, f"{undecided(numbers, ground.whole, ground.parts)} {seen} {left}"),
-        Answer("Budget", rising_short(numbers, ended), tell_endings(numbers, ended)),
+        Answer("Budget", f"{rising_short(numbers, ended)} {more}", f"{tell_endings(numbers, ended)} {more}"),
         Answer("Phantoms", phantom_verdicts(numbers, on_them), on_phantoms(numbers, on_them)),
         Answer("Not run", unfinished, unfinished),
     ]  # fmt: skip

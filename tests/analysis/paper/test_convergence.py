@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from fedbench.analysis.paper.convergence import endings, rising_short, tell_ending, tell_endings
+from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.paper.teller import Teller
 from tests.analysis.evidence_rows import evidence
+from tests.analysis.test_norms import trained
 
 
 def curves(**runs: list[list[float]]) -> pd.DataFrame:
@@ -99,3 +101,20 @@ def test_nothing_is_said_where_nothing_is_known():
     numbers, part = Numbers(), study_of([("", evidence())]).parts[0]
     assert tell_ending(Teller(numbers, part), {}) == ""
     assert tell_endings(numbers, [(part, {}), (part, endings(curves(fedavg=[[0, 0, 0.2, 0.3]])))]) == ""
+
+
+def test_what_more_rounds_did_is_told_where_nothing_else_changed():
+    def told(**others):
+        studies = [("", trained("batch", training={"rounds": 40, "lr": 0.1, "validate_every": 4}))]
+        studies += [(name, trained("batch", gains, training=training)) for name, (gains, training) in others.items()]
+        parts = study_of(studies).parts
+        return parts, (numbers := Numbers()), numbers.spelled(longer(numbers, parts))
+
+    more = {"rounds": 80, "lr": 0.1, "validate_every": 8}
+    (first, second), _, text = told(long=({"": 0.1}, more))
+    means = [part.get("cross").means.loc["fedavg", "mean"] for part in (first, second)]
+    assert f"80 rounds in place of 40 on toy moved that of \\textsf{{fedavg}} by ${means[1] - means[0]:+.3f}$ [" in text
+    assert "(interval over patients and seeds, no test)" in text
+    assert (
+        told()[2] == "" == told(other=({"": 0.1}, more | {"lr": 0.2}))[2] == told(same=({}, more | {"rounds": 40}))[2]
+    )

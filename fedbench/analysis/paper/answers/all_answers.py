@@ -35,6 +35,7 @@ from fedbench.analysis.paper.answers.unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.effects import left_open
 from fedbench.analysis.paper.latex import escape
+from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import NORMS, Settings
@@ -85,6 +86,7 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "idle": idle(numbers, measured),
         "ending": tell_endings(numbers, ended),
         "ending short": rising_short(numbers, ended),
+        "longer": longer(numbers, ground.whole),
         "cost": cost(numbers, measured),
         "phantoms": on_phantoms(numbers, [(part, trainings[part.key].endings) for part in ground.phantoms]),
     }
