@@ -55,7 +55,8 @@ class Results(NamedTuple):
     Attributes:
         runs: one row per run. ``started``, ``ended`` (UTC), ``seconds`` (with scoring), ``steps`` (of the optimiser,
             all clients'), ``parameters`` (of the segmentation network), ``clients_at_once`` (that trained side by
-            side). Those of a publication have further columns, see :class:`fedbench.analysis.evidence.Evidence`.
+            side, in an attempt with the most). Those of a publication have further columns, see
+            :class:`fedbench.analysis.evidence.Evidence`.
         cases: one row per client's model, test case and class. ``client``, ``client_modality`` (what it trains on),
             ``deployment`` (global, personal, ...: which of the algorithm's models), ``selection`` (last or
             best-validation: of which round), ``relation`` (of the client to the modality: in, minor, cross, unseen),
@@ -296,6 +297,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
     """
     import pandas as pd
 
+    from fedbench.differing import attempts_of
+
     root = Path(path)
     if root.is_file():
         raise UserError(f"no results in {root}: it is a file; name the folder that holds them.")
@@ -323,7 +326,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         keys["unseen"] = data["leave_out"] or ""
         every.append(keys)
         facts = {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")}
-        runs.append(keys | facts | {"clients_at_once": run.get("clients_at_once", 1)})
+        at_once = max(attempt.get("clients_at_once", 1) for attempt in attempts_of(run))
+        runs.append(keys | facts | {"clients_at_once": at_once})
         cases.append(read_table(folder / CASES))
         rounds.append(read_table(folder / ROUNDS))
     return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))
