@@ -9,6 +9,7 @@ the others, written last. A folder without ``done`` is unfinished.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -39,7 +40,9 @@ REASON = ".reason.txt"
 RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
 
-Status = Literal["done", "failed", "interrupted", "absent"]
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+Status = Literal["done", "failed", "interrupted", "absent", "damaged"]
 
 
 class Results(NamedTuple):
@@ -52,7 +55,8 @@ class Results(NamedTuple):
     Attributes:
         runs: one row per run. ``started``, ``ended`` (UTC), ``seconds`` (with scoring), ``steps`` (of the optimiser,
             all clients'), ``parameters`` (of the segmentation network), ``clients_at_once`` (that trained side by
-            side). Those of a publication have further columns, see :class:`fedbench.analysis.evidence.Evidence`.
+            side, in an attempt with the most). Those of a publication have further columns, see
+            :class:`fedbench.analysis.evidence.Evidence`.
         cases: one row per client's model, test case and class. ``client``, ``client_modality`` (what it trains on),
             ``deployment`` (global, personal, ...: which of the algorithm's models), ``selection`` (last or
             best-validation: of which round), ``relation`` (of the client to the modality: in, minor, cross, unseen),
@@ -75,7 +79,11 @@ class Store:
     """A folder of runs. Any number of processes may work in it at once; a run is worked on by one of them.
 
     Args:
-        reading: nothing will be written but what is found damaged; the folder is there.
+        reading: nothing will be written but what is found damaged, which stays where that cannot be; the folder is
+            there.
+
+    Attributes:
+        left: what is wrong with each run that was found damaged and could not be moved, by its id.
 
     Raises:
         UserError: the folder cannot be made or written.
@@ -83,6 +91,8 @@ class Store:
 
     def __init__(self, root: Path, *, reading: bool = False) -> None:
         self.root = root
+        self.left: dict[str, str] = {}
+        self._reading = reading
         if reading:
             return
         try:
@@ -128,7 +138,7 @@ class Store:
         """Return how far a run is; ``done`` means its checksums were verified.
 
         A folder that says it is done but does not match its checksums is moved to ``.quarantine`` and counts as absent;
-        one that another process has claimed is left to it.
+        one that another process has claimed is left to it. ``damaged``: it cannot be moved, by whoever only reads.
 
         Args:
             claimed: the caller holds the run's lock.
@@ -142,13 +152,25 @@ class Store:
             if problem is None:
                 return "done"
             if not claimed:
-                with try_lock(self._lock_file(run_id)) as free:  # it may be moved, and made anew, by now
-                    return self.status(run_id, claimed=True) if free else "absent"
+                return self._claim_and_move(run_id, problem)
             self.quarantine(run_id, problem)
             return "absent"
         if (folder / FAILURE).exists():
             return "failed"
         return "interrupted" if (folder / CHECKPOINT).exists() else "absent"
+
+    def _claim_and_move(self, run_id: str, problem: str) -> Status:
+        """Move a run that was found damaged aside, if nobody else has it and that can be done; return its status."""
+        try:
+            with try_lock(self._lock_file(run_id)) as free:  # it may be moved, and made anew, by now
+                return self.status(run_id, claimed=True) if free else "absent"
+        except OSError as error:
+            if not self._reading or error.errno not in UNWRITABLE:
+                raise
+            self.left[run_id] = (
+                f"{problem}; left in {self.folder(run_id)}: {self.root} cannot be written ({error.strerror})"
+            )
+            return "damaged"
 
     def quarantine(self, run_id: str, reason: str) -> Path:
         """Move a corrupt folder aside, never delete it; the reason is written beside it.
@@ -275,6 +297,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
     """
     import pandas as pd
 
+    from fedbench.differing import attempts_of
+
     root = Path(path)
     if root.is_file():
         raise UserError(f"no results in {root}: it is a file; name the folder that holds them.")
@@ -302,7 +326,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         keys["unseen"] = data["leave_out"] or ""
         every.append(keys)
         facts = {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")}
-        runs.append(keys | facts | {"clients_at_once": run.get("clients_at_once", 1)})
+        at_once = max(attempt.get("clients_at_once", 1) for attempt in attempts_of(run))
+        runs.append(keys | facts | {"clients_at_once": at_once})
         cases.append(read_table(folder / CASES))
         rounds.append(read_table(folder / ROUNDS))
     return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))

@@ -11,6 +11,7 @@ import torch
 
 from fedbench.config import EARLIER, DataConfig
 from fedbench.data.prepared import FACTS, load
+from fedbench.data.sealing import SEAL
 from fedbench.engine.compute import Compute
 from fedbench.engine.training import Training
 from fedbench.errors import UserError
@@ -79,6 +80,7 @@ def test_what_was_done_then_is_no_difference_to_a_run_that_says_it(place):
 def test_a_store_that_does_not_say_holds_labels_of_the_nearest_voxel(place, tmp_path):
     store = prepare_toy(place / "toy", tmp_path, label_resampling="nearest")
     facts = json.loads((store / FACTS).read_text())
+    del facts[SEAL]
     assert facts.pop("label_resampling") == load(store).label_resampling == "nearest"
     (store / FACTS).write_text(json.dumps(facts))
     assert load(store).label_resampling == "nearest"

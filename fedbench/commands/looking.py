@@ -18,6 +18,7 @@ from fedbench.commands.options import (
     SuiteOptions,
     console,
     must_exist,
+    say_left,
     say_set_aside,
     telling_damage,
     with_options,
@@ -63,6 +64,7 @@ def status(out: From = OUT) -> None:
         console.print(", ".join(f"{n} {state}" for state, n in counts.items()))
     for name, reason in results.set_aside().items():
         say_set_aside(results, name, reason)
+    say_left(results)
 
 
 def list_(what: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")]) -> None:

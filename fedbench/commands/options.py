@@ -254,7 +254,7 @@ def parse_size(text: str) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def telling_damage(results: Store) -> Iterator[None]:
-    """Say which runs were meanwhile found damaged and moved aside, by whichever process."""
+    """Say which runs were meanwhile found damaged and moved aside, by whichever process, or could not be moved."""
     before = results.set_aside()
     try:
         yield
@@ -262,12 +262,19 @@ def telling_damage(results: Store) -> Iterator[None]:
         for name, reason in results.set_aside().items():
             if name not in before:
                 say_set_aside(results, name, reason)
+        say_left(results)
 
 
 def say_set_aside(results: Store, name: str, reason: str) -> None:
     """Print why a folder lies in quarantine, and where."""
     run_id, where = name.rpartition(".")[0], results.root / ".quarantine" / name
     errors.print(f"damaged: {run_id}: {reason}; moved to {where}", style="red", highlight=False, soft_wrap=True)
+
+
+def say_left(results: Store) -> None:
+    """Print which runs are damaged and lie where they lay, since nothing can be written there."""
+    for run_id, reason in results.left.items():
+        errors.print(f"damaged: {run_id}: {reason}", style="red", highlight=False, soft_wrap=True)
 
 
 def must_exist(out: Path) -> None:

@@ -24,6 +24,7 @@ from fedbench.config import DataConfig, digest
 from fedbench.data.inspection import check_contrast, check_volume, inventory, mixture, read_case, refuse
 from fedbench.data.prepared import FACTS, FORMAT, MANIFEST, damage, is_store
 from fedbench.data.resampling import resample
+from fedbench.data.sealing import edited, sealed
 from fedbench.dataset import Case, Dataset, Volume
 from fedbench.errors import UserError
 from fedbench.files import locked, sha256, try_lock, write_atomic, write_text
@@ -118,7 +119,7 @@ def check(
     sound, problems = _for_all(found.cases, read, workers or default_workers(), progress)
     mixed = mixture([(case, axes) for case, axes, _ in sound])
     folder = store_folder(dataset, code, cache, data, found.cases)
-    stored = damage(folder) if is_store(folder) else []
+    stored = [*edited(folder), *damage(folder)] if is_store(folder) else []
     return Checked([*found.problems, *problems, *mixed, *stored], [case.id for case, _, full in sound if not full])
 
 
@@ -146,7 +147,7 @@ def _make(
         write_atomic(work / MANIFEST, lambda part: frame.to_parquet(part, index=False))
         for record in work.glob("*.case.json"):
             record.unlink()
-        write_text(work / FACTS, json.dumps(facts, indent=1))
+        write_text(work / FACTS, json.dumps(sealed(facts, work / MANIFEST), indent=1))
         work.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

@@ -22,6 +22,7 @@ from fedbench.config import (
 from fedbench.data.preparation import Progress, prepare
 from fedbench.data.prepared import FACTS, PreparedDataset, damage, is_store, load
 from fedbench.data.resampling import same_grid
+from fedbench.data.sealing import edited
 from fedbench.dataset import Dataset
 from fedbench.engine.compute import Compute
 from fedbench.engine.task import Task, sample_size
@@ -243,16 +244,23 @@ def prepare_entry(
     """Return the prepared dataset and its folder; a path that is a prepared store is taken as it is.
 
     Raises:
-        UserError: the store is of another dataset, or not as ``config`` asks for.
+        UserError: the store was edited, is of another dataset, or not as ``config`` asks for.
     """
     given = Path(entry.spec.path).expanduser() if entry.spec.path else None
     if given is not None and is_store(given):
-        prepared = load(given)
+        prepared = _opened(given)
         _check_store(prepared, given, entry, config)
         return prepared, given
     dataset = make_dataset(entry.spec, entry.cls)
     folder = prepare(dataset, preparing_code(entry.code), cache, config, progress=watch(dataset.name))
-    return load(folder), folder
+    return _opened(folder), folder
+
+
+def _opened(folder: Path) -> PreparedDataset:
+    prepared = load(folder)
+    if problems := edited(folder):
+        raise UserError(problems[0])
+    return prepared
 
 
 def _check_store(prepared: PreparedDataset, folder: Path, entry: _Entry, config: DataConfig) -> None:
@@ -341,17 +349,18 @@ def evaluation_of(cell: Cell) -> EvaluationConfig:
 
 
 def refuse_damage(stores: Iterable[str], stems: Collection[str] | None = None) -> None:
-    """Read every array of these prepared stores, which are what runs are identified by.
+    """Read every array of these prepared stores, which are what runs are identified by, and what says whose they are.
 
     Args:
         stems: the cases that matter, by :attr:`fedbench.data.prepared.PreparedCase.stem`; None: all.
 
     Raises:
-        UserError: an array is missing or does not match its checksum.
+        UserError: an array is missing or does not match its checksum, or the store was edited.
     """
-    problems = [problem for store in dict.fromkeys(stores) for problem in damage(Path(store))]
+    folders = [Path(store) for store in dict.fromkeys(stores)]
+    damaged = [problem for folder in folders for problem in damage(folder)]
     if stems is not None:
-        problems = [problem for problem in problems if any(problem.startswith(f"{stem}.") for stem in stems)]
-    if problems:
+        damaged = [problem for problem in damaged if any(problem.startswith(f"{stem}.") for stem in stems)]
+    if problems := [*(problem for folder in folders for problem in edited(folder)), *damaged]:
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")

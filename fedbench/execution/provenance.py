@@ -24,6 +24,7 @@ from fedbench.execution.installation import BF16, installation
 from fedbench.suite import Cell
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
+PEAK = "peak_memory_bytes"
 
 
 @cache
@@ -145,13 +146,15 @@ def peak_memory() -> int:
 
 
 def provenance(
-    cell: Cell, task: Task, training: Training, started: float, seconds: float, attempts: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+    cell: Cell, task: Task, training: Training, started: float, seconds: float, peak: int,
+    attempts: Sequence[dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
     """Return what ``run.json`` says of a finished run: what it was, on what it ran, and for how long.
 
     Args:
         started: seconds since the epoch, of this attempt.
         seconds: of training and scoring, of all attempts together.
+        peak: the most memory that the process of an attempt held, in bytes.
         attempts: as :func:`with_attempt` returns them; said where they differ, else all are as the last.
     """
     start = datetime.datetime.fromtimestamp(started, datetime.UTC)
@@ -175,7 +178,7 @@ def provenance(
         "git": git_state(),
         "clients_at_once": len(training.trainers),
         "hardware": _hardware(cell.identity["device"]),
-        "peak_memory_bytes": peak_memory(),
+        PEAK: peak,
         "started": start.isoformat(timespec="seconds"),
         "ended": now(),
         "seconds": seconds,

@@ -24,7 +24,16 @@ from fedbench.engine.inference import pooled_features, truth
 from fedbench.engine.training import Training, score_rounds
 from fedbench.errors import UserError, is_out_of_memory
 from fedbench.execution import planning
-from fedbench.execution.provenance import conditions, forget_peak_memory, now, provenance, take_note, with_attempt
+from fedbench.execution.provenance import (
+    PEAK,
+    conditions,
+    forget_peak_memory,
+    now,
+    peak_memory,
+    provenance,
+    take_note,
+    with_attempt,
+)  # fmt: skip
 from fedbench.reading import tables_in_system_memory
 from fedbench.store import Store
 from fedbench.suite import Cell
@@ -77,9 +86,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a checkpoint says of the attempts that led to it: their seconds, and with what they computed if it does."""
+    """What a checkpoint says of the attempts that led to it, as far as it does.
+
+    Attributes:
+        seconds: of all together.
+        peak: the most memory that any of their processes held, in bytes.
+        attempts: with what they computed.
+    """
 
     seconds: float = 0.0
+    peak: int = 0
     attempts: Sequence[dict[str, Any]] = ()
 
 
@@ -188,9 +204,9 @@ def _run(
 
     def save() -> Saved:
         tensors, facts = training.state()
-        spent = earlier.seconds + time.perf_counter() - begun
+        so_far = {"seconds": earlier.seconds + time.perf_counter() - begun, PEAK: max(earlier.peak, peak_memory())}
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(folder / store.CHECKPOINT, tensors, facts | {"seconds": spent, ATTEMPTS: attempts})
+        checkpoint.save(folder / store.CHECKPOINT, tensors, facts | so_far | {ATTEMPTS: attempts})
         return Saved(folder / store.CHECKPOINT)
 
     board = _board(folder, training.server.round) if options.tensorboard else None
@@ -211,10 +227,11 @@ def _run(
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
     seconds = earlier.seconds + time.perf_counter() - begun
+    peak = max(earlier.peak, peak_memory())
     views = keep_views(results.root, task.federation)
     store.write_json(
         folder / store.RUN,
-        provenance(cell, task, training, started, seconds, attempts)
+        provenance(cell, task, training, started, seconds, peak, attempts)
         | {"views": views, "classes": list(prepared.classes)},
     )
     (folder / store.PROGRESS).unlink(missing_ok=True)
@@ -233,7 +250,7 @@ def _resume(training: Training, results: Store, run_id: str) -> Earlier:
         results.folder(run_id).mkdir(parents=True)
         return Earlier()
     training.restore(tensors, facts)
-    return Earlier(float(facts["seconds"]), facts.get(ATTEMPTS, []))
+    return Earlier(float(facts["seconds"]), facts.get(PEAK, 0), facts.get(ATTEMPTS, []))
 
 
 def _score(cell: Cell, training: Training, regions: Mapping[str, Sequence[int]], folder: Path) -> list[dict[str, Any]]:

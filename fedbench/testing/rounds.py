@@ -83,6 +83,17 @@ def optimizers(subject: Subject) -> str:
 
 
 @rule(
+    "learning-rate",
+    "group['lr'] = ... overwrites the suite's rate, which is the same for all and was tuned for all: drop it. What the "
+    "method needs smaller or larger belongs into its loss, a rate or a schedule for everybody into [training].",
+)
+def learning_rate(subject: Subject) -> str:
+    """Every step of the segmentation network has the learning rate, moments and weight decay that the suite gave."""
+    _notes(subject, "learning-rate")
+    return "the suite's rate, moments and weight decay in every step of the segmentation network"
+
+
+@rule(
     "side-networks",
     "start a side network from copy.deepcopy(setup.model): one network under two names is loaded and stepped twice.",
 )
@@ -205,4 +216,4 @@ def plain_local_training(cls: type[Algorithm]) -> bool:
 
 
 FIRST = (trains, finite)
-RULES = (messages, batches, optimizers, side_networks, modes, in_place, deployments)
+RULES = (messages, batches, optimizers, learning_rate, side_networks, modes, in_place, deployments)

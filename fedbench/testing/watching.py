@@ -62,7 +62,7 @@ class Watch:
     sent: dict[tuple[int, str, str], int] = field(default_factory=dict)
     aggregations: list[Aggregation] = field(default_factory=list)
     _client: Client | None = None
-    _made: list[Optimizer] = field(default_factory=list)  # in this client's round, by the suite's make()
+    _made: dict[Optimizer, dict[str, Any]] = field(default_factory=dict)  # in this client's round, by make()
     _stepped: list[Optimizer] = field(default_factory=list)  # in this client's round
     _live: set[int] = field(default_factory=set)
     _trained: set[int] = field(default_factory=set)
@@ -119,6 +119,7 @@ class Watch:
             self.model_steps[at][-1] += moves
         if optimizer not in self._stepped:
             self._first_step(optimizer, name, moves)
+        self._as_given(optimizer, name, model, len(self.steps[at]))
         for p in parameters:
             if p.grad is not None and not torch.isfinite(p.grad).all():
                 self.note("finite", f"step {len(self.steps[at])}: a gradient is NaN or infinite")
@@ -134,17 +135,25 @@ class Watch:
         if any(value.any() for value in kept):  # zeros, as Adagrad begins with, are no past
             self.note("optimizers", f"{kind} remembers something at its first step of the round")
 
+    def _as_given(self, optimizer: Optimizer, name: str, model: set[int], step: int) -> None:
+        """Note with what an optimiser of the suite's making steps the segmentation network, if that is not given."""
+        given = self._made.get(optimizer, {})
+        for group in optimizer.param_groups:
+            if any(id(p) in model for p in group["params"]):
+                for key in (key for key, value in given.items() if group.get(key, value) != value):
+                    self.note("learning-rate", f"step {step}: {name} has {key} = {group[key]}, and not {given[key]}")
+
     # -- a client's round -----------------------------------------------------------------------------------------
 
     def arrives(self, client: Client) -> None:
         """A client's networks are loaded and its round begins."""
         self._client, self._trained, self._strangers = client, set(), {}
-        self._made, self._stepped = [], []
+        self._made, self._stepped = {}, []
         self._live = {id(module) for module in client.networks.modules()}
 
     def made(self, optimizer: Optimizer) -> None:
-        """Remember an optimiser of the suite's making."""
-        self._made.append(optimizer)
+        """Remember an optimiser of the suite's making, and what the suite gave it: rate, moments, weight decay."""
+        self._made[optimizer] = dict(optimizer.defaults)
 
     def batch(self, step: Step) -> str:
         """Remember a batch; return its digest."""

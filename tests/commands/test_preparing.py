@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -40,6 +41,46 @@ def test_what_a_store_was_made_with_is_not_asked_for_otherwise(fedbench, tmp_pat
 def store_in(out: Path) -> Path:
     (folder,) = [path for path in (out / ".prepared").iterdir() if path.is_dir()]
     return folder
+
+
+def give_away(store: Path) -> None:
+    """Say that the first case is of another modality."""
+    frame = pd.read_parquet(store / "manifest.parquet")
+    frame.loc[0, "modality"] = next(m for m in Toy.modalities if m != frame.loc[0, "modality"])
+    frame.to_parquet(store / "manifest.parquet", index=False)
+
+
+def rename_a_class(store: Path) -> None:
+    """Say that the first class is another organ."""
+    facts = json.loads((store / "dataset.json").read_text())
+    facts["classes"][0] = "liver"
+    (store / "dataset.json").write_text(json.dumps(facts, indent=1))
+
+
+@pytest.mark.parametrize(("edit", "file"), [(give_away, "manifest.parquet"), (rename_a_class, "dataset.json")])
+def test_a_store_that_was_edited_is_refused(fedbench, data, tmp_path, edit, file):
+    """It can still be read, and its arrays are whole; of a store from before there were seals nobody can tell."""
+    target = tmp_path / "store"
+    assert fedbench("prepare", f"{TOY}={data}", "--to", str(target))[0] == 0
+    edit(target)
+    words = f"{target / file} was edited; delete {target} and prepare the data again"
+    for command in ("plan", "run"):
+        refused(fedbench(command, "-a", "fedavg", "-d", f"{TOY}={target}", *PLANNED), words)
+    refused(fedbench("partition", "show", "-d", f"{TOY}={target}"), words)
+    facts = json.loads((target / "dataset.json").read_text())
+    del facts["sealed"]
+    (target / "dataset.json").write_text(json.dumps(facts))
+    assert fedbench("plan", "-a", "fedavg", "-d", f"{TOY}={target}", *PLANNED)[0] == 0
+
+
+def test_a_store_of_our_own_that_was_edited_is_found_by_the_check_and_by_verify(fedbench, data):
+    named = f"{TOY}={data}"
+    assert fedbench("run", "-a", "fedavg", "-d", named, *TINY)[0] == 0
+    give_away(store := store_in(Path("results/runs")))
+    words = f"{store / 'manifest.parquet'} was edited"
+    status, out, _ = fedbench("prepare", named, "--check")
+    assert status == 2 and words in out
+    refused(fedbench("verify", "toy.fedavg.s0"), words)
 
 
 def test_prepare_and_run_share_a_store(fedbench, data):

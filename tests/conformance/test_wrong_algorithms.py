@@ -27,7 +27,7 @@ KNOWN_MISTAKES = (
     "MoonInTrainMode", "LeakingDiscriminator", "ByBatches",
 )  # fmt: skip
 QUICK = ("declaration", "trains", "finite", "global-state", "batches", "modes", "in-place", "deployments", "buffers",
-         "samples", "by-type")  # fmt: skip
+         "samples", "by-type", "learning-rate")  # fmt: skip
 
 
 def _wrong() -> list:

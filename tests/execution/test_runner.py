@@ -7,12 +7,14 @@ import math
 import pickle
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from fedbench import load_results, store
+from fedbench.analysis.evidence import read_evidence
 from fedbench.engine import checkpoint
 from fedbench.execution import planning, provenance, runner
 from fedbench.execution.provenance import versions
@@ -145,6 +147,22 @@ def test_a_run_that_failed_and_then_ended_counts_all_its_time_and_shows_no_failu
     assert 1000 <= store.read_json(folder / store.RUN)["seconds"] < 2000
 
 
+def test_memory_and_clients_of_a_run_are_those_of_its_attempt_with_the_most(tmp_path, monkeypatch):
+    """The first held a terabyte, or says so, and trained two clients at a time; the last does neither."""
+    monkeypatch.setenv("FEDBENCH_TEST_MARKER", str(tmp_path / "marker"))
+    (cell,) = plan(tmp_path, plugins.write(tmp_path, "raising", plugins.RAISING_ONCE))
+    assert execute(cell, tmp_path, replace(EVERY_ROUND, clients_at_once=2)).status == "failed"
+    file = tmp_path / cell.id / store.CHECKPOINT
+    tensors, facts = checkpoint.load(file)
+    assert 2**20 < facts["peak_memory_bytes"] < 2**40
+    checkpoint.save(file, tensors, facts | {"peak_memory_bytes": 2**40})
+    assert execute(cell, tmp_path, EVERY_ROUND).status == "done"
+    runs = read_evidence(tmp_path).runs
+    assert runs.loc[0, "peak_memory_bytes"] == checkpoint.load(file)[1]["peak_memory_bytes"] == 2**40
+    assert runs.loc[0, "clients_at_once"] == 2
+    assert store.read_json(tmp_path / cell.id / store.RUN)["clients_at_once"] == 1  # as all else there, of the last
+
+
 def test_a_run_that_went_on_with_other_packages_says_both(failed_once, tmp_path):
     folder = tmp_path / failed_once.id
     assert execute(failed_once, tmp_path, EVERY_ROUND).status == "done"
@@ -160,7 +178,7 @@ def test_a_run_that_went_on_with_other_packages_says_both(failed_once, tmp_path)
 def test_a_checkpoint_that_does_not_say_what_computed_it_is_gone_on_with(failed_once, tmp_path):
     folder = tmp_path / failed_once.id
     tensors, facts = checkpoint.load(folder / store.CHECKPOINT)
-    del facts["attempts"]
+    del facts["attempts"], facts["peak_memory_bytes"]
     checkpoint.save(folder / store.CHECKPOINT, tensors, facts)
     assert execute(failed_once, tmp_path, EVERY_ROUND).status == "done"
     assert "attempts" not in store.read_json(folder / store.RUN)

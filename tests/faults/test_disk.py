@@ -27,6 +27,7 @@ from tests.faults.machine import (
     open_gate,
     start,
 )
+from tests.test_store import GOOD, RUN, write_run
 from tests.toys import TOY, full, write_toy
 
 
@@ -101,6 +102,32 @@ def test_a_read_only_results_folder(tmp_path):
         assert list(load_results(runs).runs["run_id"]) == list(before)
         subprocess.run(["mount", "-o", "remount,rw", str(runs)], check=True)
         assert len(before) == 1 and bits(runs) == before
+
+
+@pytest.mark.parametrize("locks", ["read-only", "writable"])
+def test_status_tells_the_damage_in_a_read_only_results_folder(fedbench, tmp_path, locks):
+    """Nothing can be moved aside there, even where locks can be taken: every run has its line, the damaged one too."""
+    runs = tmp_path / "runs"
+    with contextlib.ExitStack() as disks:
+        disks.enter_context(small_disk(runs, "1m"))
+        if locks == "writable":
+            disks.enter_context(small_disk(runs / ".locks", "1m"))
+        write_run(runs, GOOD)
+        (write_run(runs, RUN) / "cases.parquet").write_bytes(b"")
+        before = sorted(runs.rglob("*"))
+        subprocess.run(["mount", "-o", "remount,ro", str(runs)], check=True)
+        status, out, err = fedbench("status", "--out", "runs")
+        states = {line.split()[-1]: line.split()[0] for line in out.splitlines()}
+        assert status == 0 and (states[GOOD], states[RUN]) == ("done", "damaged"), out + err
+        assert err == (
+            f"damaged: {RUN}: cases.parquet does not match its checksum; left in runs/{RUN}: runs cannot be written "
+            "(Read-only file system)\n"
+        )
+        assert f"{RUN}: damaged" in fedbench("show", RUN, "--out", "runs")[1]
+        assert [path for path in sorted(runs.rglob("*")) if path.parent != runs / ".locks"] == before
+        subprocess.run(["mount", "-o", "remount,rw", str(runs)], check=True)
+        status, out, err = fedbench("status", "--out", "runs")
+        assert status == 0 and "to do" in out and f"moved to runs/.quarantine/{RUN}" in err
 
 
 @pytest.mark.parametrize("workers", [0, 1])

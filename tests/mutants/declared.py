@@ -297,6 +297,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "fedbench/execution/runner.py", "tests/execution/test_runner.py",
         ("seconds = earlier.seconds + time.perf_counter() - begun", "seconds = time.perf_counter() - begun"),
+        ("    peak = max(earlier.peak, peak_memory())", "    peak = peak_memory()"),
         ("for name in (store.FAILURE, store.TRACEBACK):", "for name in ():"),
         ("with_attempt(earlier.attempts, training", "with_attempt([], training"),
     ),

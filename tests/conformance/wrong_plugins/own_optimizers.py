@@ -1,4 +1,4 @@
-"""Algorithms that train with other optimisers than the suite's, or with older ones than all others."""
+"""Algorithms that train with other optimisers than the suite's, at other rates, or with older ones than all others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ CAUGHT_BY = {
     "OwnAdam": ["optimizers"],
     "KeptMoments": ["optimizers"],
     "KeptOptimizer": ["optimizers", "resume"],
+    "OwnRate": ["learning-rate"],
+    "LateRate": ["learning-rate"],
+    "SlowEncoder": ["learning-rate"],
 }
 
 
@@ -50,3 +53,37 @@ class KeptOptimizer(FedAvg):
 
     def optimizers(self, client, make):
         return self.kept.setdefault(client.name, super().optimizers(client, make))
+
+
+class OwnRate(FedAvg):
+    """Trains at the rate of its paper."""
+
+    name = "own-rate"
+
+    def begin_round(self, client):
+        for group in client.optimizers["main"].param_groups:
+            group["lr"] = 0.1
+
+
+class LateRate(FedAvg):
+    """Lowers the rate within the round."""
+
+    name = "late-rate"
+
+    def local_step(self, step):
+        super().local_step(step)
+        for group in step.client.optimizers["main"].param_groups:
+            group["lr"] *= 0.9
+
+
+class SlowEncoder(FedAvg):
+    """Gives the encoder a rate of its own."""
+
+    name = "slow-encoder"
+
+    def optimizers(self, client, make):
+        encoder = client.model.encoder_entries()
+        parts = {True: [], False: []}
+        for name, p in client.model.named_parameters():
+            parts[name in encoder].append(p)
+        return {"main": make([{"params": parts[True], "lr": 1e-3}, {"params": parts[False]}])}
