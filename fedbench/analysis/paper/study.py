@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -83,9 +84,15 @@ class Part:
 
     def models(self, label: str) -> Models:
         """Return which models an algorithm's scores are of: the same in two studies if they share its runs."""
-        cases = self.analyses.results(self.condition).cases
-        own = cases[cases["label"] == label]
-        return frozenset(own["run_id"].astype(str)), frozenset(own["deployment"].astype(str))
+        return self._models.get(label, (frozenset(), frozenset()))
+
+    @cached_property
+    def _models(self) -> dict[str, Models]:
+        rows = self.analyses.results(self.condition).cases[["label", "run_id", "deployment"]].drop_duplicates()
+        return {
+            str(label): (frozenset(own["run_id"]), frozenset(own["deployment"]))
+            for label, own in rows.astype(str).groupby("label")
+        }
 
     def get(self, relation: str, metric: str = "dice") -> Analysis:
         """Return the analysis of an endpoint."""
@@ -139,7 +146,7 @@ class Study:
         """The conditions with BatchNorm statistics taken anew, in the same order."""
         return [part for part in self._every if part.condition.reestimated]
 
-    @property
+    @cached_property
     def _every(self) -> list[Part]:
         every = [
             Part(analyses, c, name, name or self.folders.get(c.trained, ""))
