@@ -6,7 +6,7 @@ import errno
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,10 +16,22 @@ from fedbench.commands.options import errors
 from fedbench.errors import UserError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
-    help="Compare federated aggregation algorithms on identical modality partitions.\n\n"
-    "Example: `python -m fedbench run --all`",
-)  # fmt: skip
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+
+
+@app.callback()
+def fedbench(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=looking.version, help="Say what is installed."),
+    ] = False,
+) -> None:
+    """Compare federated aggregation algorithms on identical modality partitions.
+
+    Example: `python -m fedbench run --all`
+    """
+
 
 app.command()(running.run)
 app.command()(running.plan)

@@ -8,13 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from fedbench import load_results
+from fedbench import __version__, load_results
+from fedbench.sources import harness_digest
 from fedbench.store import Results, Store, seal
 from tests import plugins
 from tests.analysis.evidence_rows import evidence, write_store
@@ -114,6 +116,14 @@ def test_every_command_has_help_with_an_example(fedbench, command):
     status, out, _ = fedbench(command, "--help")
     assert status == 0
     assert f"fedbench {command}" in out
+
+
+def test_version_says_what_a_report_of_a_problem_needs(fedbench):
+    status, out, _ = fedbench("--version")
+    assert status == 0
+    assert out.startswith(f"fedbench {__version__} (source {harness_digest()[:8]})\n")
+    assert f"\ntorch {version('torch')}\n" in out
+    assert f"\nray {version('ray')}\n" in out
 
 
 def test_all_is_the_default_suite_and_a_plugin_joins_it(fedbench, tmp_path):
@@ -290,7 +300,7 @@ def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tin
 def test_help_status_and_list_do_not_import_torch():
     code = (
         "import sys\nfrom fedbench.cli import main\n"
-        "for arguments in (['--help'], ['list', 'algorithms'], ['list', 'datasets'], ['list', 'suites']):\n"
+        "for arguments in (['--help'], ['--version'], *(['list', x] for x in ('algorithms', 'datasets', 'suites'))):\n"
         "    sys.argv = ['fedbench', *arguments]\n"
         "    try: main()\n    except SystemExit as stop: assert not stop.code, arguments\n"
         "    assert not {'torch', 'monai', 'ray'} & set(sys.modules), f'heavy import of {arguments}'\n"

@@ -33,6 +33,20 @@ KINDS = ("algorithms", "datasets", "models", "suites")
 LINE = "{:<11} {:>7} {:>7}  {}"  # of status
 
 
+def version(wanted: bool) -> None:
+    """Print what a report of a problem should say: this fedbench and its source, and the packages that it needs."""
+    if not wanted:
+        return
+    from fedbench import __version__
+    from fedbench.execution.installation import versions
+    from fedbench.sources import harness_digest
+
+    typer.echo(f"fedbench {__version__} (source {harness_digest()[:8]})")
+    for name, found in versions().items():
+        typer.echo(f"{name} {found}")
+    raise typer.Exit
+
+
 def status(out: From = OUT) -> None:
     """Show how far each run under a results folder is, and what was found damaged there.
 

@@ -20,9 +20,9 @@ from fedbench.data.prepared import FACTS, is_store
 from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, untimed
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
-from fedbench.execution.installation import BF16
+from fedbench.execution.installation import BF16, versions
 from fedbench.execution.planning import refuse_damage
-from fedbench.execution.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name, versions
+from fedbench.execution.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name
 from fedbench.execution.runner import Options, execute
 from fedbench.reading import read_arrays, read_table
 from fedbench.sources import harness_digest

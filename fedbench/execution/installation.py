@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
+PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 Installation = Mapping[str, str]  # what -> which
 # Of the CPU: no part of what is installed, and no reason to refuse a node. The second is absent where it is not known.
 INSTRUCTIONS, BF16 = "instructions", "bf16_instructions"
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Of what is installed: without Ray, runs can still be made in this process. Read once, as what is imported is."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def describer() -> Callable[[], dict[str, str]]:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,10 @@ import torch
 from fedbench.differing import ATTEMPTS, DECIDING
 from fedbench.engine.task import Task
 from fedbench.engine.training import Training
-from fedbench.execution.installation import BF16, installation
+from fedbench.execution.installation import BF16, installation, versions
 from fedbench.suite import Cell
 
-PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 PEAK = "peak_memory_bytes"
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """Of what is installed: without Ray, runs can still be made in this process. Read once, as what is imported is."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def take_note() -> None:

@@ -17,7 +17,7 @@ from fedbench import load_results, store
 from fedbench.analysis.evidence import read_evidence
 from fedbench.engine import checkpoint
 from fedbench.execution import planning, provenance, runner
-from fedbench.execution.provenance import versions
+from fedbench.execution.installation import versions
 from fedbench.execution.runner import Options, execute
 from fedbench.execution.scheduler import Resources, Watcher, run_cells
 from fedbench.sources import RESULT_MODULES
