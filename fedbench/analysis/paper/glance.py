@@ -1,4 +1,4 @@
-"""The results at a glance, for a README: the answers in a few sentences, and one table of all published conditions.
+"""The results at a glance, for a README: the answers in a few sentences, and one table of the published conditions.
 
 Numbers, verdicts and sentences are those of the paper, so the part is made and checked together with it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fedbench.analysis.paper.in_short import answers_in_short
 from fedbench.analysis.paper.making import RESULTS
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.overview import norms_of, scores_table, side_by_side
+from fedbench.analysis.paper.overview import norms_of, phantoms_beside, scores_table, side_by_side
 from fedbench.analysis.paper.results_page import dagger, marked, pipes, told_patients
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.tables import cells
@@ -24,9 +24,9 @@ LEGEND = (
 )
 NOT_RUN = f"{cells.NONE}: not run there."
 ABOUT = (
-    "[{folder}/{results}]({folder}/{results}) has these answers with their sizes, intervals, HD95, in-modality Dice "
-    "and modalities left out of training; [{folder}]({folder}/) all tables, tests and figures. This part is made by "
-    "`python -m fedbench paper`; [results/README.md](results/README.md) says how to repeat the runs."
+    "[{folder}/{results}]({folder}/{results}) has these answers with their sizes, intervals, HD95, in-modality Dice"
+    "{phantoms} and modalities left out of training; [{folder}]({folder}/) all tables, tests and figures. This part is "
+    "made by `python -m fedbench paper`; [results/README.md](results/README.md) says how to repeat the runs."
 )
 
 
@@ -51,8 +51,9 @@ def glance(study: Study, folder: str = "paper") -> str:
             "",
             *dagger(shown),
         ]
+    about = ABOUT.format(folder=folder, results=RESULTS, phantoms=", phantoms" if phantoms_beside(study) else "")
     briefs = [f"- **{each.topic}.** {each.brief}" for each in others if each.brief]
-    lines += [*briefs, "", ABOUT.format(folder=folder, results=RESULTS)]
+    lines += [*briefs, "", about]
     return "\n".join([*lines, ""])
 
 

@@ -14,10 +14,11 @@ from fedbench.analysis.figures import Drawn, style
 from fedbench.analysis.figures import overview as drawing
 from fedbench.analysis.kinds import by_kind
 from fedbench.analysis.paper.answers.cross import CROSS
+from fedbench.analysis.paper.answers.ground import dataset_of
 from fedbench.analysis.paper.floats import figure_float
 from fedbench.analysis.paper.numbers import HEAD
 from fedbench.analysis.paper.numbers import words as words_of
-from fedbench.analysis.paper.phantoms import of_patients
+from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.setup import Settings
 from fedbench.analysis.paper.study import Part, Study
 from fedbench.analysis.statistics.protocol import Analysis
@@ -29,6 +30,7 @@ from fedbench.analysis.verdicts import Verdict, judge
 from fedbench.wording import counted
 
 NAMED = "overview"  # table and figure
+NAMED_PHANTOMS = "overview-phantoms"
 SIGNS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.SAME: ""}
 RULE = (
     "by both corrected tests, over patients and over patients and seeds; all else is not distinguishable, which is no "
@@ -52,12 +54,14 @@ def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[st
         return HEAD, {}
     table = scores_table(parts)
     shown = f"; Figure~\\ref{{fig:{NAMED}}} the differences to the reference in those that answers rest on"
-    whole = whole_parts(study)
+    whole, phantoms = whole_parts(study), phantoms_beside(study)
     other = [f"{len(some)} {name}" for some, name in (
+        (phantoms, f"of phantoms (Table~\\ref{{tab:{NAMED_PHANTOMS}}})"),
         ([p for p in whole if p.ablation], "of ablations"),
         ([p for p in study.parts if p.condition.unseen], "with a modality left out of training"),
     ) if some]  # fmt: skip
-    made = f"{counted(len(parts), 'condition')} with every modality in training"
+    patients = " of images of patients" if phantoms else ""
+    made = f"{counted(len(parts), 'condition')}{patients} with every modality in training"
     also = f"; besides there are {words_of(other)}" if other else ""
     text = f"Table~\\ref{{tab:{NAMED}}} has the scores of {made}{shown if drawn else ''}{also}.\n"
     floats = [f"\\input{{tables/{table.name}.tex}}\n"]
@@ -66,10 +70,19 @@ def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[st
 
 
 def side_by_side(study: Study) -> list[Part]:
-    """Return the conditions with scores on modalities that a client does not hold: by name, phantoms last.
+    """Return the conditions with scores on modalities a client does not hold, by name; no phantoms beside patients.
 
     Those with a modality left out and ablations, which hold runs of another condition again, are not among them.
     """
+    return of_patients(_with_cross(study), dataset_of)
+
+
+def phantoms_beside(study: Study) -> list[Part]:
+    """Return the conditions that :func:`side_by_side` leaves out because they are of phantoms."""
+    return beside(_with_cross(study), dataset_of)
+
+
+def _with_cross(study: Study) -> list[Part]:
     return [part for part in whole_parts(study) if "cross" in part.relations and not part.ablation]
 
 
@@ -94,17 +107,26 @@ def norms_of(part: Part) -> list[str]:
     return Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
 
 
-def scores_table(parts: Sequence[Part]) -> Table:
-    """Return cross-modality Dice: a row for each kind of algorithm, a column for each condition."""
+def scores_table(parts: Sequence[Part], name: str = NAMED, of: str = "Conditions") -> Table:
+    """Return cross-modality Dice: a row for each kind of algorithm, a column for each condition.
+
+    Args:
+        name: of the table's file.
+        of: what the columns are, for the title.
+    """
     columns = [Column(norm, (title,), ("", "verdict")) for title, norm in headings(parts)]
     caption = f"Mean Dice over patients {CROSS}, by dataset and kind of normalisation. {KINDS}"
-    return _table(
-        NAMED, "Conditions with every modality in training", caption, columns, [part.get("cross") for part in parts]
-    )
+    title = f"{of} with every modality in training"
+    return _table(name, title, caption, columns, [part.get("cross") for part in parts])
 
 
-def unseen_table(parts: Sequence[Part]) -> Table:
-    """Return the Dice on a modality left out of training: a row for each kind of algorithm, a column for each."""
+def unseen_table(parts: Sequence[Part], name: str = "unseen", of: str = "Modalities") -> Table:
+    """Return the Dice on a modality left out of training: a row for each kind of algorithm, a column for each.
+
+    Args:
+        name: of the table's file.
+        of: what the columns are, for the title.
+    """
     columns = []
     for part in parts:
         patients = len(part.get("unseen").matrix.values)
@@ -114,7 +136,7 @@ def unseen_table(parts: Sequence[Part]) -> Table:
         "Mean Dice over patients on a modality that no client trained on, by dataset and that modality (in brackets "
         f"the number of test patients). {KINDS}"
     )
-    name, title = "unseen", "Modalities left out of training"
+    title = f"{of} left out of training"
     return _table(name, title, caption, columns, [part.get("unseen") for part in parts])
 
 
@@ -157,7 +179,7 @@ def draw_overview(study: Study, folder: Path, save: style.Save) -> list[Drawn]:
 def shown_in_figure(study: Study) -> list[Part]:
     """Return the conditions that answers on other modalities rest on, ablations too; no phantoms beside patients."""
     whole = [part for part in whole_parts(study) if "cross" in part.relations]
-    return of_patients(whole, lambda part: part.condition.dataset)
+    return of_patients(whole, dataset_of)
 
 
 def panels(parts: Sequence[Part]) -> list[list[drawing.Panel]]:

@@ -18,8 +18,8 @@ from fedbench.analysis.paper.convergence import tell_ending
 from fedbench.analysis.paper.floats import figure_float, figure_height, in_supplement, packed, table_height
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import HEAD, Numbers
-from fedbench.analysis.paper.overview import unseen_table
-from fedbench.analysis.paper.phantoms import of_patients
+from fedbench.analysis.paper.overview import NAMED_PHANTOMS, phantoms_beside, scores_table, unseen_table
+from fedbench.analysis.paper.phantoms import beside, of_patients
 from fedbench.analysis.paper.settings_table import settings_table
 from fedbench.analysis.paper.study import Part, Study, words_of
 from fedbench.analysis.paper.teller import Teller
@@ -69,6 +69,7 @@ def write_sections(
     sections.supplement += _table(sections, settings_table(parts), "table")
     if study.trials:
         sections.supplement += _table(sections, tuning_table(study.trials), "table")
+    sections.supplement += _phantoms(sections, study)
     whole = [part for part in parts if not part.condition.unseen]
     main = of_patients([part for part in whole if not part.study], dataset_of)
     for part in whole:
@@ -126,11 +127,22 @@ def _whole(
 def _left_out(sections: Sections, parts: Sequence[Part]) -> str:
     """Return the section of the text on modalities left out: where to find each condition, and one table of all."""
     places = [f"{escape(described(part))}: {_ref('sup', part.key)}" for part in parts]
-    tested = [part for part in parts if "unseen" in part.relations]
+    tested = of_patients((part for part in parts if "unseen" in part.relations), dataset_of)
     table = unseen_table(tested) if tested else None
     shown = f"Table~{_ref('tab', table.name)} has the scores on the modality that nobody trained on. " if table else ""
     text = f"\n\\subsection{{Modalities left out of training}}\n{shown}Each condition is told in the supplement "
     return f"{text}({'; '.join(places)}).\n" + (_table(sections, table, "table*") if table else "")
+
+
+def _phantoms(sections: Sections, study: Study) -> str:
+    """Return the tables of phantoms that stand beside images of patients, for the supplement."""
+    tables = []
+    if whole := phantoms_beside(study):
+        tables.append(scores_table(whole, NAMED_PHANTOMS, "Phantoms"))
+    tested = beside((part for part in study.parts if "unseen" in part.relations), dataset_of)
+    if tested:
+        tables.append(unseen_table(tested, "unseen-phantoms", "Modalities of phantoms"))
+    return "".join(_table(sections, table, "table") for table in tables)
 
 
 def _held_out(sections: Sections, teller: Teller, figures: Sequence[Drawn]) -> None:

@@ -8,9 +8,11 @@ from fedbench.analysis.evidence import Condition, merge
 from fedbench.analysis.figures import style
 from fedbench.analysis.figures.overview import draw
 from fedbench.analysis.paper.overview import (
+    NAMED_PHANTOMS,
     draw_overview,
     overview_section,
     panels,
+    phantoms_beside,
     scores_table,
     shown_in_figure,
     side_by_side,
@@ -43,7 +45,7 @@ def columns_of(table):
 def test_the_table_has_every_condition_with_its_own_verdicts(study):
     parts = side_by_side(study)
     table = scores_table(parts)
-    assert columns_of(table) == [("toy", "batch"), ("toy", "instance"), ("phantom-heart", "batch")]
+    assert columns_of(table) == [("toy", "batch"), ("toy", "instance")]
     rows = {name.text: found for name, *found in table.rows}
     assert list(rows) == ["local", "fedavg", "fedbn", "fedda-joint", "fedprox"]
     for column, part in enumerate(parts):
@@ -51,8 +53,23 @@ def test_the_table_has_every_condition_with_its_own_verdicts(study):
         (label,) = (label for label in analysis.means.index if label.startswith("fedda-joint"))
         assert rows["fedda-joint"][column].text == f"{analysis.means.loc[label, 'mean']:.3f}"
         assert rows["fedavg"][column].sign == ""
-    assert [cell.sign for cell in rows["fedda-joint"]] == ["▲", "", ""]
+    assert [cell.sign for cell in rows["fedda-joint"]] == ["▲", ""]
     assert {cell.sign for cell in rows["local"]} == {"▼"}
+
+
+def test_phantoms_beside_patients_have_a_table_of_their_own(study):
+    (heart,) = phantoms_beside(study)
+    table = scores_table([heart], NAMED_PHANTOMS, "Phantoms")
+    assert columns_of(table) == [("phantom-heart", "batch")]
+    assert (table.name, table.title) == ("overview-phantoms", "Phantoms with every modality in training")
+
+
+def test_phantoms_alone_are_what_there_is_to_show():
+    parts = [("", trained("batch", condition=HEART)), ("heart-instance", trained("instance", condition=HEART))]
+    study = study_of(parts)
+    assert columns_of(scores_table(side_by_side(study))) == [("phantom-heart", "batch"), ("phantom-heart", "instance")]
+    assert phantoms_beside(study) == []
+    assert "images of patients" not in overview_section(study, [])[0]
 
 
 def test_the_figure_shows_ablations_and_no_phantoms_beside_patients(study):
@@ -94,6 +111,9 @@ def test_the_section_shows_both(study, tmp_path):
     text, tables = overview_section(study, drawn)
     assert (tmp_path / "overview.pdf").is_file() and "{figures/overview.pdf}" in text
     assert list(tables) == ["overview"] and r"\label{tab:overview}" in tables["overview"]
+    assert (
+        r"1 of phantoms (Table~\ref{tab:overview-phantoms})" in text and "of 2 conditions of images of patients" in text
+    )
     assert r"\ref{tab:overview}" in text and r"\ref{fig:overview}" in text and r"\label{fig:overview}" in text
 
 

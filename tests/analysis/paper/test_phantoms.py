@@ -82,9 +82,9 @@ def test_without_phantoms_nothing_is_said_of_them(patients):
     assert "hantom" not in glance(study)
 
 
-def test_results_at_a_glance_show_patients_first_and_count_them_alone(both):
+def test_results_at_a_glance_show_patients_alone_and_say_where_phantoms_are(both):
     text = glance(both)
-    assert "| algorithm | toy | phantom-heart |" in text
+    assert "| algorithm | toy |" in text and "in-modality Dice, phantoms and modalities left out" in text
     titles = [line for line in results_page(both).splitlines() if line.startswith("### ")]
     assert [title.split()[1] for title in titles] == ["toy", "phantom-heart"]
     assert "In our hands: we found no evidence" in text and "Generated phantoms stand for no patient" in text
@@ -119,6 +119,8 @@ def test_ranks_are_not_pooled_with_phantoms(patients, phantoms, both, monkeypatc
     assert "Mean over 2 datasets" in pooled
     written = write_sections(Numbers(), both, {"toy": [], "phantom-heart": []}, trainings)
     assert not any("pooled" in name for name in written.tables)
+    assert "phantom-heart" in written.tables["overview-phantoms"]
+    assert written.supplement.count("{tables/overview-phantoms.tex}") == 1 and "overview" not in written.body
 
 
 def test_what_is_left_out_is_what_is_told_beside():
