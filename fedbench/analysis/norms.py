@@ -18,9 +18,10 @@ import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, in_order
 from fedbench.analysis.evidence import Condition
-from fedbench.analysis.statistics.intervals import bootstrap_means, bootstrap_patients_and_seeds
+from fedbench.analysis.statistics.intervals import bootstrap_means
 from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.statistics.rows import Endpoint, labels
+from fedbench.analysis.statistics.variance import over_runs
 from fedbench.config import section_of
 from fedbench.differing import attempts_of
 from fedbench.wording import listed
@@ -169,7 +170,10 @@ def norms_of(group: Group, condition: Condition) -> list[str]:
 
 
 def step(before: Column, after: Column, name: str) -> Step:
-    """Return what an algorithm's scores gained from one kind of norm to another, over the patients of both."""
+    """Return what an algorithm's scores gained from one kind of norm to another, over the patients of both.
+
+    The interval over patients and seeds is that of :func:`.variance.over_runs`, by these scores' own scatter alone.
+    """
     first, second = before.analysis.matrix, after.analysis.matrix
     patients = first.values.index.intersection(second.values.index)
     seeds = [seed for seed in first.seeds if seed in second.seeds]
@@ -178,7 +182,7 @@ def step(before: Column, after: Column, name: str) -> Step:
     where = pd.MultiIndex.from_product([patients, seeds])
     by_seed = second.by_seed[new].reindex(where).to_numpy() - first.by_seed[old].reindex(where).to_numpy()
     cube = by_seed.reshape(len(patients), len(seeds), 1)
-    own, runs = bootstrap_means(gains), bootstrap_patients_and_seeds(cube)
+    own, runs = bootstrap_means(gains), over_runs(cube)
     low, high, runs_low, runs_high = (float(end[0]) for end in (own.low, own.high, runs.low, runs.high))
     return Step(float(gains.mean()), low, high, runs_low, runs_high, len(patients))
 

@@ -131,7 +131,7 @@ def _reads_from(command: Callable[..., None]) -> Callable[..., None]:
 def tables(options: AnalysisOptions) -> None:
     """Write all tables as LaTeX, Markdown, CSV and HTML: scores, tests, ranks, variance, cost, empty masks, runs.
 
-    Example: `fedbench tables --from results/published/default --to paper/tables`
+    Example: `fedbench tables --from results/published/study-sts --to sts-tables`
     """
     from fedbench.analysis.tables.all_tables import all_tables, write_tables
 
@@ -155,7 +155,7 @@ def publish(
     ] = None,
     trials: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Publish the trials of `fedbench tune` too: OUT/tuning/SUITE."),
+        typer.Option(metavar="FOLDER", help="Publish the trials of `fedbench tune` too: FROM/tuning/SUITE."),
     ] = None,
     incomplete: Annotated[bool, typer.Option("--incomplete", help="Although runs are missing.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite what was published under this name.")] = False,

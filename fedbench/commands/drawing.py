@@ -21,7 +21,7 @@ def figures(
 ) -> None:
     """Draw all figures of every dataset as PDF and PNG, with captions.txt beside them.
 
-    Example: `fedbench figures --from results/published/default --to figures`
+    Example: `fedbench figures --from results/published/study-sts --to sts-figures`
     """
     from fedbench.analysis.figures import FIGURES, Drawn, draw_all, write_captions
     from fedbench.wording import counted

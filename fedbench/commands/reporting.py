@@ -12,7 +12,7 @@ def report(options: AnalysisOptions) -> None:
 
     It is written to `report.html` in the folder that is read, or to `--to`: a file that ends in `.html`, or a folder.
 
-    Examples: `fedbench report` · `fedbench report --from results/published/main --to report.html`
+    Examples: `fedbench report` · `fedbench report --from results/published/study-sts --to sts.html`
     """
     from fedbench.analysis.report import write_report
 

@@ -37,8 +37,8 @@ def verify(
     versions; which of these, or of fedbench's own code, was another when the run was made is said. No code runs that
     only the stored run names: a plugin file must be given with -a.
 
-    Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0 --from results/published/study
-    -d sts=PATH`
+    Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0.fold0 --from
+    results/published/study-sts -d sts=PATH`
     """
     from fedbench.analysis.evidence import MANIFEST
 

@@ -26,10 +26,10 @@ def paper(
         bool, typer.Option("--check", help="Change nothing; exit 1 if the paper is not what the results give.")
     ] = False,
     reference: Annotated[
-        str | None, typer.Option(metavar="ALGORITHM", help="All others are compared with it; default fedavg.")
+        str | None, typer.Option(metavar="ALGORITHM", help="All others are compared with it; default: the suite's.")
     ] = None,
     selection: Annotated[
-        str | None, typer.Option(metavar="last|best-validation", help="Which round's models; default last.")
+        str | None, typer.Option(metavar="last|best-validation", help="Which round's models; default: the suite's.")
     ] = None,
     missing: Annotated[
         str | None, typer.Option(metavar="refuse|worst|complete-cases", help="Missing scores; default refuse.")

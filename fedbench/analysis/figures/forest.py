@@ -22,10 +22,11 @@ ROW = 0.17  # inches of an algorithm
 BOUNDS = ["mean", "mean_low", "mean_high", "runs_low", "runs_high"]
 ROOM = 0.06  # of the width, left free at both ends
 HOW_TO_READ = (
-    "with 95% bootstrap intervals over patients (thick) and over patients and seeds (thin); filled marker: better or "
-    f"worse by both tests, over patients and over patients and seeds (p < {ALPHA:g} after Holm's correction over the "
-    "declared comparisons); half filled: by Wilcoxon's test over patients alone. An arrow: on beyond the axis, which "
-    "is made for the federated algorithms, with the mean difference if that lies there."
+    "with 95% intervals, not corrected: bootstrap over patients (thick), and that of the test over patients and seeds "
+    "(thin); filled marker: better or worse by both tests, over patients and over patients and seeds (p < "
+    f"{ALPHA:g} after Holm's correction over the declared comparisons); half filled: by Wilcoxon's test over patients "
+    "alone. An arrow: on beyond the axis, which is made for the federated algorithms, with the mean difference if that "
+    "lies there."
 )
 
 

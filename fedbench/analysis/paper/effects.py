@@ -57,7 +57,7 @@ def _differences(comparisons: Sequence[Comparison]) -> str:
 def left_open(comparisons: Iterable[Comparison]) -> tuple[float, bool] | None:
     """Return the largest gain that an interval of an undecided comparison leaves open; whether it is one over seeds."""
     undecided = [c.row for c in comparisons if c.verdict is Verdict.SAME]
-    of_seeds = [(float(row["runs_p_high"]), True) for row in undecided if np.isfinite(row["runs_p_high"])]
+    of_seeds = [(float(row["runs_high"]), True) for row in undecided if np.isfinite(row["runs_high"])]
     of_patients = [(float(row["mean_high"]), False) for row in undecided if np.isfinite(row["mean_high"])]
     return max(of_seeds or of_patients, default=None)
 

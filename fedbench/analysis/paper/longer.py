@@ -32,7 +32,7 @@ def longer(numbers: Numbers, parts: Sequence[Part]) -> str:
         return ""
     return (
         "A learning rate that decays over all rounds lets scores rise towards the end of any budget; what a larger one "
-        f"brings shows in cross-modality Dice: {words(told)} (interval over patients and seeds, no test)."
+        f"brings shows in cross-modality Dice: {words(told)} (interval over patients and seeds, not corrected)."
     )
 
 

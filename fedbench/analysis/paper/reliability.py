@@ -150,6 +150,8 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
     one = rates("one", LUCK, "Wilcoxon, one pair")
     runs = rates("runs", LUCK, "patients and runs (quasi-F), one pair")
     both_luck = rates("bothLuck", LUCK, BOTH)
+    wide = rates("wide", LUCK, "mean difference (quasi-F)")
+    narrow = rates("narrow", LUCK, "mean difference (BCa over patients)")
     unequal = rates("bothUnequal", UNEQUAL, BOTH)
     found_both = rates("powerBoth", BETTER_LUCK, f"both tests with Holm, +{DIFFERENCE:g} Dice")
     found_large = rates("powerLarge", BETTER_LUCK, f"both tests with Holm, +{LARGE:g} Dice")
@@ -170,7 +172,9 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
         f"clustered scores with ties, empty masks and hopeless cases). Where no algorithm differed, the Holm-corrected "
         f"family named a difference in {family} of them. Where algorithms did not differ but training runs had luck (a "
         f"standard deviation of {sd} Dice, {where}), a pair was called different by the uncorrected test over patients "
-        f"in {one} and by that over patients and seeds in {runs}. Taking slices for samples errs in {naive}. The "
+        f"in {one} and by that over patients and seeds in {runs}; the {confidence} interval of the mean difference "
+        f"covered zero in {narrow} (bootstrap over patients) and {wide} (of the test over patients and seeds). "
+        f"Taking slices for samples errs in {naive}. The "
         f"{confidence} interval of a mean covered the truth in {mean}: with so few patients intervals of means are too "
         f"narrow. Both corrected tests together, which our words ask for, named some difference in {both} "
         f"of the studies without one, in {both_luck} where runs had luck, and in {unequal} where some algorithms had "

@@ -159,7 +159,7 @@ def _facts(evidence: Evidence, analyses: Analyses) -> list[tuple[str, str]]:
 def _protocol(analyses: Analyses) -> list[str]:
     c = analyses.choices
     return [
-        f"Fixed before looking. {TEXT}",
+        f"Declared in the suite and fixed in the program, not chosen by the results. {TEXT}",
         f"Reference: {c.reference}. {selected(analyses)} Chosen: selection “{c.selection}”, missing “{c.missing}”.",
         EMPTY_MASKS,
         CALIBRATION,

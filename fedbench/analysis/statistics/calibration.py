@@ -22,7 +22,6 @@ from fedbench.analysis.statistics.intervals import (
     RESAMPLES,
     Intervals,
     bootstrap_means,
-    bootstrap_patients_and_seeds,
     stream,
 )
 from fedbench.analysis.statistics.paired import friedman, holm, median_interval, wilcoxon
@@ -241,25 +240,14 @@ def _intervals(situation: str, scores: Scores, resamples: int) -> list[dict[str,
 
 
 def _over_runs(situation: str, scores: Scores, resamples: int) -> list[dict[str, Any]]:
-    truth = float(scores.values.mean())
-    found = {
-        "mean (patients and seeds)": (scores.cube(0), truth),
-        "mean difference (patients and seeds)": (scores.cube(1, 0), 0.0),
+    found: dict[str, Intervals | OverRuns] = {
+        "mean difference (BCa over patients)": bootstrap_means(scores.differences, resamples=resamples),
+        "mean difference (quasi-F)": scores.over_runs(1, 0),
     }
-    rows = [
-        _row(situation, check, "coverage", _covers(bootstrap_patients_and_seeds(cube, resamples=resamples), value))
-        for check, (cube, value) in found.items()
-    ]
-    patients_only = _covers(bootstrap_means(scores.differences, resamples=resamples), 0.0)
-    exact = scores.over_runs(1, 0)
-    return [
-        _row(situation, "mean difference (BCa over patients)", "coverage", patients_only),
-        *rows,
-        _row(situation, "mean difference (quasi-F)", "coverage", (exact.low <= 0) & (exact.high >= 0)),
-    ]
+    return [_row(situation, check, "coverage", _covers(interval, 0.0)) for check, interval in found.items()]
 
 
-def _covers(interval: Intervals, truth: float) -> np.ndarray:
+def _covers(interval: Intervals | OverRuns, truth: float) -> np.ndarray:
     return (interval.low <= truth) & (interval.high >= truth)
 
 

@@ -1,8 +1,8 @@
-"""Bootstrap intervals of means: over patients, and over patients and seeds. Nothing here bootstraps a median.
+"""Bootstrap intervals of means over patients. Nothing here bootstraps a median, or seeds, which are too few for it.
 
-Efron, "Better bootstrap confidence intervals", JASA 82:171-185 (1987); for the two levels Owen, "The pigeonhole
-bootstrap", Annals of Applied Statistics 1:386-411 (2007). The same patients are drawn for every algorithm, and the same
-in every process: the stream is named, and of a generator that numpy does not change.
+Efron, "Better bootstrap confidence intervals", JASA 82:171-185 (1987). The same patients are drawn for every algorithm,
+and the same in every process: the stream is named, and of a generator that numpy does not change. Intervals over
+patients and seeds are those of :func:`fedbench.analysis.statistics.variance.over_runs`.
 """
 
 from __future__ import annotations
@@ -98,39 +98,3 @@ def _quantiles(ordered: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     under = np.take_along_axis(ordered, floor, axis=1)
     over = np.take_along_axis(ordered, np.minimum(floor + 1, ordered.shape[1] - 1), axis=1)
     return under + (rank - floor) * (over - under)
-
-
-def bootstrap_patients_and_seeds(cube: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES) -> Intervals:
-    """Return the percentile interval of each column's mean when both patients and seeds are drawn anew.
-
-    Patients and seeds are crossed (every seed's model is tested on the same patients), so each resample draws both
-    independently and takes the block where they meet. With few seeds the interval is too narrow by about
-    sqrt((S - 1) / S) in its seed part; with one seed there is none.
-
-    Args:
-        cube: ``(patients, seeds, columns)``, NaN where a patient was not tested with a seed.
-    """
-    size, seeds, columns = cube.shape
-    low, high = np.full((2, columns), np.nan)
-    method = np.full(columns, "none", dtype=object)
-    if size < FEWEST_PATIENTS or seeds < 2:
-        return Intervals(low, high, method)
-    patients = draws(size, resamples, "patients").astype(float)
-    trained = draws(seeds, resamples, "seeds")
-    known = ~np.isnan(cube)
-    whole = known.all()
-    for start in range(0, columns, BLOCK // 4):
-        block = slice(start, start + BLOCK // 4)
-        sums = _meet(patients, trained, np.where(known, cube, 0.0)[..., block])
-        counts = float(size * seeds) if whole else _meet(patients, trained, known[..., block].astype(float))
-        with np.errstate(invalid="ignore"):
-            means = sums / counts
-        low[block], high[block] = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        method[block] = "percentile"
-    return Intervals(low, high, method)
-
-
-def _meet(patients: np.ndarray, seeds: np.ndarray, cube: np.ndarray) -> np.ndarray:
-    """Return the sum over patients and seeds, weighted by how often each was drawn: ``(resamples, columns)``."""
-    over_patients = (patients @ cube.reshape(len(cube), -1)).reshape(len(patients), *cube.shape[1:])
-    return np.einsum("bs,bsm->bm", seeds, over_patients)

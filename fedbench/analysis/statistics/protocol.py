@@ -1,4 +1,4 @@
-"""The analysis of one dataset and endpoint, fixed before looking; tables, figures and report take their numbers here.
+"""The analysis of one dataset and endpoint, declared in the suite; tables, figures and report take their numbers here.
 
 The family of comparisons is declared here, not chosen by the data: every algorithm against the reference, and every
 algorithm against each one in focus. Holm's correction is over this family; the corrected p-values over all pairs, which
@@ -20,7 +20,6 @@ from fedbench.analysis.statistics.intervals import (
     FEWEST_PATIENTS,
     LEVEL,
     bootstrap_means,
-    bootstrap_patients_and_seeds,
 )
 from fedbench.analysis.statistics.paired import Friedman, fold_test, friedman, holm, median_interval, wilcoxon
 from fedbench.analysis.statistics.ranking import RankStability, rank_stability
@@ -41,9 +40,10 @@ TEXT = (
     "test. Friedman's test in the form of Iman and Davenport; Wilcoxon's signed-rank test (Pratt) with Holm's "
     "correction over the comparisons with the reference and with the algorithms in focus; median difference with "
     "order-statistic interval; matched-pairs rank-biserial correlation; means with 95% bootstrap intervals (BCa) "
-    "over patients, and over patients and seeds. Tests over patients are about the models that were trained; "
-    "whether training anew would show the difference again is the question of the test over runs (quasi-F over "
-    "patients and seeds, where the luck of runs counts no less than it is over all algorithms)."
+    "over patients. Tests over patients are about the models that were trained; whether training anew would show the "
+    "difference again is the question of the test over runs (quasi-F over patients and seeds; a pair's mean square of "
+    "seeds is moderated by that of all algorithms, Smyth 2004), which also gives the 95% intervals of mean differences "
+    "over patients and seeds."
 )
 MIRRORED = {"low": "high", "high": "low"}  # ends of an interval that change places with the sign
 
@@ -68,8 +68,7 @@ class Analysis:
     def means(self) -> pd.DataFrame:
         """Index algorithm: ``mean``, ``low``, ``high`` (95% over patients; ``method`` says which bootstrap), and more.
 
-        ``runs_low`` and ``runs_high`` (95% over patients and seeds), ``patients``, ``seeds``, and the counts of
-        :attr:`ScoreMatrix.counts`.
+        ``patients``, ``seeds``, and the counts of :attr:`ScoreMatrix.counts`.
         """
         return _means(self.matrix)
 
@@ -111,7 +110,7 @@ class Analysis:
             raise KeyError(f"no pair of {algorithm} and {reference}")
         row = self.pairwise.iloc[self._pairs[reference, algorithm]]
         turned = row.copy()
-        for name in ("mean", "median", "runs", "runs_p"):
+        for name in ("mean", "median", "runs"):
             for end, other in MIRRORED.items():
                 turned[f"{name}_{end}"] = -row[f"{name}_{other}"]
         signed = ["mean", "median", "rank_biserial", "runs_p_mean"]
@@ -219,11 +218,11 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]], planned_folds:
         (differences of zero); ``mean`` with ``mean_low``, ``mean_high`` (95% bootstrap over patients) and
         ``mean_method``; ``median`` with ``median_low``, ``median_high``; ``rank_biserial``; ``favours`` (the algorithm
         that is better by the signed ranks, ``""`` for neither); ``p`` (Wilcoxon), ``p_holm`` (over the declared family,
-        NaN outside), ``p_holm_all`` (over all pairs); ``runs_low``, ``runs_high`` (95% bootstrap over patients and
-        seeds); ``runs_p`` (over patients and runs, see :func:`.variance.over_runs`; NaN with one seed, or fewer
-        than two patients tested with every seed) with the mean that it tests ``runs_p_mean``, its 95% interval
-        ``runs_p_low``, ``runs_p_high`` and its ``runs_p_patients``; ``runs_p_holm`` and ``runs_p_holm_all`` as for
-        ``p``; ``folds_p`` (corrected t over folds, NaN without folds; not corrected for the number of comparisons).
+        NaN outside), ``p_holm_all`` (over all pairs); ``runs_p`` (over patients and runs, see
+        :func:`.variance.over_runs`; NaN with one seed, or fewer than two patients tested with every seed) with the mean
+        that it tests ``runs_p_mean``, that mean's 95% interval ``runs_low``, ``runs_high``, and how many patients it is
+        of, ``runs_p_patients``; ``runs_p_holm`` and ``runs_p_holm_all`` as for ``p``; ``folds_p`` (corrected t over
+        folds, NaN without folds; not corrected for the number of comparisons).
     """
     known = {frozenset(pair) for pair in declared}
     pairs = [*declared, *(p for p in combinations(matrix.algorithms, 2) if frozenset(p) not in known)]
@@ -233,7 +232,7 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]], planned_folds:
     differences = values[:, first] - values[:, second]
     cubes = cube[:, :, first] - cube[:, :, second]
     mean, median, test = bootstrap_means(differences), median_interval(differences), wilcoxon(differences)
-    runs, tested = bootstrap_patients_and_seeds(cubes), over_runs(cubes, common_luck(cube))
+    tested = over_runs(cubes, common_luck(cube))
     runs_p = tested.p
     outside = np.full(len(pairs) - len(declared), np.nan)
     better = np.sign(test.rank_biserial) * (1 if matrix.endpoint.higher_is_better else -1)
@@ -254,13 +253,11 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]], planned_folds:
         p=test.p,
         p_holm=np.r_[holm(test.p[: len(declared)]), outside],
         p_holm_all=holm(test.p),
-        runs_low=runs.low,
-        runs_high=runs.high,
+        runs_low=tested.low,
+        runs_high=tested.high,
         runs_p=runs_p,
         runs_p_mean=tested.mean,
         runs_p_patients=tested.patients,
-        runs_p_low=tested.low,
-        runs_p_high=tested.high,
         runs_p_holm=np.r_[holm(runs_p[: len(declared)]), outside],
         runs_p_holm_all=holm(runs_p),
         folds_p=fold_test(differences, matrix.folds.to_numpy(), planned_folds),
@@ -269,10 +266,10 @@ def compare(matrix: ScoreMatrix, declared: list[tuple[str, str]], planned_folds:
 
 def _means(matrix: ScoreMatrix) -> pd.DataFrame:
     values = matrix.values.to_numpy()
-    patients, runs = bootstrap_means(values), bootstrap_patients_and_seeds(matrix.cube)
+    found = bootstrap_means(values)
     table = pd.DataFrame(
-        {"mean": values.mean(axis=0), "low": patients.low, "high": patients.high, "method": patients.method}
-        | {"runs_low": runs.low, "runs_high": runs.high, "patients": len(values), "seeds": len(matrix.seeds)},
+        {"mean": values.mean(axis=0), "low": found.low, "high": found.high, "method": found.method}
+        | {"patients": len(values), "seeds": len(matrix.seeds)},
         matrix.values.columns,
     )
     return table.join(matrix.counts)
@@ -296,7 +293,8 @@ def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame, planned_folds: int | Non
         notes.append("One seed: nothing here tells an algorithm from the luck of its training run.")
     elif (tested := int(pairwise["runs_p_patients"].iloc[0])) < patients:
         few = "" if tested > 1 else "; none with fewer than two"
-        notes.append(f"Test over runs: {tested} of {counted(patients, 'patient')}, those tested with every seed{few}.")
+        whose = f"{tested} of {counted(patients, 'patient')}"
+        notes.append(f"Test and interval over runs: {whose}, those tested with every seed{few}.")
     folds = matrix.folds[matrix.folds >= 0].nunique()
     if folds and planned_folds and folds < planned_folds:
         notes.append(f"{folds} of {planned_folds} folds have scores; the test over folds takes account of the others.")

@@ -138,7 +138,7 @@ def consensus(matrices: Sequence[ScoreMatrix]) -> Consensus:
     """Rank the algorithms across datasets by their mean rank (Borda's rule); every dataset weighs the same.
 
     Conditions of one dataset, such as several modalities left out in turn, are averaged before algorithms are ranked.
-    Demsar, JMLR 7:1-30 (2006): a test over datasets takes the dataset as its unit, and needs more than ten of them.
+    Demsar, JMLR 7:1-30 (2006): a test over datasets takes the dataset as its unit, and needs ten of them or more.
 
     Args:
         matrices: one per condition, of the same endpoint; only algorithms in all of them are ranked.

@@ -115,8 +115,8 @@ def score_matrix(
         cases: as from :func:`fedbench.store.load_results`; a part of it (one modality, one class) will do.
         selection: which models' scores, ``last`` or ``best-validation``.
         missing: what to do where one algorithm lacks scores that another has: ``refuse``; ``worst`` fills in the worst
-            possible value (Dice and NSD 0; HD95 the largest of the dataset); ``complete-cases`` leaves the seed and
-            cell out for all, and an algorithm without any score out altogether.
+            possible value (Dice and NSD 0; HD95 the largest of the dataset with this selection and left-out modality);
+            ``complete-cases`` leaves the seed and cell out for all, and an algorithm without any score out altogether.
 
     Raises:
         UserError: nothing to compare, rows that are not comparable, missing scores, impossible values.

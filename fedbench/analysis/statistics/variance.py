@@ -1,6 +1,8 @@
 """How much of a score is the patient, how much the luck of a training run.
 
-Patients and seeds are crossed: every seed's model is tested on the same patients, with one mean per cell. Components by
+Patients and seeds are crossed: every seed's model is tested on the same patients, with one mean per cell. With folds, a
+seed's model is one for each fold, and each patient is tested with one of them: what is called the luck of a seed is
+then that of all its folds together, which is less than that of one training. Components by
 the method of moments from the two-way table of mean squares without replication (Searle, Casella & McCulloch, "Variance
 Components", 1992, section 4.3).
 """

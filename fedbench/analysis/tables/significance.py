@@ -106,7 +106,7 @@ def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint, br
     friedman = f"Friedman (Iman-Davenport): F({omnibus.df[0]}, {omnibus.df[1]}) = {decimal(float(omnibus.f), 2)}"
     caption = (
         f"Differences{f' in {unit}' if unit else ''}, algorithm minus the one it is compared with, with 95% intervals; "
-        f"Holm's correction over these {counted(len(rows), 'comparison')}, declared beforehand. {friedman}, "
+        f"Holm's correction over these {counted(len(rows), 'comparison')}, the declared ones. {friedman}, "
         f"p {_equals(float(omnibus.p))}. {_FOLDS if folds else ''}{about(analyses, [analysis])}"
     )
     return Table(
@@ -116,7 +116,10 @@ def comparisons(analyses: Analyses, condition: Condition, endpoint: Endpoint, br
     )  # fmt: skip
 
 
-_FOLDS = "Over folds: the corrected t-test of Nadeau and Bengio, not corrected for the number of comparisons. "
+_FOLDS = (
+    "Over folds: the corrected t-test of Nadeau and Bengio, which takes patients that validate for training patients "
+    "(p is a little too small), not corrected for the number of comparisons. "
+)
 
 
 def ranks(analyses: Analyses, condition: Condition, endpoint: Endpoint) -> Table:
@@ -171,9 +174,10 @@ def variance(analyses: Analyses, condition: Condition, endpoint: Endpoint) -> Ta
     said = [f"{note[0].upper()}{note[1:]}." for note in sorted(remarks) if not note.startswith(NEGATIVE)]
     if any(note.startswith(NEGATIVE) for note in remarks):
         said.append("0 also stands for a negative estimate of a variance.")
+    folds = "With folds, a seed stands for one run of each. " if (analysis.matrix.folds >= 0).any() else ""
     caption = (
         "Standard deviations and shares of the variance: between patients, between training runs (seeds), and the rest "
-        f"(a patient suits a run, and noise). {about(analyses, [analysis])}"
+        f"(a patient suits a run, and noise). {folds}{about(analyses, [analysis])}"
     )
     return Table(
         f"variance.{condition.name}.{_short(endpoint)}", f"{_title(endpoint)}: variance on {condition.title}",

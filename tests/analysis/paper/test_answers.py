@@ -571,5 +571,15 @@ def test_luck_is_told_in_dice_whatever_the_primary_endpoint_is():
     assert "the mean Dice of an algorithm" in one and one == other
 
 
+def test_a_seed_of_folds_is_said_to_be_several_runs():
+    numbers, found = Numbers(), evidence((TOY,), LABELS, (0, 1, 2), 14)
+    assert "each fold" not in plain(numbers, luck(numbers, [part_of(found)], []))
+    fold = found.cases["patient"].map({name: i % 2 for i, name in enumerate(sorted(set(found.cases["patient"])))})
+    numbers, folded = Numbers(), part_of(replace(found, cases=found.cases.assign(fold=fold.astype(int))))
+    assert "On toy a seed is one run for each fold, whose mean moves less" in plain(
+        numbers, luck(numbers, [folded], [])
+    )
+
+
 def test_one_seed_tells_nothing_of_luck():
     assert luck(Numbers(), [part_of(evidence((TOY,), LABELS, (0,), 14))], []) == ONE_SEED

@@ -114,7 +114,7 @@ def test_what_more_rounds_did_is_told_where_nothing_else_changed():
     (first, second), _, text = told(long=({"": 0.1}, more))
     means = [part.get("cross").means.loc["fedavg", "mean"] for part in (first, second)]
     assert f"80 rounds in place of 40 on toy moved that of \\textsf{{fedavg}} by ${means[1] - means[0]:+.3f}$ [" in text
-    assert "(interval over patients and seeds, no test)" in text
+    assert "(interval over patients and seeds, not corrected)" in text
     assert (
         told()[2] == "" == told(other=({"": 0.1}, more | {"lr": 0.2}))[2] == told(same=({}, more | {"rounds": 40}))[2]
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedbench.analysis.statistics.intervals import bootstrap_means, bootstrap_patients_and_seeds, draws, stream
+from fedbench.analysis.statistics.intervals import bootstrap_means, draws, stream
 
 VALUES = np.random.default_rng(0).beta(8, 2, (25, 3))
 
@@ -75,35 +75,3 @@ def test_percentile_where_bca_does_not_exist():
     found = bootstrap_means(VALUES, resamples=1)
     assert set(found.method) == {"percentile"}
     assert found.low == pytest.approx(found.high)
-
-
-def test_two_levels_by_hand():
-    """Patients that do not differ: only seeds vary. Seeds 0 and 1 give 0 and 1, so means are 0, 1/2 or 1."""
-    cube = np.tile(np.array([0.0, 1.0])[None, :, None], (4, 1, 1))
-    found = bootstrap_patients_and_seeds(cube)
-    assert (found.low[0], found.high[0], found.method[0]) == (0, 1, "percentile")
-
-
-def test_two_levels_are_wider_than_one_when_runs_differ():
-    random = np.random.default_rng(1)
-    noise = random.normal(0, 0.02, (50, 5, 1))
-    luck = random.normal(0, 0.05, (1, 5, 1))
-    both, patients = bootstrap_patients_and_seeds(noise + luck), bootstrap_means((noise + luck).mean(axis=1))
-    assert both.high - both.low > 3 * (patients.high - patients.low)
-
-
-def test_two_levels_agree_with_a_plain_loop_also_with_gaps():
-    random = np.random.default_rng(2)
-    cube = random.normal(size=(6, 3, 1))
-    cube[1, 2] = cube[4, 0] = np.nan
-    patients, seeds = draws(6, 200, "patients"), draws(3, 200, "seeds")
-    means = [
-        np.nanmean(np.repeat(np.repeat(cube[..., 0], p, axis=0), s, axis=1))
-        for p, s in zip(patients, seeds, strict=True)
-    ]  # fmt: skip
-    found = bootstrap_patients_and_seeds(cube, resamples=200)
-    assert (found.low[0], found.high[0]) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
-
-
-def test_one_seed_has_no_second_level():
-    assert np.isnan(bootstrap_patients_and_seeds(VALUES[:, None]).low).all()

@@ -75,13 +75,24 @@ def test_corrections_are_within_their_families():
     assert (found["p_holm_all"] >= found["p"]).all()
 
 
+def test_the_interval_over_runs_is_that_of_its_test():
+    """It leaves zero out where p is below 0.05, and nowhere else: a bootstrap over few seeds is too narrow."""
+    found = analysis(random_table(NAMES, 24, seeds=3)).pairwise
+    excluded = (found["runs_low"] > 0) | (found["runs_high"] < 0)
+    assert (excluded == (found["runs_p"] < 0.05)).all()
+    shifted = random_table(NAMES, 24, seeds=3)
+    shifted["dice"] = shifted["dice"] / 10 + 0.5 * (shifted["setting"] == "fedbn")
+    row = analysis(shifted).comparison("fedbn", "fedavg")
+    assert row["runs_p"] < 0.05 and row["runs_low"] > 0
+
+
 def test_a_comparison_can_be_turned_round():
     found = analysis(random_table(NAMES, 12, seeds=2))
     one, turned = found.comparison("fedbn", "fedavg"), found.comparison("fedavg", "fedbn")
     assert (turned["algorithm"], turned["reference"]) == ("fedavg", "fedbn")
     for name in ("mean", "median", "rank_biserial"):
         assert turned[name] == -one[name]
-    for name in ("mean", "median", "runs", "runs_p"):
+    for name in ("mean", "median", "runs"):
         assert (turned[f"{name}_low"], turned[f"{name}_high"]) == (-one[f"{name}_high"], -one[f"{name}_low"])
     for name in ("p", "p_holm", "runs_p", "favours"):
         assert turned[name] == one[name]
@@ -93,7 +104,7 @@ def test_every_interval_holds_its_estimate_whichever_way_round_a_pair_is_asked_f
     found = analysis(random_table(NAMES, 12, seeds=3))
     for pair in (("fedbn", "fedavg"), ("fedavg", "fedbn")):
         row = found.comparison(*pair)
-        estimates = {"mean": "mean", "median": "median", "runs": "mean", "runs_p": "runs_p_mean"}
+        estimates = {"mean": "mean", "median": "median", "runs": "runs_p_mean"}
         for interval, estimate in estimates.items():
             assert row[f"{interval}_low"] < row[estimate] < row[f"{interval}_high"]
 
@@ -103,9 +114,12 @@ def test_a_test_over_runs_of_some_patients_says_of_which():
     row = found.comparison("moon", "fedavg")
     assert (row["mean"], row["runs_p_mean"], row["runs_p_patients"]) == (pytest.approx(-0.05), pytest.approx(0.1), 10)
     assert found.comparison("fedavg", "moon")["runs_p_mean"] == pytest.approx(-0.1)
-    assert "Test over runs: 10 of 40 patients, those tested with every seed." in found.notes
+    assert row["runs_low"] < row["runs_p_mean"] < row["runs_high"]
+    assert "Test and interval over runs: 10 of 40 patients, those tested with every seed." in found.notes
     none = analysis(unfinished_grid(settled=False)).notes
-    assert "Test over runs: 0 of 40 patients, those tested with every seed; none with fewer than two." in none
+    assert (
+        "Test and interval over runs: 0 of 40 patients, those tested with every seed; none with fewer than two." in none
+    )
     assert not any("One seed" in note for note in none)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fedbench.analysis.analyses import is_personal, is_reconstruction, is_reference_point
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.numbers import Numbers, named, number, signed
+from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.scatter import Scatter, scatters
 from fedbench.analysis.paper.study import Models, Part
 from fedbench.analysis.verdicts import Comparison
@@ -31,8 +31,10 @@ def luck(numbers: Numbers, parts: Iterable[Part], to_reference: Iterable[Compari
         f"an algorithm with a common model moves with a standard deviation from {least} to {most}"
     )
     text += f"; that of the reference is {', '.join(told)}." if told else "."
-    compared = luck_short(numbers, parts, to_reference)
-    return f"{text} {compared}".strip()
+    folded = [part for part, _ in found.values() if (part.dice.matrix.folds >= 0).any()]
+    where = words(list(dict.fromkeys(escape(part.condition.dataset) for part in folded)))
+    folds = f"On {where} a seed is one run for each fold, whose mean moves less than that of one run." if folded else ""
+    return " ".join(filter(None, (text, folds, luck_short(numbers, parts, to_reference))))
 
 
 def scattered(parts: Iterable[Part]) -> dict[Models, tuple[Part, Scatter]]:

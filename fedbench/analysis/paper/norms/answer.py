@@ -59,21 +59,24 @@ def answer_norms_brief(numbers: Numbers, made: Sequence[Compared]) -> str:
     """The same without intervals, for an abstract: the steps that show, and those of new statistics."""
     made = of_patients(made, lambda each: each.found.condition.dataset)
     steps = [(e, c, gain.mean) for e in made for c, gain in e.steps if not c.reestimated and _shows(gain)]
+    none = sum(not _shows(gain) for e in made for c, gain in e.steps if not c.reestimated)
     anew = [gain.mean for each in made if (gain := _anew(each, each.found.reference)) is not None]
     told = []
     if steps:
         sizes = _span(numbers, "step that shows", [size for *_, size in steps])
         where = words(list(dict.fromkeys(f"{escape(each.title)} ({escape(column.norm)})" for each, column, _ in steps)))
         shown = numbers.put("steps that show", text=where)
-        none = sum(not _shows(gain) for e in made for c, gain in e.steps if not c.reestimated)
         rest = f", and in {counted(none, 'other step')} by nothing that shows" if none else ""
         told.append(f"another kind of normalisation layer by {sizes} on {shown}{rest}")
+    elif none:
+        told.append(f"another kind of normalisation layer by nothing that shows (in {counted(none, 'step')})")
     if anew:
         told.append(f"BatchNorm statistics taken anew from {IMAGES} by {_span(numbers, 'statistics steps', anew)}")
     if not told:
         return ""
     return (
-        f"The cross-modality Dice of {_name(made[0].found.reference)} was moved by {', and by '.join(told)} (no test)."
+        f"The cross-modality Dice of {_name(made[0].found.reference)} was moved by {', and by '.join(told)} (no "
+        "corrected test: a step shows if its interval leaves zero out)."
     )
 
 
@@ -94,7 +97,9 @@ def _by_norm(numbers: Numbers, made: Sequence[Compared]) -> str:
 
 def _intervals(gains: Iterable[Step]) -> str:
     """What the intervals of :func:`_bounds` are over."""
-    return f"intervals over patients{' and seeds' if all(np.isfinite(gain.runs_low) for gain in gains) else ''}"
+    if all(np.isfinite(gain.runs_low) for gain in gains):
+        return "intervals of the test over patients and seeds, not corrected"
+    return "intervals over patients, not corrected"
 
 
 def _shows(gain: Step) -> bool:
