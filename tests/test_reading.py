@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 
 from fedbench.errors import UserError
-from fedbench.reading import TRIES, map_array, read_table, steadily, tables_in_system_memory
+from fedbench.reading import TRIES, map_array, plain_name, read_table, steadily, tables_in_system_memory
 
 MISCOUNTED = "AST constructor recursion depth mismatch (before=42, after=39)"
 
@@ -147,3 +147,10 @@ def test_tables_are_read_into_memory_that_goes_back_and_a_programs_own_arrow_is_
     with pytest.raises(ZeroDivisionError), tables_in_system_memory():
         raise ZeroDivisionError
     assert pyarrow.default_memory_pool().backend_name == before.backend_name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "../b", "a\\b", "a\0b"])
+def test_a_name_that_leads_elsewhere_is_refused(name):
+    with pytest.raises(UserError, match=r"manifest: .* would lead out of its folder"):
+        plain_name(name, "manifest")
+    assert plain_name("P01.CT", "manifest") == "P01.CT"

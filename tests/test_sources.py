@@ -91,6 +91,16 @@ def test_a_helper_beside_the_plugin_counts(package, imports):
     assert code_digest(cls) != before
 
 
+def test_what_a_helper_imports_counts(package):
+    (package / "toyplugin" / "helper.py").write_text("from .constants import MU\n")
+    constants = package / "toyplugin" / "constants.py"
+    constants.write_text("MU = 0.5\n")
+    cls = child(package, "from .helper import MU")
+    before = code_digest(cls)
+    constants.write_text("MU = 0.25\n")
+    assert code_digest(cls) != before
+
+
 def test_a_base_class_counts_and_an_unrelated_file_does_not(package):
     cls = child(package, "from toyplugin.helper import twice")
     before = code_digest(cls)

@@ -114,6 +114,15 @@ def test_the_step_of_the_norm_is_paired_over_patients_and_shown_first(found):
     assert first[3].values[:3] == (gain.mean, gain.low, gain.high)
 
 
+def test_luck_of_runs_widens_the_interval_over_seeds_alone():
+    """With instance norm one seed of three fell behind in every patient: over patients nothing shows of that."""
+    other = trained("instance")
+    unlucky = other.cases.assign(dice=other.cases["dice"] - 0.2 * (other.cases["seed"] == 2))
+    (shown,), _ = side_by_side([group("study", trained("batch")), group("other", replace(other, cases=unlucky))], TOY)
+    gain = step(*shown.columns, "fedavg")
+    assert gain.high - gain.low < 0.15 < gain.runs_high - gain.runs_low
+
+
 # -- what is not -----------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +149,7 @@ def test_what_cannot_be_compared_is_not_and_says_why():
     assert refusal(moved(instance, 1)) == "other is not put beside study: its partitions are others (seed 1)."
     assert "its seeds or folds are others" in refusal(without_seed(instance, 2))
     assert "prepared otherwise (data.spacing)" in refusal(trained("instance", data=finer))
+    assert "prepared otherwise (dataset_content)" in refusal(trained("instance", dataset_content="b" * 64))
     assert "another reference" in refusal(instance, reference="fedprox")
     assert refusal(trained("batch")) == "other is not shown: it has the norm of study."
     mixed = instance.runs["identity"].where(instance.runs["setting"] != "fedprox", trained("group").runs["identity"])
@@ -152,6 +162,19 @@ def test_other_differences_are_noted():
     (shown,), _ = side_by_side(parts, TOY)
     note = "Not the norm alone: other and study differ in training.rounds too."
     assert shown.notes == (note,) and note in scores_table(shown, "toy", "toy", "").notes
+
+
+def test_a_device_and_parameters_are_differences_too():
+    own = {"device": "cpu", "algorithm_params": {"mu": 0.1}}
+    other = {"device": "cuda", "algorithm_params": {"mu": 0.2}}
+    few = ("fedavg", "fedprox")
+    parts = [
+        group("study", trained("batch", algorithms=few, **own)),
+        group("other", trained("instance", algorithms=few, **other)),
+    ]
+    (shown,), _ = side_by_side(parts, TOY)
+    (note,) = shown.notes
+    assert note.endswith("differ in device, the parameters of fedavg, the parameters of fedprox too.")
 
 
 def on_a_cpu_with(found: Evidence, *instructions: str) -> Evidence:

@@ -68,6 +68,8 @@ def test_a_store_that_was_edited_is_refused(fedbench, data, tmp_path, edit, file
         refused(fedbench(command, "-a", "fedavg", "-d", f"{TOY}={target}", *PLANNED), words)
     refused(fedbench("partition", "show", "-d", f"{TOY}={target}"), words)
     facts = json.loads((target / "dataset.json").read_text())
+    (target / "dataset.json").write_text(json.dumps(facts | {"sealed": None}))
+    refused(fedbench("plan", "-a", "fedavg", "-d", f"{TOY}={target}", *PLANNED), "was edited; delete")
     del facts["sealed"]
     (target / "dataset.json").write_text(json.dumps(facts))
     assert fedbench("plan", "-a", "fedavg", "-d", f"{TOY}={target}", *PLANNED)[0] == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fedbench.config import DataConfig
-from fedbench.data.dealing import dirichlet, main_modality
+from fedbench.data.dealing import dirichlet, main_modality, mix
 from fedbench.data.prepared import PreparedDataset
 from fedbench.errors import UserError
 from fedbench.federation import Federation, partition, relation
@@ -91,6 +91,28 @@ def test_a_small_concentration_keeps_classes_apart():
 
     assert apart(0.1) > 2 * apart(None)
     assert apart(0.1) > apart(10.0)
+
+
+def test_somebody_stays_with_every_client():
+    """Of one patient in a hand four tenths are none: a client would hold nothing of its own modality."""
+    hands = {modality: (modality, [f"{modality} patient"]) for modality in MODALITIES}
+    mixed = mix(hands, 0.4, ("names",))
+    assert mixed == {modality: [(modality, f"{modality} patient")] for modality in MODALITIES}
+
+
+def test_a_large_organ_is_not_the_prominent_class_of_everybody():
+    """Half of the patients have twice as much of the small organ as the others; a large one fills all images alike."""
+    dataset = listing(full(120))
+    names = sorted({case.patient for case in dataset.cases})
+    voxels = {name: (1000, 20 if i % 2 else 40) for i, name in enumerate(names)}
+    cases = tuple(replace(case, voxels=voxels[case.patient]) for case in dataset.cases)
+    apart = []  # from one half, for every patient of a client
+    for seed in range(6):
+        config = DataConfig(clients_per_modality=2, class_skew=0.1)
+        for client in partition(replace(dataset, cases=cases, classes=("large", "small")), config, seed).clients:
+            share = np.mean([case.voxels[1] == 40 for case in client.train])
+            apart += [abs(share - 0.5)] * len(client.train)
+    assert np.mean(apart) > 0.15
 
 
 @pytest.mark.parametrize("stay", [0.9, 0.5])

@@ -48,6 +48,13 @@ def test_the_same_grid_changes_nothing():
     np.testing.assert_array_equal(after.image, before.image)
 
 
+def test_a_grid_that_is_a_twentieth_finer_is_another_one():
+    """20 voxels of 1 mm are 21 of 0.95; of 1.0004, which is how a header may round 1, they are the same 20."""
+    before = volume(np.arange(20.0), [1.0])
+    assert resample(before, (0.95,)).label.shape == (21,)
+    assert resample(before, (1.0004,)) is before
+
+
 def test_finer_by_hand():
     """Voxels of 2 mm centred at 1, 3, 5, 7 mm; of 1 mm at 0.5, 1.5, ...: a quarter of the way, edges repeated."""
     out = resample(volume([0, 1, 2, 3], [2.0], label=[0, 1, 2, 0]), (1.0,))

@@ -16,12 +16,12 @@ from fedbench.execution.planning import plan
 from fedbench.federation import partition
 from fedbench.parameters import hyperparameter
 from fedbench.registry import parse_spec
-from fedbench.store import FAILURE, ROUNDS, write_json, write_parquet
+from fedbench.store import FAILURE, ROUNDS, Store, write_json, write_parquet
 from fedbench.suite import make_suite
 from fedbench.tuning.search import Space, algorithm_space, draw, shared_space
 from fedbench.tuning.suite_file import header, toml, tuned_values
-from fedbench.tuning.table import conditions, trials_markdown
-from fedbench.tuning.trials import Trial, Tuned, reference_of, validation_score, without_test
+from fedbench.tuning.table import conditions, trials_frame, trials_markdown
+from fedbench.tuning.trials import Trial, Tuned, reference_of, tune, validation_score, without_test
 from tests.toys import ROOT, full, listing, write_toy
 
 # -- what is tried ----------------------------------------------------------------------------------------------------
@@ -178,6 +178,37 @@ def test_both_rules_by_hand(tmp_path):
     assert validation_score(tmp_path, "last-validation-dice") is None
 
 
+def test_what_diverged_with_one_seed_is_not_chosen_and_what_was_chosen_is_what_others_are_tried_with(tmp_path):
+    """A rate of 0.1 is better by far where it does not diverge; of FedProx's values all score the same."""
+    toy = f"{ROOT}/tests/toys.py:Toy={write_toy(tmp_path / 'toy', full(9))}"
+    chosen = suite(
+        datasets=[toy], model={"name": "unet", "channels": [4, 8]}, data={"val_fraction": 0.34},
+        training={"lr": 0.5}, tuning={"trials": 3, "seeds": [1, 2], "shared": {"training.lr": [0.1, 0.01]}},
+    )  # fmt: skip
+    results = Store(tmp_path / "runs")
+    scores = {0.5: 0.3, 0.1: 0.9, 0.01: 0.6}
+    rates = []
+
+    def execute(_heading, cells):
+        """Leave what such runs would leave."""
+        for cell in cells:
+            folder = results.root / cell.id
+            folder.mkdir(parents=True, exist_ok=True)
+            rates.append(rate := cell.identity["training"]["lr"])
+            if rate == 0.1 and cell.identity["seed"] == 2:
+                write_json(folder / FAILURE, {"error": "TrainingDiverged: round 1"})
+            row = {"round": 0, "client": "CT", "metric": "validation dice", "value": scores[rate]}
+            write_parquet(folder / ROUNDS, [row])
+
+    tuned = tune(chosen, lambda each: plan(each, tmp_path / "cache"), execute, results)
+    assert tuned.shared == {"training.lr": 0.01}
+    assert {t.point["training.lr"]: t.score for t in tuned.trials if t.stage == "shared"} == {
+        0.5: 0.3, 0.1: None, 0.01: 0.6
+    }  # fmt: skip
+    assert set(rates[6:]) == {0.01} and len(rates) == 3 * 2 + (1 + 3) * 2
+    assert tuned.settings == {"fedavg": "fedavg", "fedprox": "fedprox"}  # the first of equal ones: the default
+
+
 def trial(algorithm, number, point, setting, dice=0.5, stage="own", possible=4, chosen=False):
     return Trial(stage, algorithm, number, point, setting, possible, ("run",), {"heart": dice}, chosen)
 
@@ -240,7 +271,16 @@ def test_its_header_says_how(tuned):
 def test_what_the_choice_does_not_guard_against_is_said(tuned):
     text = conditions(tuned)
     assert "3 rounds" in text and "The suite itself trains for 9 rounds." in text
-    assert "Tuned on fold 2 alone" in text
+    assert "Tuned on fold 2 alone" in text and "Tuned with every modality" not in text
+    left_out = tuned.suite.model_copy(update={"data": DataConfig(leave_out="each")})
+    text = conditions(Tuned(left_out, tuned.reference, tuned.trials, tuned.shared, tuned.settings))
+    assert "Tuned with every modality: also one that the suite's runs never see was validated on." in text
+
+
+def test_the_table_of_trials_says_of_each_whether_it_diverged(tuned):
+    frame = trials_frame(tuned)
+    assert frame["diverged"].tolist() == [True, False, False, False, False, False]
+    assert frame["score"].isna().tolist() == frame["diverged"].tolist()
 
 
 def test_the_page_of_trials_shows_what_diverged_and_what_is_exhausted(tuned):
@@ -248,6 +288,7 @@ def test_the_page_of_trials_shows_what_diverged_and_what_is_exhausted(tuned):
     assert "| fedprox | 0 | training.lr = 0.5 | diverged |  |" in page
     assert "| fedprox | 1 | mu = 0.1 | 0.6000 | chosen |" in page
     assert "Every combination there is was tried (in brackets: how many): local (1), fedprox" in page
+    assert "fedprox (2)" not in page.partition("Hyper-parameters of each")[2]  # of four
 
 
 PLAIN = st.one_of(

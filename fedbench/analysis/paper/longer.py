@@ -43,6 +43,8 @@ def _pairs(parts: Sequence[Part]) -> Iterator[tuple[Part, Part, tuple[int, int]]
         one, other = _settings(short), _settings(long)
         if short.condition != long.condition or one is None or other is None:
             continue
+        if short.primary.reference != long.primary.reference:  # a suite may declare another
+            continue
         rounds = one[0], other[0]
         if rounds[0] < rounds[1] and one[1:] == other[1:]:
             yield short, long, rounds

@@ -62,7 +62,7 @@ def overview_section(study: Study, drawn: Sequence[Drawn]) -> tuple[str, dict[st
     ) if some]  # fmt: skip
     patients = " of images of patients" if phantoms else ""
     made = f"{counted(len(parts), 'condition')}{patients} with every modality in training"
-    also = f"; besides there are {words_of(other)}" if other else ""
+    also = f"; also published: {words_of(other)}" if other else ""
     text = f"Table~\\ref{{tab:{NAMED}}} has the scores of {made}{shown if drawn else ''}{also}.\n"
     floats = [f"\\input{{tables/{table.name}.tex}}\n"]
     floats += [figure_float(each, "figures", each.title, NAMED, body=True) for each in drawn]

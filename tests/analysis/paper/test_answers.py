@@ -14,7 +14,7 @@ import pytest
 
 from fedbench.analysis.analyses import Choices
 from fedbench.analysis.evidence import Condition, Evidence
-from fedbench.analysis.paper.answers.alignment import UNSETTLED, UNSTUDIED, alignment, alignment_short
+from fedbench.analysis.paper.answers.alignment import UNSETTLED, UNSTUDIED, alignment, alignment_short, idle
 from fedbench.analysis.paper.answers.all_answers import undecided
 from fedbench.analysis.paper.answers.cost import UNKNOWN, cost, cost_short
 from fedbench.analysis.paper.answers.cross import (
@@ -27,6 +27,7 @@ from fedbench.analysis.paper.answers.cross import (
     short,
     studied,
     studied_in,
+    the_reference,
     with_common_models,
 )
 from fedbench.analysis.paper.answers.ground import Ground
@@ -122,6 +123,40 @@ def test_what_was_seen_where_a_modality_was_left_out_is_told_beside_and_counted_
     alone = Ground.of(study_of([("", evidence((TOY,), ("local", "fedavg", "fedda-cyclic"), (0, 1), 14))]))
     assert alone.everything == "" and told(beside, alone.beside) == ""
     assert "left out even" not in told(undecided, alone.whole, alone.parts)
+
+
+def test_where_a_modality_was_left_out_better_is_not_told_as_worse(monkeypatch):
+    monkeypatch.setattr(evidence_rows, "GAINS", {"fedda-cyclic": 0.2})
+    conditions = (Condition("toy", "CT"), Condition("toy", "MR"))
+    found = evidence(conditions, ("fedavg", "fedda-cyclic"), (0, 1, 2), 30, modalities=("CT", "MR", "PET"))
+    text = told(beside, Ground.of(study_of([("", found)])).beside)
+    assert "better than fedavg in 2, worse in 0 and not distinguishable in 0 of 2 comparisons" in text
+
+
+def test_worse_in_one_condition_is_not_told_as_worse_in_all():
+    studies = [("", trained("batch", {"fedda-joint": -0.3})), ("other", trained("instance", {"fedda-joint": -0.03}))]
+    text = told(short, studied_in(study_of(studies).parts, "cross", the_reference))
+    assert text.startswith("no; it was better than fedavg in no condition and variant, and worse in 1 of 2 comparisons")
+
+
+def test_a_rival_that_was_better_is_no_rival_that_fedda_was_never_told_from():
+    part = part_of(trained("batch", {"fedprox": 0.3, "fedda-joint": -0.03}))
+    text = told(with_common_models, studied([part], "cross"))
+    assert text.startswith("With fedavg and fedbn, 2 comparisons") and "fedprox" not in text
+
+
+def both_kept(found: Evidence) -> Evidence:
+    """Evidence whose fedbn deploys two models: one for everybody and the clients' own."""
+    own = found.cases["setting"] == "fedbn"
+    kinds = [found.cases[own].assign(deployment=kind) for kind in ("averaged", "personal")]
+    return replace(found, cases=pd.concat([found.cases[~own], *kinds], ignore_index=True))
+
+
+def test_that_personal_models_are_not_meant_for_other_modalities_is_said_where_one_is_a_rival():
+    found = trained("batch", {"fedda-joint": -0.03})
+    said = "Models that clients keep to themselves are not meant for modalities that these clients do not hold"
+    assert said in told(by_rival, studied([part_of(both_kept(found))], "cross"))
+    assert said not in told(by_rival, studied([part_of(found)], "cross"))
 
 
 def test_whom_fedda_was_better_than_is_counted_by_rival():
@@ -390,19 +425,36 @@ def test_what_rivals_without_a_discriminator_did_to_the_distance_stands_beside()
     assert rivals_moved([*pairs, *pairs]) == {"toy": pytest.approx([0.2, 0.47, -0.06])}
 
 
+def test_models_that_clients_keep_are_no_rivals_whose_features_are_compared():
+    """The reference is one model for everybody; models of single clients lie apart for that alone."""
+    part = part_of(both_kept(trained("batch")))
+    distances = {"fedavg": 1.0, "fedbn (averaged)": 1.25, "fedbn (personal)": 1.9, "fedda-joint": 1.5}
+    assert rivals_moved(measured(part, distances)) == {"toy": pytest.approx([0.25])}
+
+
+def test_variants_that_only_guessed_or_could_win_by_batch_normalisation_are_counted_once_each():
+    part = part_of(trained("batch", algorithms=("fedavg", *FEDDA, "fedda-joint[lam=0.1]")))
+    guessing, winning, unjudged = focus(part.labels)
+    pairs = measured(part, {"fedavg": 1.0}, {guessing: log(2), winning: 0.5}, {guessing: 0.5, winning: 0.7})
+    text = told(idle, pairs)
+    assert text.startswith("In 1 of 3 comparisons the discriminators only guessed late in training and in 1 more batch")
+    assert text.endswith("whatever the modality; 1 tested alignment without either.")
+    assert told(idle, measured(part, {"fedavg": 1.0, unjudged: 1.5})) == ""
+
+
 @pytest.mark.parametrize(
-    ("loss", "accuracy", "idle"),
+    ("loss", "accuracy", "guessing"),
     [(log(2), 0.5, True), (log(2) + 0.009, 0.519, True), (0.65, 0.5, False), (log(2), 0.56, False)],
 )
-def test_guessing_discriminators_are_no_working_game_and_no_evidence(both, loss, accuracy, idle):
+def test_guessing_discriminators_are_no_working_game_and_no_evidence(both, loss, accuracy, guessing):
     pairs = measured(both, DISTANCES, {"fedda-joint": loss, FEATURES: 0.5}, {"fedda-joint": accuracy, FEATURES: 0.8})
-    assert [v.undecided for v in variants(pairs)] == [idle, False]
+    assert [v.undecided for v in variants(pairs)] == [guessing, False]
     numbers = Numbers()
     text = plain(numbers, alignment(numbers, pairs))
-    assert ("no working game" in text) is idle and ("(on toy)" in text) is idle
-    assert f"Features were nearer than the reference's in {'the one comparison' if idle else '1 of 2 comp'}" in text
+    assert ("no working game" in text) is guessing and ("(on toy)" in text) is guessing
+    assert f"Features were nearer than the reference's in {'the one comparison' if guessing else '1 of 2 comp'}" in text
     brief = alignment_short(Numbers(), pairs)
-    assert ("only guessed" in brief) is idle
+    assert ("only guessed" in brief) is guessing
 
 
 @pytest.fixture(scope="module")
@@ -472,6 +524,22 @@ def test_discriminators_that_all_guess_are_told_in_short_too(both):
 def test_pooled_training_is_told_with_how_often_it_does_without_near_features(both, pooled, said):
     text = told(alignment, measured(both, DISTANCES | {"centralised": pooled}))
     assert f"{said}" in text and ("farther apart" in text) is (pooled > 1)
+
+
+def test_pooled_training_that_scored_lower_is_not_told_as_higher():
+    part = part_of(trained("batch", {"centralised": -0.3}, algorithms=("centralised", "fedavg", "fedda-joint")))
+    text = told(alignment, measured(part, DISTANCES))
+    assert "The distance of centralised" in text and "scored higher" not in text
+
+
+def test_one_patient_with_every_modality_is_enough_to_tell_modality_and_patient_apart():
+    """Of the others each was imaged in one."""
+    found = evidence((TOY,), LABELS, (0, 1, 2), 14)
+    number = found.cases["patient"].str[1:].astype(int)
+    kept = (number == 0) | ((number % 2 == 0) == (found.cases["modality"] == "CT"))
+    part = part_of(exchanging(replace(found, cases=found.cases[kept].reset_index(drop=True))))
+    (moves,) = by_dataset(variants(measured(part, DISTANCES)))
+    assert not moves.confounded
 
 
 def test_what_idle_discriminators_leave_unexplained_is_said(both):

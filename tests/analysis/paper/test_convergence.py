@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,10 +12,11 @@ import pytest
 from fedbench.analysis.paper.convergence import endings, rising_short, tell_ending, tell_endings
 from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.study import study_of
 from fedbench.analysis.paper.teller import Teller
 from tests.analysis.evidence_rows import evidence
-from tests.analysis.test_norms import trained
+from tests.analysis.test_norms import moved, trained
 
 
 def curves(**runs: list[list[float]]) -> pd.DataFrame:
@@ -118,3 +122,35 @@ def test_what_more_rounds_did_is_told_where_nothing_else_changed():
     assert (
         told()[2] == "" == told(other=({"": 0.1}, more | {"lr": 0.2}))[2] == told(same=({}, more | {"rounds": 40}))[2]
     )
+
+
+def test_more_rounds_are_not_told_where_network_or_partitions_changed_too():
+    few, many = ({"rounds": rounds, "lr": 0.1, "validate_every": rounds // 10} for rounds in (40, 80))
+    first = ("", trained("batch", training=few))
+    other = trained("batch", {"": 0.1}, training=many)
+    wider = [json.dumps(json.loads(text) | {"model": {"name": "wide"}}) for text in other.runs["identity"]]
+    for found in (moved(other, 1), replace(other, runs=other.runs.assign(identity=wider))):
+        assert longer(Numbers(), study_of([first, ("long", found)]).parts) == ""
+    assert longer(Numbers(), study_of([first, ("long", other)]).parts) != ""
+
+
+def test_more_rounds_are_not_told_where_the_suite_declared_another_reference():
+    """And did not even run the first one's."""
+    few, many = ({"rounds": rounds, "lr": 0.1, "validate_every": rounds // 10} for rounds in (40, 80))
+    other = trained("batch", algorithms=("fedprox", "fedda-joint"), training=many)
+    other = replace(other, runs=other.runs.assign(declared=json.dumps({"reference": "fedprox"})))
+    parts = study_of([("", trained("batch", training=few)), ("long", other)]).parts
+    assert [part.primary.reference for part in parts] == ["fedavg", "fedprox"]
+    assert longer(Numbers(), parts) == ""
+
+
+def test_the_interval_of_what_more_rounds_did_is_over_patients_and_seeds():
+    """With more rounds one seed of three fell behind in every patient: over patients alone nothing shows of that."""
+    few, many = ({"rounds": rounds, "lr": 0.1, "validate_every": rounds // 10} for rounds in (40, 80))
+    other = trained("batch", training=many)
+    lucky = other.cases.assign(dice=other.cases["dice"] - 0.2 * (other.cases["seed"] == 2))
+    studies = [("", trained("batch", training=few)), ("long", replace(other, cases=lucky))]
+    numbers = Numbers()
+    text = plain(numbers, longer(numbers, study_of(studies).parts))
+    low, high = map(float, text.partition("[")[2].partition("]")[0].replace("\u2212", "-").split(", "))
+    assert low < -0.12 and high > -0.01

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import log
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fedbench.analysis.evidence import Condition, merge
+from fedbench.analysis.figures.discriminators import ACCURACY, LOSS
 from fedbench.analysis.kinds import kind_of
 from fedbench.analysis.paper import results_page as module
 from fedbench.analysis.paper.glance import glance
@@ -142,6 +145,33 @@ def test_a_glance_has_an_answer_in_short_for_each_question():
     page = [line for line in results_page(study).splitlines() if line.startswith("- **")]
     assert [line.partition(".**")[0] for line in bullets] == [line.partition(".**")[0] for line in page]
     assert any(line.startswith("- **Power.** These tests are cautious") for line in page)
+
+
+def test_what_the_primary_answer_rests_on_is_told_beside_it():
+    """Against the reference alone, not against each rival; on the page with the largest gain and its interval."""
+    study = study_of([("", trained("batch", {"fedda-joint": -0.03, "fedprox": 0.3}))])
+    text = glance(study)
+    assert "In our hands: we found no evidence that it does; it was distinguishable from fedavg in none of 1" in text
+    assert "in favour of FedDA is that of" not in text
+    assert "favour of FedDA is that of" in results_page(study) or "against FedDA is that of" in results_page(study)
+
+
+def test_what_more_rounds_did_is_told_at_a_glance_too():
+    few, many = ({"rounds": rounds, "lr": 0.1, "validate_every": 4} for rounds in (40, 80))
+    study = study_of([("", trained("batch", training=few)), ("long", trained("batch", {"": 0.1}, training=many))])
+    (bullet,) = (line for line in glance(study).splitlines() if line.startswith("- **Budget.**"))
+    assert "80 rounds in place of 40 on toy moved that of fedavg by" in bullet
+
+
+def test_discriminators_that_only_guessed_are_told_at_a_glance_too():
+    found = trained("instance")
+    own = found.rounds[(found.rounds["setting"] == "fedda-joint") & (found.rounds["metric"] == "seconds")]
+    late = own.assign(round=own["round"] + 1)
+    guessed = [late.assign(metric=metric, value=value) for metric, value in ((LOSS, log(2)), (ACCURACY, 0.5))]
+    study = study_of([("", replace(found, rounds=pd.concat([found.rounds, *guessed], ignore_index=True)))])
+    for page in (glance, results_page):
+        (bullet,) = (line for line in page(study).splitlines() if line.startswith("- **Alignment.**"))
+        assert "In 1 of 1 comparison the discriminators only guessed late in training." in bullet
 
 
 def test_groups_stand_together_and_what_was_re_estimated_is_left_to_the_paper():

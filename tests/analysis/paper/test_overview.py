@@ -55,6 +55,10 @@ def test_the_table_has_every_condition_with_its_own_verdicts(study):
         assert rows["fedavg"][column].sign == ""
     assert [cell.sign for cell in rows["fedda-joint"]] == ["▲", ""]
     assert {cell.sign for cell in rows["local"]} == {"▼"}
+    assert table.marks["▲"].startswith(
+        "better than fedavg by both corrected tests, over patients and over patients and"
+    )
+    assert table.marks["▼"].startswith("worse than fedavg")
 
 
 def test_phantoms_beside_patients_have_a_table_of_their_own(study):
@@ -111,15 +115,16 @@ def test_the_section_shows_both(study, tmp_path):
     text, tables = overview_section(study, drawn)
     assert (tmp_path / "overview.pdf").is_file() and "{figures/overview.pdf}" in text
     assert list(tables) == ["overview"] and r"\label{tab:overview}" in tables["overview"]
-    assert (
-        r"1 of phantoms (Table~\ref{tab:overview-phantoms})" in text and "of 2 conditions of images of patients" in text
-    )
+    assert "has the scores of 2 conditions of images of patients with every modality in training" in text
+    assert r"also published: 1 of phantoms (Table~\ref{tab:overview-phantoms}) and 1 of ablations." in text
     assert r"\ref{tab:overview}" in text and r"\ref{fig:overview}" in text and r"\label{fig:overview}" in text
 
 
 def test_modalities_left_out_stand_side_by_side():
     conditions = tuple(Condition("toy", unseen) for unseen in ("CT", "MR"))
-    study = study_of([("", evidence((TOY, *conditions), ("fedavg", "fedda-joint", "local"), patients=9))])
+    few, three = ("fedavg", "fedda-joint", "local"), ("CT", "MR", "PET")
+    study = study_of([("", evidence((TOY, *conditions), few, patients=9, modalities=three))])
+    assert [part.condition for part in side_by_side(study)] == [TOY]
     table = unseen_table([part for part in study.parts if part.condition.unseen])
     assert columns_of(table) == [("toy", "CT (9)"), ("toy", "MR (9)")]
     rows = {name.text: found for name, *found in table.rows}

@@ -11,6 +11,7 @@ from fedbench.analysis.statistics.calibration import (
     LUCK,
     UNEQUAL,
     Scores,
+    _row,
     calibrate,
     declared,
     named,
@@ -72,6 +73,15 @@ def test_tests_over_patients_do_not_see_the_luck_of_runs_and_those_over_runs_do(
     assert rates.loc[(UNEQUAL, "both tests with Holm, any of the family"), "rate"] <= 0.1
     narrow, wide = (f"mean difference ({over})" for over in ("BCa over patients", "quasi-F"))
     assert rates.loc[(LUCK, narrow), "rate"] < rates.loc[(LUCK, wide), "rate"] - 0.1
+    assert rates.loc[(LUCK, narrow), "verdict"] == "broken"
+
+
+def test_a_promise_is_broken_only_where_chance_does_not_explain_it():
+    """Of 100, where 5 are promised: 8 (exact 99% interval 0.027 to 0.175) may be chance, 20 (0.109 to 0.319) not."""
+    found = {n: _row("", "", "false positives", np.arange(100) < n)["verdict"] for n in (0, 8, 20)}
+    assert found == {0: "kept", 8: "kept", 20: "broken"}
+    found = {n: _row("", "", "coverage", np.arange(1000) < n)["verdict"] for n in (900, 940, 960, 999)}
+    assert found == {900: "broken", 940: "kept", 960: "kept", 999: "kept, conservative"}
 
 
 def test_power(rates):

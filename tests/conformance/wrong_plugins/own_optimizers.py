@@ -14,6 +14,7 @@ CAUGHT_BY = {
     "OwnRate": ["learning-rate"],
     "LateRate": ["learning-rate"],
     "SlowEncoder": ["learning-rate"],
+    "OwnDecay": ["learning-rate"],
 }
 
 
@@ -87,3 +88,13 @@ class SlowEncoder(FedAvg):
         for name, p in client.model.named_parameters():
             parts[name in encoder].append(p)
         return {"main": make([{"params": parts[True], "lr": 1e-3}, {"params": parts[False]}])}
+
+
+class OwnDecay(FedAvg):
+    """Decays the weights, as no other algorithm does."""
+
+    name = "own-decay"
+
+    def begin_round(self, client):
+        for group in client.optimizers["main"].param_groups:
+            group["weight_decay"] = 0.01
