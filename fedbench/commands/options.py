@@ -8,7 +8,7 @@ import functools
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -165,6 +165,7 @@ class SuiteOptions:
 
         suite = self.read()
         planning.plugins_of(suite)  # a name that is refused leaves no folder behind
+        must_lie_apart("--out", self.out, suite.datasets)
         results = Store(self.out)
         device = "cpu" if self.gpus == 0 else "cuda"
         with telling_damage(results), preparing(console) as watch:
@@ -283,6 +284,35 @@ def must_exist(out: Path) -> None:
         raise UserError(f"no results in {out}: it is a file; name the folder that holds the runs.")
     if not out.is_dir():
         raise UserError(f"no results in {out}: no such folder; start with `fedbench run --all`.")
+
+
+def must_lie_apart(option: str, given: Path, datasets: Iterable[str]) -> None:
+    """Raise :class:`UserError` if what is written would lie among raw data, or raw data among what is written.
+
+    A prepared store is no raw data: it may lie where it was made, in a results folder.
+
+    Args:
+        option: what the user called the folder ``given``.
+        datasets: as the user wrote them, such as ``sts=PATH``.
+    """
+    from fedbench.data.prepared import is_store
+    from fedbench.registry import parse_spec
+
+    target = given.expanduser().resolve()
+    for spec in map(parse_spec, datasets):
+        if spec.path is None:
+            continue
+        data = Path(spec.path).expanduser()
+        if target.is_relative_to(data.resolve()):
+            raise UserError(
+                f"{option} {given} lies in {spec.path}, the folder of dataset '{spec.name}', which is only read; give "
+                f"{option} a folder elsewhere."
+            )
+        if data.resolve().is_relative_to(target) and not is_store(data):
+            raise UserError(
+                f"{spec.path}, the folder of dataset '{spec.name}', lies in {option} {given}, where results are "
+                f"written; give {option} a folder of its own."
+            )
 
 
 def must_take_files(option: str, given: Path, folder: Path) -> None:

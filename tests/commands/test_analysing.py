@@ -94,6 +94,11 @@ def test_no_results(fedbench, runs, tmp_path):
         refused(fedbench(command, "--from", "tuned"), "keeps its trials", "in tuned/tuning/mine")
     refused(fedbench("summary", "--all", "--from", "empty"), "no finished run in empty")
     assert not list(Path("empty").iterdir())  # no data was prepared
+    (tmp_path / "data" / "P01").mkdir(parents=True)
+    for command in ("tables", "summary"):
+        status, _, err = fedbench(command, "--from", "data")
+        assert status == 2 and "it holds other things: name the folder" in err and "fedbench run --all" not in err
+    assert "data; it holds other things: name the folder" in fedbench("status", "--out", "data")[1]
     for folder, said in (("empty", "start with"), ("tuned", "tuned/tuning/mine"), ("results/published", "name one")):
         assert f"no runs yet in {folder}" in (out := fedbench("status", "--out", folder)[1]) and said in out
         assert not (Path(folder) / ".locks").exists()
