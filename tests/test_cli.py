@@ -393,10 +393,15 @@ def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):
 def test_a_reference_that_is_not_trained_is_told_before_the_training(fedbench, tiny):
     run = ("run", "--suite", tiny, "--workers", "0", "--rounds", "1", "--set", "evaluation.reference=local")
     said = "reference = 'local' is no algorithm of this suite, and phantom-heart in results/runs has no finished run"
-    assert fedbench(*run)[2] == ""  # one algorithm is no comparison
-    assert said in fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2]
+    plan = ("plan", *run[1:3], *run[5:])
+    todo = "add 'local' to the algorithms, or set evaluation.reference to one of them: fedavg, fedprox."
+    assert fedbench(*run)[2] == fedbench(*plan)[2] == ""  # one algorithm is no comparison
+    for command in (plan, run):
+        (line,) = fedbench(*command, "-a", "fedavg", "-a", "fedprox")[2].splitlines()
+        assert said in line and line.endswith(todo)
     assert fedbench(*run, "-a", "local")[0] == 0
-    assert fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2] == ""
+    for command in (plan, run):
+        assert fedbench(*command, "-a", "fedavg", "-a", "fedprox")[2] == ""
 
 
 def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, tiny):
