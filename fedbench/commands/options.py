@@ -266,10 +266,14 @@ def telling_damage(results: Store) -> Iterator[None]:
         say_left(results)
 
 
-def say_set_aside(results: Store, name: str, reason: str) -> None:
-    """Print why a folder lies in quarantine, and where."""
+def say_set_aside(results: Store, name: str, reason: str, *, repeated: bool = False) -> None:
+    """Print why a folder lies in quarantine, and where; or that it may go, for the run was ``repeated``."""
     run_id, where = name.rpartition(".")[0], results.root / ".quarantine" / name
-    errors.print(f"damaged: {run_id}: {reason}; moved to {where}", style="red", highlight=False, soft_wrap=True)
+    if repeated:
+        words = f"{run_id} was damaged ({reason}), repeated since; {where} may be deleted"
+    else:
+        words = f"damaged: {run_id}: {reason}; moved to {where}"
+    errors.print(words, style="" if repeated else "red", highlight=False, soft_wrap=True)
 
 
 def say_left(results: Store) -> None:
