@@ -240,6 +240,19 @@ def test_publishing_again_needs_a_word(fedbench, runs):
     refused(fedbench("publish", "other", "--add"), "nothing is published in results/published/other")
 
 
+def test_unfinished_runs_are_told_by_whoever_leaves_them_out(fedbench, runs):
+    assert fedbench("tables")[2] == ""
+    for name, file in (("toy.moon.s7.aa", "failure.json"), ("toy.moon.s8.bb", "progress.json")):
+        (RUNS / name).mkdir()
+        (RUNS / name / file).write_text("{}")
+    named = "2 runs are not finished: toy.moon.s7.aa (failed), toy.moon.s8.bb (not finished); "
+    for command in (("tables",), ("figures", "--only", "forest"), ("report",)):
+        status, _, err = fedbench(*command)
+        assert (status, err) == (0, f"{named}see `fedbench status --out results/runs`.\n")
+    assert fedbench("publish", "study", "--incomplete")[0] == 0
+    assert fedbench("tables", "--from", "results/published/study")[2] == f"{named}so it was published.\n"
+
+
 def test_unfinished_runs_are_published_only_on_request(fedbench, runs):
     (next(runs.glob("toy.moon.s1*")) / store.DONE).unlink()
     refused(fedbench("publish", "study"), "1 run is not finished: toy.moon.s1", "--incomplete")
