@@ -242,7 +242,10 @@ def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, sk
 def way_out(root: Path) -> str:
     """Return the end of a message about a folder without a finished run: what it holds instead, or how to begin."""
     if (root / MANIFEST).is_file():
-        return f": it holds published results; give it to `fedbench tables --from {root}` and the like."
+        return (
+            f": it holds published results; summary, tables, figures, report and verify read them, such as `fedbench "
+            f"summary --from {root}`."
+        )
     if folders := published_folders(root):
         return f": it is a folder of publications; name one: {listed(folders)}."
     if trials := sorted(path for path in (root / "tuning").glob("*") if path.is_dir()):

@@ -18,6 +18,7 @@ from fedbench.commands.options import (
     SuiteOptions,
     console,
     must_exist,
+    must_hold_runs,
     say_left,
     say_set_aside,
     telling_damage,
@@ -135,9 +136,10 @@ def _show_run(run_id: str, out: Path) -> None:
 
     must_exist(out)
     results = Store(out, reading=True)
+    must_hold_runs(results)
     matches = [name for name in results.run_ids() if name.startswith(run_id)]
     if len(matches) != 1:
-        hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}" if matches else "see `fedbench status`"
+        hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}" if matches else f"see `fedbench status --out {out}`"
         raise UserError(f"no single run '{run_id}' in {out}; {hint}.")
     folder = results.folder(matches[0])
     with telling_damage(results):

@@ -290,6 +290,15 @@ def must_exist(out: Path) -> None:
         raise UserError(f"no results in {out}: no such folder; start with `fedbench run --all`.")
 
 
+def must_hold_runs(results: Store) -> None:
+    """Raise :class:`UserError` if a results folder has no run at all: it is published, or something else."""
+    if results.run_ids():
+        return
+    from fedbench.analysis.evidence import way_out
+
+    raise UserError(f"no runs in {results.root}{way_out(results.root)}")
+
+
 def must_lie_apart(option: str, given: Path, datasets: Iterable[str]) -> None:
     """Raise :class:`UserError` if what is written would lie among raw data, or raw data among what is written.
 

@@ -104,6 +104,22 @@ def test_no_results(fedbench, runs, tmp_path):
         assert not (Path(folder) / ".locks").exists()
 
 
+def test_commands_that_need_runs_say_what_a_published_folder_is_for(fedbench, runs):
+    assert fedbench("publish", "study")[0] == 0
+    one, two = (f"toy.{algorithm}.s0" for algorithm in ("fedavg", "moon"))
+    for command in (("show", one), ("diff", one, two)):
+        refused(
+            fedbench(*command, "--from", "results/published/study"), "no runs in results/published/study: it holds "
+            "published results; summary, tables, figures, report and verify read them",
+        )  # fmt: skip
+    for command in (("show", one), ("diff", one, two), ("verify", one)):
+        refused(fedbench(*command, "--from", "results/published"), "name one: results/published/study")
+    assert "summary, tables, figures" in fedbench("status", "--from", "results/published/study")[1]
+    words = "no single finished run 'nix' in results/published/study; it holds toy.fedavg.s0."
+    refused(fedbench("verify", "nix", "--from", "results/published/study"), words)
+    refused(fedbench("show", "nix"), "see `fedbench status --out results/runs`")
+
+
 def test_a_place_that_takes_no_files_is_named_before_the_work(fedbench, runs):
     Path("file.toml").write_text("mine")
     for command in (("tables",), ("figures", "--only", "forest"), ("report",), ("publish", "study")):
