@@ -139,7 +139,9 @@ def _show_run(run_id: str, out: Path) -> None:
     must_hold_runs(results)
     matches = [name for name in results.run_ids() if name.startswith(run_id)]
     if len(matches) != 1:
-        hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}" if matches else f"see `fedbench status --out {out}`"
+        hint = f"see `fedbench status --out {out}`"
+        if matches:
+            hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}"
         raise UserError(f"no single run '{run_id}' in {out}; {hint}.")
     folder = results.folder(matches[0])
     with telling_damage(results):

@@ -106,7 +106,8 @@ def _stored(out: Path, run: str) -> Record:
         states = {name: state_of(results, name) for name in results.run_ids() if name.startswith(run)}
     if states and "done" not in states.values():
         raise UserError(f"no finished run '{run}' in {out}: {listed(f'{n} ({s})' for n, s in states.items())}.")
-    name = _one([name for name, state in states.items() if state == "done"], run, out, f"see `fedbench status --out {out}`")
+    done = [name for name, state in states.items() if state == "done"]
+    name = _one(done, run, out, f"see `fedbench status --out {out}`")
     return json.loads((out / name / RUN).read_text(encoding="utf-8")), out / name
 
 
