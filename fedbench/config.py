@@ -121,8 +121,13 @@ class DataConfig(Parameters):
     def _consistent(self) -> DataConfig:
         if self.test_fraction + self.val_fraction >= 1:
             raise ValueError("test_fraction + val_fraction must be below 1: no patient is left to train on")
-        if self.fold is not None and (self.folds is None or self.fold >= self.folds):
-            raise ValueError(f"fold {self.fold} needs folds > {self.fold}; give folds alone to run all of them")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"fold {self.fold} is one of how many? Set folds, alone to run all of them")
+        if self.fold is not None and self.folds is not None and self.fold >= self.folds:
+            raise ValueError(
+                f"there is no fold {self.fold} of {self.folds}: they count from 0, so the last one is "
+                f"{self.folds - 1}; give folds alone to run all of them"
+            )
         if self.clients_per_modality == 1 and (self.size_skew or self.class_skew):
             raise ValueError("size_skew and class_skew divide a modality among clients: set clients_per_modality")
         if self.clients == "site" and (self.clients_per_modality > 1 or self.modality_mix is not None):

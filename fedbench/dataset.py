@@ -121,6 +121,8 @@ class Dataset:
         if not self.needs_path and path is not None:
             raise UserError(f"dataset '{self.name}' is generated and takes no path; drop '={path}'.")
         self.path = Path(path).expanduser() if path is not None else None
+        if self.path is not None and self.path.exists() and not self.path.is_dir():
+            raise UserError(f"dataset '{self.name}': {self.path} is a file; give the folder that holds the data.")
         if self.path is not None and not self.path.is_dir():
             raise UserError(f"dataset '{self.name}': no such folder: {self.path}. {self.where}".strip())
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fedbench.errors import UserError, nearest
+
+WORDS = {
+    "tuple_type": "it must be a list",
+    "dict_type": "it must be a section",
+    "model_type": "it must be a section",
+    "string_type": "it must be text",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+}  # why a value is refused, by pydantic's types of errors
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
 class Parameters(BaseModel):
@@ -53,7 +69,16 @@ def validate(cls: type[Parameters], values: Mapping[str, Any], owner: str) -> An
 
 def refusal(error: Mapping[str, Any]) -> str:
     """Return in a user's words why pydantic refused a value."""
-    return "it must be a list" if error["type"] == "tuple_type" else error["msg"].removeprefix("Value error, ")
+    kind, value = error["type"], error.get("input")
+    if kind == "too_short":
+        least = error["ctx"]["min_length"]
+        return f"it needs at least {least} entr{'y' if least == 1 else 'ies'} and has {len(value or ())}"
+    if kind.startswith("float_") and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
+        return f"write the number with a decimal point: {value.strip().replace(',', '.')}"
+    if kind in WORDS:
+        return WORDS[kind]
+    said = error["msg"].removeprefix("Value error, ")
+    return said.replace("Input should be ", "it must be ", 1) if said.startswith("Input should be ") else said
 
 
 def parse_value(text: str) -> Any:

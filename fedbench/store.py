@@ -187,9 +187,11 @@ class Store:
         return target
 
     def set_aside(self) -> dict[str, str]:
-        """Return why each folder in ``.quarantine`` was moved there, by its name; oldest first."""
-        found = {path.name.removesuffix(REASON): path for path in (self.root / ".quarantine").glob(f"*{REASON}")}
-        return {name: found[name].read_text(encoding="utf-8").strip() for name in sorted(found, key=_moved_at)}
+        """Return why each folder that is still in ``.quarantine`` was moved there, by its name; oldest first."""
+        place = self.root / ".quarantine"
+        found = {path.name.removesuffix(REASON): path for path in place.glob(f"*{REASON}")}
+        names = sorted((name for name in found if (place / name).is_dir()), key=_moved_at)
+        return {name: found[name].read_text(encoding="utf-8").strip() for name in names}
 
     def run_ids(self) -> list[str]:
         """All runs that have a folder; other folders (figures, tables) are passed over."""

@@ -216,15 +216,32 @@ def make_suite(values: dict[str, Any], overrides: dict[str, Any] | None = None, 
         raise UserError(f"{where}: {_first_problem(error, values)}") from None
 
 
+SECTIONS: dict[str, type[Parameters]] = {
+    name: kind
+    for name, field in Suite.model_fields.items()
+    if isinstance(kind := field.annotation, type) and issubclass(kind, Parameters)
+}
+
+
+def _keys_named(name: str) -> list[str]:
+    """Return the keys of a suite that are called ``name``, with their sections."""
+    own = [name] if name in Suite.model_fields else []
+    return own + [f"{section}.{name}" for section, kind in SECTIONS.items() if name in kind.model_fields]
+
+
 def _first_problem(error: ValidationError, values: dict[str, Any]) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        sections: dict[str, Any] = {name: f.annotation for name, f in Suite.model_fields.items()}
-        parent = sections[str(first["loc"][0])] if len(first["loc"]) > 1 else Suite
-        return f"there is no key '{key}'{nearest(str(first['loc'][-1]), parent.model_fields)}"
+        section = SECTIONS.get(str(first["loc"][0]), Suite) if len(first["loc"]) > 1 else Suite
+        name = str(first["loc"][-1])
+        if elsewhere := _keys_named(name):
+            return f"there is no key '{key}'; did you mean {' or '.join(elsewhere)}?"
+        return f"there is no key '{key}'{nearest(name, section.model_fields)}"
     if not key:  # of no single key: what does not go together
         return refusal(first)
+    if key in SECTIONS and isinstance(first["input"], dict):  # the same within a section
+        return f"[{key}] is refused: {refusal(first)}"
     if first["type"] == "missing":
         return f"key '{key}' is missing."
     return f"'{key}' = {first['input']!r} is refused: {refusal(first)}"

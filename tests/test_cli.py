@@ -345,6 +345,11 @@ def test_a_damaged_run_is_named_by_whoever_finds_it_and_by_status_ever_after(fed
     said = f"damaged: {run_id}: cases.parquet does not match its checksum; moved to "
     refused(fedbench("verify", run_id), said, f"no finished run '{run_id}' in results/runs: {run_id} (to do)")
     (moved,) = re.findall(re.escape(said) + "(.*)", fedbench("status")[2])
+    shutil.copytree(moved, Path("results/runs") / run_id)
+    shutil.rmtree("results/runs/.quarantine")
+    first, second = fedbench("status"), fedbench("status")  # this one finds it, that one finds it moved
+    assert first == second and re.search(rf"^to do +{re.escape(run_id)}\n1 to do$", first[1], re.MULTILINE)
+    (moved,) = re.findall(re.escape(said) + "(.*)", first[2])
     assert (Path(moved) / "cases.parquet").read_bytes() == b""
     shutil.copytree(moved, Path("results/runs") / run_id)
     status, out, err = fedbench("plan", "--suite", tiny)
@@ -352,7 +357,11 @@ def test_a_damaged_run_is_named_by_whoever_finds_it_and_by_status_ever_after(fed
     status, out, err = fedbench("run", "--suite", tiny, "--workers", "0")
     assert (status, err) == (0, "") and "0 finished, 1 to do" in out
     status, out, err = fedbench("status")
-    assert status == 0 and "1 done" in out and said in err
+    assert status == 0 and out.endswith("\n1 done\n") and said not in err
+    gone = f"{run_id} was damaged (cases.parquet does not match its checksum), repeated since; {moved} may be deleted"
+    assert gone in err and err.count("may be deleted") == 2
+    shutil.rmtree(moved)
+    assert moved not in (err := fedbench("status")[2]) and err.count("may be deleted") == 1
 
 
 def test_a_damaged_run_of_another_suite_is_in_nobodys_way(fedbench, tiny):
@@ -393,10 +402,15 @@ def test_a_declaration_edited_after_the_runs_is_told(fedbench, tiny):
 def test_a_reference_that_is_not_trained_is_told_before_the_training(fedbench, tiny):
     run = ("run", "--suite", tiny, "--workers", "0", "--rounds", "1", "--set", "evaluation.reference=local")
     said = "reference = 'local' is no algorithm of this suite, and phantom-heart in results/runs has no finished run"
-    assert fedbench(*run)[2] == ""  # one algorithm is no comparison
-    assert said in fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2]
+    plan = ("plan", *run[1:3], *run[5:])
+    todo = "add 'local' to the algorithms, or set evaluation.reference to one of them: fedavg, fedprox."
+    assert fedbench(*run)[2] == fedbench(*plan)[2] == ""  # one algorithm is no comparison
+    for command in (plan, run):
+        (line,) = fedbench(*command, "-a", "fedavg", "-a", "fedprox")[2].splitlines()
+        assert said in line and line.endswith(todo)
     assert fedbench(*run, "-a", "local")[0] == 0
-    assert fedbench(*run, "-a", "fedavg", "-a", "fedprox")[2] == ""
+    for command in (plan, run):
+        assert fedbench(*command, "-a", "fedavg", "-a", "fedprox")[2] == ""
 
 
 def test_runs_of_another_machine_in_one_table_with_new_ones_are_told(fedbench, tiny):

@@ -34,6 +34,7 @@ TABLES = ("runs", "cases", "rounds", "features")
 DISTANCES = "distances.parquet"  # of features, of every run
 TRIALS = ("trials.parquet", "trials.csv", "trials.md")  # how hyper-parameters were chosen, where that is published
 REESTIMATED = "reestimated"  # how a deployment ends whose BatchNorm statistics were taken anew
+OWN = "figures"  # a folder in a results folder that is there before any run is: it holds pictures of partitions
 FORMAT = "fedbench published results 1"
 
 
@@ -241,7 +242,10 @@ def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, sk
 def way_out(root: Path) -> str:
     """Return the end of a message about a folder without a finished run: what it holds instead, or how to begin."""
     if (root / MANIFEST).is_file():
-        return f": it holds published results; give it to `fedbench tables --from {root}` and the like."
+        return (
+            f": it holds published results; summary, tables, figures, report and verify read them, such as `fedbench "
+            f"summary --from {root}`."
+        )
     if folders := published_folders(root):
         return f": it is a folder of publications; name one: {listed(folders)}."
     if trials := sorted(path for path in (root / "tuning").glob("*") if path.is_dir()):
@@ -251,6 +255,8 @@ def way_out(root: Path) -> str:
         )
     if left := store.Store(root, reading=True).run_ids():
         return f", but {counted(len(left), 'run')} begun: `fedbench status --out {root}` shows how far each is."
+    if not (root / ".prepared").is_dir() and any(not p.name.startswith(".") for p in root.iterdir() if p.name != OWN):
+        return "; it holds other things: name the folder that was --out of `fedbench run`."
     return f"; start with `fedbench run --all --out {root}`."
 
 

@@ -94,6 +94,7 @@ class AnalysisOptions:
             self.target("")
         found = Analyses(read_evidence(self.source), choices)
         say_contradictions(found)
+        say_unfinished(found)
         return found
 
     def target(self, name: str) -> Path:
@@ -110,6 +111,24 @@ def say_contradictions(found: Analyses) -> None:
     """Print what the runs' suites declared differently; on standard error, one line each."""
     for contradiction in found.contradictions:
         errors.print(contradiction, style="yellow", highlight=False, soft_wrap=True)
+
+
+def say_unfinished(found: Analyses) -> None:
+    """Print which runs beside the analysed ones failed or are not finished; on standard error, one line."""
+    from fedbench.analysis.evidence import MANIFEST
+    from fedbench.analysis.tables.runs import unfinished
+    from fedbench.wording import counted, listed
+
+    if not (left := unfinished(found.evidence)):
+        return
+    source = found.evidence.source
+    verb = "is" if len(left) == 1 else "are"
+    where = "so it was published" if (source / MANIFEST).is_file() else f"see `fedbench status --out {source}`"
+    errors.print(
+        f"{counted(len(left), 'run')} {verb} not finished: {listed(f'{name} ({state})' for name, state in left)}; "
+        f"{where}.",
+        style="yellow", highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def with_analysis(command: Callable[..., None]) -> Callable[..., None]:

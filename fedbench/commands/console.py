@@ -129,8 +129,8 @@ class PlainDisplay(Display):
         left = self.seconds_left()
         error = f" ({outcome.error[:300]})" if outcome.error else ""
         self._say(
-            f"[{len(self.ended)}/{self.total}] {outcome.run_id} {outcome.status} in {outcome.seconds:.1f} s{error}; "
-            f"{clock(left)} left"
+            f"[{len(self.ended)}/{self.total}] {outcome.run_id} {outcome.status} in {outcome.seconds:.1f} s{error}"
+            + (f"; {clock(left)} left" if left is not None else "")
         )
 
     def tick(self) -> None:

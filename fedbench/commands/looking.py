@@ -18,6 +18,7 @@ from fedbench.commands.options import (
     SuiteOptions,
     console,
     must_exist,
+    must_hold_runs,
     say_left,
     say_set_aside,
     telling_damage,
@@ -50,17 +51,19 @@ def version(wanted: bool) -> None:
 def status(out: From = OUT) -> None:
     """Show how far each run under a results folder is, and what was found damaged there.
 
+    A damaged run is moved to `.quarantine` and is to do until it is repeated, or its folder there deleted.
+
     Example: `fedbench status --out results/runs`
     """
     from fedbench.store import FAILURE, RUN, Store, read_json
 
     must_exist(out)
     results = Store(out, reading=True)
-    counts: Counter[str] = Counter()
+    states: dict[str, str] = {}
     lines = [LINE.format("state", "round", "time", "run id")]  # the id last, and never broken: it is copied
-    for run_id in results.run_ids():
-        state = state_of(results, run_id)
-        counts[state] += 1
+    moved = {name: name.rpartition(".")[0] for name in results.set_aside()}
+    for run_id in sorted({*results.run_ids(), *moved.values()}):
+        state = states[run_id] = state_of(results, run_id)
         progress = results.progress(run_id) or {}
         seconds = (
             f"{(read_json(results.folder(run_id) / RUN) or {}).get('seconds', 0):.0f} s" if state == "done" else ""
@@ -69,15 +72,15 @@ def status(out: From = OUT) -> None:
         lines.append(LINE.format(state, rounds, seconds, run_id))
         if state == "failed":
             lines.append(f"  {(read_json(results.folder(run_id) / FAILURE) or {}).get('error', '')}")
-    if not counts:
+    if not states:
         from fedbench.analysis.evidence import way_out
 
         lines = [f"no runs yet in {out}{way_out(out)}"]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
-    if counts:
-        console.print(", ".join(f"{n} {state}" for state, n in counts.items()))
+    if states:
+        console.print(", ".join(f"{n} {state}" for state, n in Counter(states.values()).items()))
     for name, reason in results.set_aside().items():
-        say_set_aside(results, name, reason)
+        say_set_aside(results, name, reason, repeated=states.get(name.rpartition(".")[0]) == "done")
     say_left(results)
 
 
@@ -133,9 +136,12 @@ def _show_run(run_id: str, out: Path) -> None:
 
     must_exist(out)
     results = Store(out, reading=True)
+    must_hold_runs(results)
     matches = [name for name in results.run_ids() if name.startswith(run_id)]
     if len(matches) != 1:
-        hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}" if matches else "see `fedbench status`"
+        hint = f"see `fedbench status --out {out}`"
+        if matches:
+            hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}"
         raise UserError(f"no single run '{run_id}' in {out}; {hint}.")
     folder = results.folder(matches[0])
     with telling_damage(results):

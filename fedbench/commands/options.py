@@ -8,7 +8,7 @@ import functools
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -165,6 +165,7 @@ class SuiteOptions:
 
         suite = self.read()
         planning.plugins_of(suite)  # a name that is refused leaves no folder behind
+        must_lie_apart("--out", self.out, suite.datasets)
         results = Store(self.out)
         device = "cpu" if self.gpus == 0 else "cuda"
         with telling_damage(results), preparing(console) as watch:
@@ -265,10 +266,14 @@ def telling_damage(results: Store) -> Iterator[None]:
         say_left(results)
 
 
-def say_set_aside(results: Store, name: str, reason: str) -> None:
-    """Print why a folder lies in quarantine, and where."""
+def say_set_aside(results: Store, name: str, reason: str, *, repeated: bool = False) -> None:
+    """Print why a folder lies in quarantine, and where; or that it may go, for the run was ``repeated``."""
     run_id, where = name.rpartition(".")[0], results.root / ".quarantine" / name
-    errors.print(f"damaged: {run_id}: {reason}; moved to {where}", style="red", highlight=False, soft_wrap=True)
+    if repeated:
+        words = f"{run_id} was damaged ({reason}), repeated since; {where} may be deleted"
+    else:
+        words = f"damaged: {run_id}: {reason}; moved to {where}"
+    errors.print(words, style="" if repeated else "red", highlight=False, soft_wrap=True)
 
 
 def say_left(results: Store) -> None:
@@ -283,6 +288,44 @@ def must_exist(out: Path) -> None:
         raise UserError(f"no results in {out}: it is a file; name the folder that holds the runs.")
     if not out.is_dir():
         raise UserError(f"no results in {out}: no such folder; start with `fedbench run --all`.")
+
+
+def must_hold_runs(results: Store) -> None:
+    """Raise :class:`UserError` if a results folder has no run at all: it is published, or something else."""
+    if results.run_ids():
+        return
+    from fedbench.analysis.evidence import way_out
+
+    raise UserError(f"no runs in {results.root}{way_out(results.root)}")
+
+
+def must_lie_apart(option: str, given: Path, datasets: Iterable[str]) -> None:
+    """Raise :class:`UserError` if what is written would lie among raw data, or raw data among what is written.
+
+    A prepared store is no raw data: it may lie where it was made, in a results folder.
+
+    Args:
+        option: what the user called the folder ``given``.
+        datasets: as the user wrote them, such as ``sts=PATH``.
+    """
+    from fedbench.data.prepared import is_store
+    from fedbench.registry import parse_spec
+
+    target = given.expanduser().resolve()
+    for spec in map(parse_spec, datasets):
+        if spec.path is None:
+            continue
+        data = Path(spec.path).expanduser()
+        if target.is_relative_to(data.resolve()):
+            raise UserError(
+                f"{option} {given} lies in {spec.path}, the folder of dataset '{spec.name}', which is only read; give "
+                f"{option} a folder elsewhere."
+            )
+        if data.resolve().is_relative_to(target) and not is_store(data):
+            raise UserError(
+                f"{spec.path}, the folder of dataset '{spec.name}', lies in {option} {given}, where results are "
+                f"written; give {option} a folder of its own."
+            )
 
 
 def must_take_files(option: str, given: Path, folder: Path) -> None:

@@ -17,6 +17,7 @@ from fedbench.commands.options import (
     SuiteOptions,
     console,
     must_end_with,
+    must_lie_apart,
     must_take_files,
     parse_numbers,
     parse_size,
@@ -57,6 +58,8 @@ def prepare(
     if to is not None and len(datasets) > 1:
         raise UserError("--to takes one dataset; prepare the others in commands of their own.")
     data = _grid(spacing, size, colour, label_resampling)
+    if not check:
+        must_lie_apart(*(("--out", out) if to is None else ("--to", to)), datasets)
     cache = out / ".prepared" if check or to is not None else Store(out).prepared
     entries = [dataset_entry(text) for text in datasets]
     problems: list[str] = []
@@ -159,6 +162,7 @@ def show(
         must_end_with("--png", png, ".png")
         must_take_files("--png", png, png.parent)
     suite = options.read(needs_algorithm=False)
+    must_lie_apart("--out", options.out, suite.datasets)
     cache = Store(options.out).prepared
     with interruptible(), preparing(console) as watch:
         stores = [prepared_of(text, suite.data, cache, watch) for text in suite.datasets]

@@ -121,6 +121,7 @@ def plan(
     left = [cell for cell in cells if states[cell.id] != "done"]
     counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
     console.print(f"{counted(len(cells), 'run')}: {counts}")
+    say_absent_reference(chosen.evaluation.reference, cells, results)
     if left:
         resources = scheduler.Resources(None, chosen.training.threads, options.gpus)
         at_once = resources.clients_of_each(len(left))
@@ -194,8 +195,8 @@ def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> N
     if without := [dataset for dataset, own in settings.items() if not candidates(setting, list(own))]:
         errors.print(
             f"[evaluation] reference = '{reference}' is no algorithm of this suite, and {listed(without)} in "
-            f"{results.root} has no finished run of it: tables will want another, --reference NAME. Train it too, or "
-            "declare one of the suite's.",
+            f"{results.root} has no finished run of it, so tables will be refused; add '{setting}' to the algorithms, "
+            f"or set evaluation.reference to one of them: {listed(cell.label for cell in cells)}.",
             style="yellow", highlight=False, soft_wrap=True,
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from fedbench.commands.options import (
     Workers,
     console,
     errors,
+    must_lie_apart,
     must_take_files,
     telling_damage,
 )  # fmt: skip
@@ -82,6 +83,7 @@ def tune(
         raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
     if write is not None:
         must_take_files("--write", write, write.parent)
+    must_lie_apart("--out", out, chosen.datasets)
     own_datasets = _own_datasets(options, chosen)
     stem = suite if suite in builtin_suites() else Path(suite).stem
     results = Store(out / "tuning" / safe(stem))

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import OUT, From, console, must_exist, telling_damage
+from fedbench.commands.options import OUT, From, console, must_exist, must_hold_runs, telling_damage
 from fedbench.commands.running import interruptible, state_of
 from fedbench.errors import UserError
 
@@ -101,11 +101,13 @@ def _stored(out: Path, run: str) -> Record:
     from fedbench.wording import listed
 
     results = Store(out, reading=True)
+    must_hold_runs(results)
     with telling_damage(results):
         states = {name: state_of(results, name) for name in results.run_ids() if name.startswith(run)}
     if states and "done" not in states.values():
         raise UserError(f"no finished run '{run}' in {out}: {listed(f'{n} ({s})' for n, s in states.items())}.")
-    name = _one([name for name, state in states.items() if state == "done"], run, out)
+    done = [name for name, state in states.items() if state == "done"]
+    name = _one(done, run, out, f"see `fedbench status --out {out}`")
     return json.loads((out / name / RUN).read_text(encoding="utf-8")), out / name
 
 
@@ -114,9 +116,11 @@ def _published(source: Path, run: str, scratch: Path) -> Record:
     from fedbench.analysis.evidence import read_evidence
     from fedbench.differing import ATTEMPTS
     from fedbench.store import CASES, ROUNDS
+    from fedbench.wording import listed
 
     evidence = read_evidence(source)
-    name = _one([str(r) for r in evidence.runs["run_id"] if str(r).startswith(run)], run, source)
+    every = [str(name) for name in evidence.runs["run_id"]]
+    name = _one([r for r in every if r.startswith(run)], run, source, f"it holds {listed(every)}")
     row = evidence.runs[evidence.runs["run_id"] == name].iloc[0]
     folder = scratch / "published" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,11 +130,11 @@ def _published(source: Path, run: str, scratch: Path) -> Record:
     return {"run_id": name, "identity": json.loads(row["identity"]), "label": row["setting"], **made}, folder
 
 
-def _one(found: list[str], run: str, where: Path) -> str:
+def _one(found: list[str], run: str, where: Path, otherwise: str) -> str:
     if run in found:
         return run
     if len(found) != 1:
-        hint = f"it fits {len(found)} runs: {', '.join(found[:5])}" if found else "see `fedbench status`"
+        hint = f"it fits {len(found)} runs: {', '.join(found[:5])}" if found else otherwise
         raise UserError(f"no single finished run '{run}' in {where}; {hint}.")
     return found[0]
 

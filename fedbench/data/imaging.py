@@ -204,9 +204,12 @@ def _parse(path: Path, content: bytes) -> nib.Nifti1Image:
     if reader is None:
         raise UserError(f"{path}: not a NIfTI file (.nii or .nii.gz); convert it first.")
     try:
+        _require_voxel_sizes(path, reader.header_class(content[: reader.header_class.sizeof_hdr], check=False))
         image = reader.from_bytes(content)
         affine = affine_of(image)
         singular = not np.isfinite(affine).all() or not np.isfinite(io_orientation(affine)).all()
+    except UserError:
+        raise
     except Exception as error:  # nibabel answers damaged headers with many types: KeyError, ValueError, its own
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: its NIfTI header is damaged ({reason}); copy or download it again.") from None
@@ -217,6 +220,23 @@ def _parse(path: Path, content: bytes) -> nib.Nifti1Image:
     if singular:
         raise UserError(f"{path}: its affine gives no voxel sizes; write a valid sform or qform to its header.")
     return image
+
+
+def _require_voxel_sizes(path: Path, header: nib.Nifti1Header) -> None:
+    """Refuse voxel sizes that are none, in a header as stored: nibabel replaces 0 by 1 mm and drops a minus sign.
+
+    Only where they are used: a header with an sform has its voxel sizes from that, and a slice has no thickness.
+    """
+    if header["sform_code"] != 0:
+        return
+    shape = [*header.get_data_shape(), 1, 1][:3]
+    for axis in extent(shape):
+        size = float(header["pixdim"][axis + 1])
+        if not 0 < size < np.inf:
+            raise UserError(
+                f"{path}: its header says that voxels are {size:g} mm wide along axis {axis + 1} (pixdim[{axis + 1}]), "
+                "and has no sform; write the true voxel size to its header, or a valid sform."
+            )
 
 
 def _table(labels: Sequence[int] | Mapping[int, int]) -> dict[int, int]:

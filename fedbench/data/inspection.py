@@ -113,9 +113,15 @@ def check_volume(case: Case, volume: Volume, dataset: Dataset, axes_of_grid: int
     axes = volume.label.ndim
     if volume.image.shape[1:] != volume.label.shape:
         raise UserError(f"{where}: image {volume.image.shape[1:]} and mask {volume.label.shape} differ in shape.")
-    if axes not in (2, 3) or len(volume.spacing) != axes or axes_of_grid < axes:
+    if axes not in (2, 3) or len(volume.spacing) != axes:
         raise UserError(
-            f"{where}: {axes} axes, spacing {volume.spacing}, a grid of {axes_of_grid} axes; give one number per axis."
+            f"{where}: {axes} axes and {len(volume.spacing)} voxel sizes; an image has 2 or 3 axes, and a voxel size "
+            "for each."
+        )
+    if axes_of_grid < axes:  # of all such cases the same words, which are said once
+        raise UserError(
+            f"images have {axes} axes, the common grid has {axes_of_grid}; give {axes} voxel sizes, such as --spacing "
+            f"{','.join('223'[:axes])} (data.spacing in a suite)."
         )
     if len(volume.image) not in (1, 3):
         raise UserError(f"{where}: {len(volume.image)} channels; an image has 1 (grey) or 3 (RGB).")

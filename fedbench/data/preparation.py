@@ -158,7 +158,7 @@ def _make(
 def _for_all(
     cases: Sequence[Case], task: Callable[[Case], Any], workers: int, progress: Progress
 ) -> tuple[list[Any], list[str]]:
-    """Return ``task(case)`` of all cases in their order, and the messages of those that raised a UserError."""
+    """Return ``task(case)`` of all cases in their order, and the distinct messages of those that raised a UserError."""
     results: dict[str, Any] = {}
     problems: dict[str, str] = {}
     progress(0, len(cases))
@@ -176,7 +176,7 @@ def _for_all(
             raise
     return (
         [results[case.id] for case in cases if case.id in results],
-        [problems[case.id] for case in cases if case.id in problems],
+        list(dict.fromkeys(problems[case.id] for case in cases if case.id in problems)),
     )
 
 

@@ -94,9 +94,30 @@ def test_no_results(fedbench, runs, tmp_path):
         refused(fedbench(command, "--from", "tuned"), "keeps its trials", "in tuned/tuning/mine")
     refused(fedbench("summary", "--all", "--from", "empty"), "no finished run in empty")
     assert not list(Path("empty").iterdir())  # no data was prepared
+    (tmp_path / "data" / "P01").mkdir(parents=True)
+    for command in ("tables", "summary"):
+        status, _, err = fedbench(command, "--from", "data")
+        assert status == 2 and "it holds other things: name the folder" in err and "fedbench run --all" not in err
+    assert "data; it holds other things: name the folder" in fedbench("status", "--out", "data")[1]
     for folder, said in (("empty", "start with"), ("tuned", "tuned/tuning/mine"), ("results/published", "name one")):
         assert f"no runs yet in {folder}" in (out := fedbench("status", "--out", folder)[1]) and said in out
         assert not (Path(folder) / ".locks").exists()
+
+
+def test_commands_that_need_runs_say_what_a_published_folder_is_for(fedbench, runs):
+    assert fedbench("publish", "study")[0] == 0
+    one, two = (f"toy.{algorithm}.s0" for algorithm in ("fedavg", "moon"))
+    for command in (("show", one), ("diff", one, two)):
+        refused(
+            fedbench(*command, "--from", "results/published/study"), "no runs in results/published/study: it holds "
+            "published results; summary, tables, figures, report and verify read them",
+        )  # fmt: skip
+    for command in (("show", one), ("diff", one, two), ("verify", one)):
+        refused(fedbench(*command, "--from", "results/published"), "name one: results/published/study")
+    assert "summary, tables, figures" in fedbench("status", "--from", "results/published/study")[1]
+    words = "no single finished run 'nix' in results/published/study; it holds toy.fedavg.s0."
+    refused(fedbench("verify", "nix", "--from", "results/published/study"), words)
+    refused(fedbench("show", "nix"), "see `fedbench status --out results/runs`")
 
 
 def test_a_place_that_takes_no_files_is_named_before_the_work(fedbench, runs):
@@ -233,6 +254,19 @@ def test_publishing_again_needs_a_word(fedbench, runs):
     refused(fedbench("publish", "study", "--add"), "nothing to add to results/published/study")
     refused(fedbench("publish", "study", "--add", "--reference", "moon"), "--add and --reference exclude each other")
     refused(fedbench("publish", "other", "--add"), "nothing is published in results/published/other")
+
+
+def test_unfinished_runs_are_told_by_whoever_leaves_them_out(fedbench, runs):
+    assert fedbench("tables")[2] == ""
+    for name, file in (("toy.moon.s7.aa", "failure.json"), ("toy.moon.s8.bb", "progress.json")):
+        (RUNS / name).mkdir()
+        (RUNS / name / file).write_text("{}")
+    named = "2 runs are not finished: toy.moon.s7.aa (failed), toy.moon.s8.bb (not finished); "
+    for command in (("tables",), ("figures", "--only", "forest"), ("report",)):
+        status, _, err = fedbench(*command)
+        assert (status, err) == (0, f"{named}see `fedbench status --out results/runs`.\n")
+    assert fedbench("publish", "study", "--incomplete")[0] == 0
+    assert fedbench("tables", "--from", "results/published/study")[2] == f"{named}so it was published.\n"
 
 
 def test_unfinished_runs_are_published_only_on_request(fedbench, runs):

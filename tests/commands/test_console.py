@@ -117,6 +117,16 @@ def test_a_log_gets_a_line_for_every_end_and_now_and_then_one_for_a_running_run(
     assert f"[1/2] {running.id} done in 61.2 s; " in console.file.getvalue()
 
 
+def test_a_log_says_no_time_left_that_nobody_knows(store):
+    """All rounds of the run were there before, and only its scores were left: nothing to reckon with."""
+    console, only = shown(False), cell("fedavg")
+    say(store, only, round=10)
+    with display(console, store, 2) as view:
+        view.started(only)
+        view.finished(Outcome(only.id, "done", 0.2))
+    assert console.file.getvalue() == f"[1/2] {only.id} done in 0.2 s\n"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(None, "–"), (0, "0:00"), (75, "1:15"), (59.6, "1:00"), (3600, "1:00:00")],

@@ -70,6 +70,7 @@ def test_a_dataset_with_its_folder(fedbench, tmp_path):
         (["fedprox[mu=-1]"], ["'mu' = -1 is refused"]),
         (["sts"], ["write sts=PATH"]),
         (["sts=nowhere"], ["no such folder"]),
+        ([f"sts={__file__}"], ["test_plugins.py is a file; give the folder that holds the data"]),
     ],
 )
 def test_mistakes_end_in_a_message_and_2(fedbench, arguments, words):

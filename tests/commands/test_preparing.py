@@ -161,6 +161,25 @@ def test_options_that_make_no_sense(fedbench, data, arguments, words):
     refused(fedbench("prepare", f"{TOY}={data}", *arguments), words)
 
 
+def test_results_and_raw_data_lie_apart(fedbench, data, tmp_path):
+    """Neither in the other, before anything is written; a store may lie in the results folder."""
+    before, named = sorted(data.rglob("*")), f"{TOY}={data}"
+    (tmp_path / "link").symlink_to(data)
+    (tmp_path / "s.toml").write_text(f"algorithms = ['fedavg', 'local']\ndatasets = ['{named}']\n")
+    for out in (data, data / "results", tmp_path / "link" / "results", tmp_path):
+        words = "which is only read" if out != tmp_path else "where results are written"
+        for command in (
+            ("run", "-a", "fedavg", "-d", named), ("plan", "-a", "fedavg", "-d", named), ("prepare", named),
+            ("partition", "show", "-d", named), ("tune", "s.toml"),
+        ):  # fmt: skip
+            refused(fedbench(*command, "--out", str(out)), f"--out {out}", words, "give --out a folder")
+    refused(fedbench("prepare", named, "--to", str(data / "store")), f"--to {data / 'store'} lies in {data}")
+    assert sorted(data.rglob("*")) == before and not (tmp_path / ".prepared").exists()
+    assert fedbench("prepare", named, "--out", "runs")[0] == 0
+    again = ("partition", "show", "-d", f"{TOY}={store_in(Path('runs'))}", "--out", "runs")
+    assert fedbench(*again)[0] == 0
+
+
 def test_an_interrupted_preparation_goes_on(tmp_path):
     """Killed in the middle by SIGINT, SIGTERM or SIGKILL; nothing is read twice but what was being read."""
     data = write_toy(tmp_path / "toy", full(12))

@@ -277,6 +277,34 @@ def test_affine_without_voxel_size(tmp_path, voxels):
     refused(path, "affine")
 
 
+def with_pixdim(path, number, size, code=0, q=1):
+    """Write ``size`` to pixdim of a file as it is stored; the code of the sform, and that of the qform."""
+    content = bytearray(path.read_bytes())
+    content[76 + 4 * number : 80 + 4 * number] = np.float32(size).tobytes()
+    content[252:256] = np.array([q, code], np.int16).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("size", [0.0, np.nan, np.inf, -1.5])
+@pytest.mark.parametrize("q", [0, 1])
+def test_a_voxel_size_that_is_none(tmp_path, voxels, size, q, caplog):
+    for number in (1, 2, 3):
+        path = with_pixdim(save(tmp_path / "image.nii", voxels), number, size, q=q)
+        refused(path, f"{size:g} mm wide along axis {number} (pixdim[{number}])", "write the true voxel size")
+    assert not caplog.records  # of a repair that is not made
+
+
+def test_a_voxel_size_that_nothing_follows(tmp_path, voxels, mask):
+    """An sform says it; and a slice has no thickness."""
+    path = with_pixdim(save(tmp_path / "image.nii", voxels), 3, 0.0, code=1)
+    assert read_pair(path, save(tmp_path / "mask.nii", mask), [1]).spacing == pytest.approx(SPACING)
+    for cut in (np.s_[..., 2], np.s_[..., 2:3]):
+        paths = [save(tmp_path / f"{name}.nii", array[cut]) for name, array in (("i", voxels), ("m", mask))]
+        volume = read_pair(*(with_pixdim(path, 3, 0.0) for path in paths), [1])
+        assert volume.spacing == pytest.approx(SPACING[:2])
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 6, 7, 2), (5, 6, 7, 1, 3)])
 def test_neither_two_nor_three_dimensional(tmp_path, shape):
     refused(save(tmp_path / "image.nii", np.zeros(shape, np.float32)), "3-D", "x".join(map(str, shape)))

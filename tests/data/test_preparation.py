@@ -238,9 +238,13 @@ def test_neither_grey_nor_colour_is_refused(tmp_path, channels):
 
 
 def test_a_spacing_of_other_dimensions_is_refused(tmp_path):
-    refused(tmp_path, r"3 axes, spacing \(1\.0, 1\.0\)", spacing=(1.0, 1.0))
-    with pytest.raises(UserError, match=r"P00/CT .* 3 axes, .* a grid of 2 axes"):
-        prepare_toy(tmp_path / "toy", tmp_path / "cache", spacing=(2.0, 2.0))
+    refused(tmp_path, "3 axes and 2 voxel sizes; an image has 2 or 3 axes", spacing=(1.0, 1.0))
+    folder = write_toy(tmp_path / "several", full(2), spacing=(1.0000000238531952, 1.0, 4.0))
+    words = "images have 3 axes, the common grid has 2; give 3 voxel sizes, such as --spacing 2,2,3"
+    with pytest.raises(UserError, match=f"^dataset 'toy': {words}[^\n]*$"):  # once for all six cases
+        prepare_toy(folder, tmp_path / "cache", spacing=(2.0, 2.0))
+    (problem,) = check(Toy(folder), "v1", tmp_path / "cache", DataConfig(spacing=(2.0, 2.0))).problems
+    assert problem.startswith(words)
 
 
 def test_no_case_and_a_case_there_twice_are_refused(tmp_path):

@@ -97,7 +97,7 @@ def test_shared_values_come_after_the_suites_own(written):
         ),
         ({"shared": {"model.norm": ["batch"]}}, r"'model\.norm' is no shared hyper-parameter"),
         ({"shared": {"training.threads": [1, 2]}}, r"'training\.threads' is no shared hyper-parameter"),
-        ({"shared": {"training.lr": [0.1, -1]}}, r"'training\.lr' cannot be -1: Input should be greater than 0"),
+        ({"shared": {"training.lr": [0.1, -1]}}, r"'training\.lr' cannot be -1: it must be greater than 0"),
         ({"shared": {"training.lr": []}}, r"'training\.lr' has no values to try"),
         ({"shared": {"training.lr": [1, 1.0]}}, r"'training\.lr' lists a value twice"),
         ({"shared": {"training.rounds": [3, 9]}, "rounds": 2}, "drop one of them"),

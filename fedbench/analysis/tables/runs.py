@@ -108,9 +108,11 @@ def runs(analyses: Analyses) -> Table:
     notes = [f"Not finished: {name} ({state})." for name, state in left[:SHOWN]]
     if len(left) > SHOWN:
         notes.append(f"{len(left) - SHOWN} more runs are not finished.")
+    notes += [note for condition in evidence.trained if (note := _absent_folds(evidence, condition))]
     caption = (
-        "Finished runs, and those expected if every algorithm of these results was trained with every seed and fold "
-        f"of a condition. {counted(len(left), 'run')} failed or not finished. {selected(analyses)}"
+        "Finished runs, and those expected: of every algorithm of these results one run with each seed and fold of "
+        "which the condition has a finished run, of whichever algorithm; missing are those among them that are not "
+        f"finished. {counted(len(left), 'run')} failed or not finished. {selected(analyses)}"
     )
     facts = {"selection": analyses.choices.selection, "missing scores": analyses.choices.missing}
     return Table("runs", "Runs", caption, columns, rows, (), MARKS, tuple(notes), facts)
@@ -133,6 +135,16 @@ def _runs(evidence: Evidence, condition: Condition) -> list[Cell]:
         count(folds or None), count(len(runs)), count(len(trials) * len(evidence.settings)),
         Cell(listed(named) if named else "none", ("; ".join(named),)),
     ]  # fmt: skip
+
+
+def _absent_folds(evidence: Evidence, condition: Condition) -> str:
+    """Say of how many of its folds a condition has no run at all; empty if of none."""
+    runs = evidence.of(condition).runs
+    of = max(json.loads(text)["data"].get("folds") or 0 for text in runs["identity"])
+    there = runs["fold"][runs["fold"] >= 0].nunique()
+    if there >= of:
+        return ""
+    return f"{condition.title}: {there} of {of} folds have finished runs; none is expected or missing of the others."
 
 
 def unfinished(evidence: Evidence) -> list[tuple[str, str]]:

@@ -380,6 +380,17 @@ def test_runs_are_expected_of_every_seed_with_every_fold():
     }
 
 
+def test_folds_that_no_algorithm_has_are_told_and_not_expected():
+    """Of five folds two were begun: the table has 12 runs of them, and a note for the others."""
+    found = of_cases(unfinished_grid())
+    identities = [json.loads(text) for text in found.runs["identity"]]
+    declared = [json.dumps(i | {"data": i["data"] | {"folds": 5}}) for i in identities]
+    said = about_runs.runs(Analyses(replace(found, runs=found.runs.assign(identity=declared))))
+    assert column(said, "folds") == {"toy": 2} and column(said, "expected") == {"toy": 12}
+    assert said.notes == ("toy: 2 of 5 folds have finished runs; none is expected or missing of the others.",)
+    assert about_runs.runs(Analyses(found)).notes == ()
+
+
 def test_missing_and_unfinished_runs_are_named(tmp_path):
     full = evidence(source=tmp_path)
     partial = replace(full, runs=full.runs.iloc[1:])
