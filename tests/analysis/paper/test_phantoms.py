@@ -19,6 +19,7 @@ from fedbench.analysis.paper.results_page import results_page
 from fedbench.analysis.paper.sections import write_sections
 from fedbench.analysis.paper.study import Study, study_of
 from fedbench.analysis.paper.training import measure
+from tests.analysis.evidence_rows import evidence
 from tests.analysis.paper.test_paper import quick  # noqa: F401  # a fixture
 from tests.analysis.test_norms import trained
 
@@ -68,6 +69,16 @@ def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them(bot
     numbers = Numbers()
     told = plain(numbers, all_answers.on_phantoms(numbers, [(part, {"fedavg": resting})]))
     assert "converged" not in told
+
+
+def test_a_modality_of_phantoms_left_out_is_told_beside(patients, phantoms):
+    left_out = evidence((Condition(HEART.dataset, "CT"),), ("fedavg", "fedda-joint"), patients=14)
+    study = study_of([("", merge([phantoms, patients])), ("heart-unseen", left_out)])
+    (part,) = [part for part in study.parts if part.condition.unseen]
+    reached = f"{part.get('unseen').means['mean']['fedavg']:.3f}"
+    told = answered(study)["Phantoms"]
+    assert "On a modality of theirs that nobody trained on it was better in" in told and "of 1 comparison" in told
+    assert f"there fedavg reached a mean Dice of {reached}." in told
 
 
 def test_phantoms_alone_are_answered_from(phantoms):

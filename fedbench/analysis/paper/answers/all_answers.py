@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -18,6 +18,8 @@ from fedbench.analysis.paper.answers.cross import (
     in_words,
     most_for,
     short,
+    studied_in,
+    the_reference,
     with_common_models,
 )
 from fedbench.analysis.paper.answers.ground import Ground, dataset_of
@@ -33,7 +35,7 @@ from fedbench.analysis.paper.answers.own import (
 )
 from fedbench.analysis.paper.answers.unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
-from fedbench.analysis.paper.effects import left_open
+from fedbench.analysis.paper.effects import ends, left_open
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
@@ -133,10 +135,27 @@ def phantom_verdicts(numbers: Numbers, phantoms: Found) -> str:
         )
     )  # fmt: skip
     names = words([f"\\textsf{{{escape(name)}}}" for name in sorted({dataset_of(part) for part, _ in found})])
-    return (
+    unseen = _unseen_of_phantoms(numbers, [part for part, _ in phantoms if part.condition.unseen])
+    whole = (
         f"Generated phantoms stand for no patient and are not counted in these answers. On them ({names}), by Dice "
         f"{CROSS}, FedDA was better than {reference} in {better}, worse in {worse} and not distinguishable in {same} "
         f"of {total}."
+    )
+    return f"{whole} {unseen}".strip()
+
+
+def _unseen_of_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
+    """Say the same of modalities left out of training, with what the reference reached there; empty without them."""
+    found = studied_in(parts, "unseen", the_reference)
+    if not found:
+        return ""
+    counts, reference = tally([c for _, c in found]), named(found[0][1].other, False)
+    reached = [float(part.get("unseen").means["mean"][part.get("unseen").reference]) for part, _ in found]
+    scores = ends(numbers, ("phantoms", "unseen"), [number(min(reached)), number(max(reached))])
+    told = numbers.put("phantoms", "unseen", "total", text=counted(counts.total, "comparison"))
+    return (
+        f"On a modality of theirs that nobody trained on it was better in {counts.better}, worse in {counts.worse} and "
+        f"not distinguishable in {counts.same} of {told}; there {reference} reached a mean Dice of {scores}."
     )
 
 
