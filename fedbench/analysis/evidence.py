@@ -218,6 +218,10 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
 def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, skip_damaged: bool = False) -> Results:
     """Return the finished runs under ``path`` as tidy frames, or those that are published there; nothing is changed.
 
+    Every score of every test case is there. In ``cases`` a missed structure and a false alarm have Dice 0. Both enter
+    the means of tables, unless the patient has no structure at all (in the scores of a relation): such a patient is
+    left out of them for all algorithms alike.
+
     Args:
         path: a results folder (``results/runs``) or a published one (``results/published/NAME``).
         run_ids: only these runs; None takes all.
