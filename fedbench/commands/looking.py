@@ -169,7 +169,7 @@ def summary(
 
     Example: `fedbench summary --all --selection best-validation`
     """
-    from fedbench.analysis.evidence import MANIFEST, load_results, way_out
+    from fedbench.analysis.evidence import MANIFEST, read_results, way_out
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
     from fedbench.store import finished
@@ -185,7 +185,7 @@ def summary(
     elif not any(finished(options.out)):  # said before any data is prepared
         raise UserError(f"no finished run in {options.out}{way_out(options.out)}")
     suite, cells = options.plan() if options.chosen else (None, [])
-    results = load_results(options.out, [cell.id for cell in cells] if suite else None)
+    results = read_results(options.out, [cell.id for cell in cells] if suite else None)
     if results.runs.empty and suite:
         others = counted(sum(1 for _ in finished(options.out)), "run")
         raise UserError(

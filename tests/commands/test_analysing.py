@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_tables_of_published_results_are_the_same(fedbench, runs):
     assert fedbench("tables", "--to", "ours")[0] == 0
     status, out, _ = fedbench("publish", "study", "--title", "A study")
     assert status == 0 and "4 runs in" in out and "results/published/study" in out.replace("\n", "")
+    assert "holds patient names as the data set gives them, and pictures" in out
     assert fedbench("tables", "--from", "results/published/study", "--to", "theirs")[0] == 0
     for file in Path("ours").iterdir():
         assert file.read_bytes() == (Path("theirs") / file.name).read_bytes()
@@ -81,6 +83,36 @@ def test_published_results_are_read_as_runs_are(fedbench, runs):
         load_results(published / "study" / "manifest.json")
     with pytest.raises(UserError, match=r"it is a folder of publications; name one: .*study"):
         load_results(published)
+
+
+def two_rates(runs: Path) -> list[str]:
+    """Let every run have a learning rate of 0.01, and the first of moon another one beside it; return the two ids."""
+    for folder in runs.glob("toy.*"):
+        with_rate(folder, 0.01)
+    folder = next(runs.glob("toy.moon.s0*"))
+    shutil.copytree(folder, again := folder.with_name("toy.moon.s0.ba9876543210"))
+    with_rate(again, 0.02)
+    return [folder.name, again.name]
+
+
+def with_rate(folder: Path, lr: float) -> None:
+    run = json.loads((folder / store.RUN).read_text())
+    run["identity"]["training"] = {"lr": lr}
+    (folder / store.RUN).write_text(json.dumps(run))
+    store.seal(folder)
+
+
+def test_runs_that_no_table_puts_together_are_loaded_with_a_warning_that_names_what_differs(fedbench, runs):
+    ids = two_rates(runs)
+    with pytest.warns(UserWarning, match=r"'moon' ran more than once.*training\.lr 0\.01 and 0\.02.*run_ids") as told:
+        found = load_results(runs)
+    assert len(told) == 1 and told[0].filename == __file__ and all(run_id in str(told[0].message) for run_id in ids)
+    assert set(ids) < set(found.runs["run_id"])  # every row all the same
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = load_results(runs, [run_id for run_id in found.runs["run_id"] if run_id != ids[1]])
+    rates = {json.loads(text)["training"]["lr"] for text in chosen.runs["identity"]}
+    assert len(chosen.runs) == 4 and rates == {0.01}
 
 
 def test_no_results(fedbench, runs, tmp_path):
