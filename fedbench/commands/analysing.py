@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 PUBLISHED = Path("results/published")
 PAGES = (".html", ".htm")  # what the names of files end with that ``--to`` may name, too
+IDENTIFIERS = (
+    "It holds patient names as the data set gives them, and pictures: look whether they identify anybody before you "
+    "commit it."
+)
 SELECTIONS = ("last", "best-validation")
 
 
@@ -204,6 +208,7 @@ def publish(
         f"{counted(runs, 'run')} in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    console.print(IDENTIFIERS, highlight=False, soft_wrap=True)
 
 
 def _to_publish(
