@@ -330,6 +330,14 @@ def test_a_reference_that_is_no_algorithm_is_refused_before_anything_runs(fedben
     assert Store(Path("results/runs")).run_ids() == []
 
 
+def test_the_summary_of_a_suite_has_the_order_of_its_run(fedbench, tiny):
+    chosen = ("--suite", tiny, "-a", "moon", "-a", "fedavg", "--rounds", "1")
+    for command in (("run", "--workers", "0"), ("summary",)):
+        _, out, _ = fedbench(*command, *chosen)
+        table = out[out.index("mean [95% CI") :]
+        assert 0 < table.index("moon") < table.index("fedavg"), command
+
+
 def test_the_summary_shows_the_models_that_the_suite_declared(fedbench, tiny):
     declared = ("--set", "evaluation.selection=best-validation")
     assert "(best-validation round)" in fedbench("run", "--suite", tiny, "--workers", "0", *declared)[1]

@@ -169,6 +169,7 @@ def summary(
 
     Example: `fedbench summary --all --selection best-validation`
     """
+    from fedbench.analysis.analyses import in_order
     from fedbench.analysis.evidence import MANIFEST, read_results, way_out
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
@@ -196,9 +197,10 @@ def summary(
         raise UserError(f"no finished run in {options.out}{way_out(options.out)}")
     if selection is None:
         selection = suite.evaluation.selection if suite else _declared_selection(options.out, results.runs)
+    order = list(dict.fromkeys(cell.label for cell in cells)) if suite else in_order(results.runs["setting"])
     for name, unseen in conditions(results.runs):
         title = f"{heading(name, unseen)} ({selection} round)"
-        render(summarise(results, name, selection, unseen=unseen), title, console)
+        render(summarise(results, name, selection, order, unseen), title, console)
 
 
 def _declared_selection(root: Path, runs: pd.DataFrame) -> str:
