@@ -154,6 +154,17 @@ def test_runs_that_cannot_stand_in_one_table_are_refused_with_the_way_out(fedben
     )
 
 
+def test_a_refusal_names_what_differs_and_no_other_command(fedbench, runs):
+    first, second = sorted(two_rates(runs))
+    values = "0.01 and 0.02" if second.endswith("ba9876543210") else "0.02 and 0.01"
+    for command in ("tables", "report", "figures"):
+        said = f"in this order, training.lr {values}; `fedbench diff {first} {second}` shows all"
+        status = fedbench(command)
+        refused(status, said, "for this command to read --from it")
+        assert "fedbench tables --from" not in status[2]
+    refused(fedbench("summary"), f"training.lr {values}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
