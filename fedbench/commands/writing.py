@@ -37,6 +37,9 @@ def paper(
 ) -> None:
     """Write tables, figures and numbers of the paper from published results; or check that they are up to date.
 
+    It asks whether FedDA adds cross-modality ability to what the reference gives. Of a study without FedDA, results.md
+    and the results at a glance begin with what was better or worse than the reference; other texts remain about FedDA.
+
     The results at a glance in the README.md beside the paper's folder are made and checked too, if it has the marks.
 
     --check compares with the choices (--reference, ...) that the paper was made with, unless others are given.
