@@ -55,9 +55,9 @@ def paper(
     given = {"reference": reference, "selection": selection, "missing": missing}
     chosen = {name: value for name, value in given.items() if value is not None}
     if check:
-        _check(source, to, AnalysisOptions(source, to, **_recorded(to) | chosen).choices)
+        _check(source, to, AnalysisOptions(out=source, to=to, **_recorded(to) | chosen).choices)
     else:
-        _make(source, to, AnalysisOptions(source, to, **chosen).choices, pdf)
+        _make(source, to, AnalysisOptions(out=source, to=to, **chosen).choices, pdf)
 
 
 def _recorded(to: Path) -> dict[str, str]:
