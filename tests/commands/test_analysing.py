@@ -312,7 +312,8 @@ def test_a_suite_is_published_whole(fedbench, tmp_path):
     refused(fedbench(*more), "nothing to add")
     refused(fedbench(*more, "-a", "fedprox"), "1 run is not finished: toy.fedprox.s0")
     status, out, _ = fedbench(*more, "-a", "moon")
-    assert status == 0 and out.splitlines()[-2] == "1 run joined 2" and out.splitlines()[-1].startswith("3 runs in ")
+    joined, files, _ = out.splitlines()[-3:]
+    assert status == 0 and joined == "1 run joined 2" and files.startswith("3 runs in ")
     assert read_evidence(Path("results/published/study")).settings == ["fedavg", "fedbn", "moon"]
 
 
