@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,21 @@ def attempts_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         run: its ``run.json``, or what is published of that.
     """
     return [*(run.get(ATTEMPTS) or ())[:-1], run]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what nested mappings hold, as ``training.lr`` and its value."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def short(value: Any) -> str:
+    """Return a value as text; of a digest the beginning."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text
 
 
 def untimed(rounds: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,8 @@ class Results(NamedTuple):
     Attributes:
         runs: one row per run. ``started``, ``ended`` (UTC), ``seconds`` (with scoring), ``steps`` (of the optimiser,
             all clients'), ``parameters`` (of the segmentation network), ``clients_at_once`` (that trained side by
-            side, in an attempt with the most). Those of a publication have further columns, see
+            side, in an attempt with the most), ``identity`` (JSON of all that determined the result: ``training`` and
+            its ``lr``, ...). Those of a publication have further columns, see
             :class:`fedbench.analysis.evidence.Evidence`.
         cases: one row per client's model, test case and class. ``client``, ``client_modality`` (what it trains on),
             ``deployment`` (global, personal, ...: which of the algorithm's models), ``selection`` (last or
@@ -329,7 +330,8 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
         every.append(keys)
         facts = {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")}
         at_once = max(attempt.get("clients_at_once", 1) for attempt in attempts_of(run))
-        runs.append(keys | facts | {"clients_at_once": at_once})
+        identity = json.dumps(run["identity"], sort_keys=True)
+        runs.append(keys | facts | {"clients_at_once": at_once, "identity": identity})
         cases.append(read_table(folder / CASES))
         rounds.append(read_table(folder / ROUNDS))
     return Results(pd.DataFrame(runs), _together(cases, every), _together(rounds, every))

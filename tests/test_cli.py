@@ -330,6 +330,21 @@ def test_a_reference_that_is_no_algorithm_is_refused_before_anything_runs(fedben
     assert Store(Path("results/runs")).run_ids() == []
 
 
+def test_the_summary_of_a_suite_has_the_order_of_its_run(fedbench, tiny):
+    chosen = ("--suite", tiny, "-a", "moon", "-a", "fedavg", "--rounds", "1")
+    for command in (("run", "--workers", "0"), ("summary",)):
+        _, out, _ = fedbench(*command, *chosen)
+        table = out[out.index("mean [95% CI") :]
+        assert 0 < table.index("moon") < table.index("fedavg"), command
+    assert fedbench("run", "--workers", "0", *chosen, "--set", "training.lr=0.02")[0] == 0
+    refused(
+        fedbench("tables"), "ran more than once", "training.lr", "--suite FILE (of `tables`, `figures`, `report`) reads"
+    )
+    refused(fedbench("tables", "--seeds", "0"), "name it too: --all, --suite NAME")
+    assert fedbench("tables", *chosen, "--to", "tables-of-one")[0] == 0
+    refused(fedbench("tables", "--suite", tiny, "--rounds", "9"), "no run of this suite is finished")
+
+
 def test_the_summary_shows_the_models_that_the_suite_declared(fedbench, tiny):
     declared = ("--set", "evaluation.selection=best-validation")
     assert "(best-validation round)" in fedbench("run", "--suite", tiny, "--workers", "0", *declared)[1]

@@ -18,7 +18,7 @@ import pandas as pd
 from fedbench import store
 from fedbench.analysis.evidence import Condition, Evidence, declarations, declared_by
 from fedbench.analysis.statistics.protocol import PRIMARY, REFERENCE, Analysis, analyse_matrix, candidates, is_variant
-from fedbench.analysis.statistics.rows import METRICS, Endpoint, base_name, labels, of_dataset
+from fedbench.analysis.statistics.rows import METRICS, Endpoint, base_name, check_runs, labels, of_dataset
 from fedbench.analysis.statistics.scores import Missing, ScoreMatrix, matrix_of
 from fedbench.differing import DECIDING, attempts_of
 from fedbench.errors import UserError
@@ -200,6 +200,8 @@ class Analyses:
             UserError: as :func:`fedbench.analysis.statistics.scores.score_matrix`.
         """
         if condition not in self._rows:
+            runs = self.results(condition).runs  # they say what differs; rows of scores do not
+            check_runs(runs.assign(label=runs["setting"]), f"dataset '{condition.dataset}', {endpoint.name}")
             self._rows[condition] = of_dataset(self.results(condition).cases, condition.dataset)
         rows = self._rows[condition] if where is None else self._rows[condition][where]
         return matrix_of(rows, endpoint, self.choices.selection, self.choices.missing)

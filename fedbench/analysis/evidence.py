@@ -9,6 +9,7 @@ Both sources give the same :class:`Evidence`.
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
+from fedbench.analysis.comparable import conflicts
 from fedbench.differing import ATTEMPTS
 from fedbench.errors import UserError
 from fedbench.files import interrupted, sha256
@@ -219,6 +221,10 @@ def read_evidence(path: Path, run_ids: Iterable[str] | None = None) -> Evidence:
 def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, skip_damaged: bool = False) -> Results:
     """Return the finished runs under ``path`` as tidy frames, or those that are published there; nothing is changed.
 
+    Every score of every test case is there. In ``cases`` a missed structure and a false alarm have Dice 0. Both enter
+    the means of tables, unless the patient has no structure at all (in the scores of a relation): such a patient is
+    left out of them for all algorithms alike.
+
     Args:
         path: a results folder (``results/runs``) or a published one (``results/published/NAME``).
         run_ids: only these runs; None takes all.
@@ -226,6 +232,33 @@ def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, sk
 
     Raises:
         UserError: no such folder, a folder of publications, or something does not match its checksum.
+
+    Warns:
+        UserWarning: runs that every table refuses to put together, such as one algorithm with two learning rates.
+    """
+    found = read_results(path, run_ids, skip_damaged=skip_damaged)
+    if problems := _conflicts(found):
+        more = f" ({len(problems) - 1} more such problems.)" if len(problems) > 1 else ""
+        told = f"{problems[0]}{more} Tables refuse them together: choose by load_results(..., run_ids)."
+        warnings.warn(told, UserWarning, stacklevel=2)
+    return found
+
+
+def _conflicts(results: Results) -> list[str]:
+    """Say which runs cannot stand in one table; of trials, which have no scores, nothing."""
+    if results.runs.empty or "selection" not in results.cases:
+        return []
+    runs = results.runs.assign(label=results.runs["setting"])
+    groups = runs.groupby(["dataset", "unseen"])
+    titled = ((Condition(str(name), str(unseen)).title, own) for (name, unseen), own in groups)
+    return [told for title, own in titled for told in conflicts(own, title)]
+
+
+def read_results(path: Path | str, run_ids: Collection[str] | None = None, *, skip_damaged: bool = False) -> Results:
+    """Return the same as :func:`load_results`, without a warning: for what refuses such runs itself.
+
+    Raises:
+        UserError: as there.
     """
     root = Path(path)
     if not (root / MANIFEST).is_file():
@@ -267,6 +300,7 @@ def _of_store(root: Path, run_ids: Iterable[str] | None) -> Evidence:
     results = store.load_results(root, None if run_ids is None else list(run_ids))
     runs = results.runs
     if not runs.empty:
+        runs = runs.drop(columns="identity")  # stands further back
         runs = runs.join(pd.DataFrame([_provenance(root / run_id) for run_id in runs["run_id"]], index=runs.index))
 
     @cache

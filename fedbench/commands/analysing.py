@@ -29,16 +29,18 @@ if TYPE_CHECKING:
 
 PUBLISHED = Path("results/published")
 PAGES = (".html", ".htm")  # what the names of files end with that ``--to`` may name, too
+IDENTIFIERS = (
+    "It holds patient names as the data set gives them, and pictures: look whether they identify anybody before you "
+    "commit it."
+)
 SELECTIONS = ("last", "best-validation")
 
 
 @dataclass(frozen=True)
-class AnalysisOptions:
-    """What a user says to every command that analyses results."""
+class AnalysisOptions(SuiteOptions):
+    """What a user says to every command that analyses results: those of a suite, or everything finished."""
 
-    source: Annotated[
-        Path, typer.Option("--from", metavar="FOLDER", help="A results folder, or a published one.")
-    ] = OUT  # fmt: skip
+    out: Annotated[Path, typer.Option("--from", metavar="FOLDER", help="A results folder, or a published one.")] = OUT
     to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where to write.  [default: in --from]")] = (
         None
     )
@@ -92,14 +94,31 @@ class AnalysisOptions:
         choices = self.choices
         if self.to is not None:  # said before the work
             self.target("")
-        found = Analyses(read_evidence(self.source), choices)
+        found = Analyses(read_evidence(self.out, self._of_suite()), choices)
         say_contradictions(found)
         say_unfinished(found)
         return found
 
+    def _of_suite(self) -> list[str] | None:
+        """Return the runs of the suite that is named; None, everything finished, where none is."""
+        from fedbench.analysis.evidence import MANIFEST
+        from fedbench.commands.options import must_exist
+        from fedbench.store import DONE
+
+        if not self.chosen:
+            self.must_change_nothing()
+            return None
+        must_exist(self.out)
+        if (self.out / MANIFEST).is_file():
+            raise UserError(f"{self.out} holds published results, which are shown whole; name no suite.")
+        ids = [cell.id for cell in self.plan()[1]]
+        if not any((self.out / run_id / DONE).is_file() for run_id in ids):
+            raise UserError(f"no run of this suite is finished in {self.out}: `fedbench plan` says what is left.")
+        return ids
+
     def target(self, name: str) -> Path:
         """Return the folder to write to: ``--to``, or ``name`` in the folder that is read."""
-        target = self.to if self.to is not None else self.source / name
+        target = self.to if self.to is not None else self.out / name
         folder = target.parent if target.suffix.lower() in PAGES else target
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--to {target}: {folder} is a file; name a folder.")
@@ -223,6 +242,7 @@ def publish(
         f"{counted(runs, 'run')} in {len(sizes)} files, {human_bytes(sum(sizes.values()))}: {to / name}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    console.print(IDENTIFIERS, highlight=False, soft_wrap=True)
 
 
 def _to_publish(

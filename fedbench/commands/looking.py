@@ -175,7 +175,8 @@ def summary(
 
     Example: `fedbench summary --all --selection best-validation`
     """
-    from fedbench.analysis.evidence import MANIFEST, load_results, way_out
+    from fedbench.analysis.analyses import in_order
+    from fedbench.analysis.evidence import MANIFEST, read_results, way_out
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
     from fedbench.store import finished
@@ -191,7 +192,7 @@ def summary(
     elif not any(finished(options.out)):  # said before any data is prepared
         raise UserError(f"no finished run in {options.out}{way_out(options.out)}")
     suite, cells = options.plan() if options.chosen else (None, [])
-    results = load_results(options.out, [cell.id for cell in cells] if suite else None)
+    results = read_results(options.out, [cell.id for cell in cells] if suite else None)
     if results.runs.empty and suite:
         others = counted(sum(1 for _ in finished(options.out)), "run")
         raise UserError(
@@ -202,9 +203,10 @@ def summary(
         raise UserError(f"no finished run in {options.out}{way_out(options.out)}")
     if selection is None:
         selection = suite.evaluation.selection if suite else _declared_selection(options.out, results.runs)
+    order = list(dict.fromkeys(cell.label for cell in cells)) if suite else in_order(results.runs["setting"])
     for name, unseen in conditions(results.runs):
         title = f"{heading(name, unseen)} ({selection} round)"
-        render(summarise(results, name, selection, unseen=unseen), title, console)
+        render(summarise(results, name, selection, order, unseen), title, console)
 
 
 def _declared_selection(root: Path, runs: pd.DataFrame) -> str:

@@ -105,7 +105,7 @@ class SuiteOptions:
 
     def must_change_nothing(self) -> None:
         """Raise :class:`UserError` if something of a suite is changed that is not named."""
-        if self != type(self)(out=self.out):
+        if any(getattr(self, f.name) != f.default for f in fields(SuiteOptions) if f.name != "out"):
             raise UserError(
                 "these options change a suite; name it too: --all, --suite NAME, or -a ALGORITHM -d DATASET."
             )

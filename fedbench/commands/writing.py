@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +37,9 @@ def paper(
 ) -> None:
     """Write tables, figures and numbers of the paper from published results; or check that they are up to date.
 
+    It asks whether FedDA adds cross-modality ability to what the reference gives. Of a study without FedDA, results.md
+    and the results at a glance begin with what was better or worse than the reference; other texts remain about FedDA.
+
     The results at a glance in the README.md beside the paper's folder are made and checked too, if it has the marks.
 
     --check compares with the choices (--reference, ...) that the paper was made with, unless others are given.
@@ -50,14 +53,14 @@ def paper(
     if not check:
         must_take_files("--to", to, to)
     given = {"reference": reference, "selection": selection, "missing": missing}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if check:
-        _check(source, to, AnalysisOptions(source, to, **_recorded(to) | chosen).choices)
+        _check(source, to, AnalysisOptions(out=source, to=to, **_recorded(to) | chosen).choices)
     else:
-        _make(source, to, AnalysisOptions(source, to, **chosen).choices, pdf)
+        _make(source, to, AnalysisOptions(out=source, to=to, **chosen).choices, pdf)
 
 
-def _recorded(to: Path) -> dict[str, str]:
+def _recorded(to: Path) -> dict[str, Any]:
     """Return the choices that the paper in ``to`` was made with; empty where that is not known."""
     from fedbench.analysis.paper.building import MADE_FROM
     from fedbench.store import read_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import Tensor
 from fedbench import store
 from fedbench.config import EARLIER, section_of
 from fedbench.data.prepared import FACTS, is_store
-from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, untimed
+from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, flat, short, untimed
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
 from fedbench.execution.installation import BF16, versions
@@ -166,12 +165,12 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Dif
     """
     found = []
     for section in ("identity", "versions", "git", "hardware"):
-        a, b = (dict(_flat(_said(run, section))) for run in (first, second))
+        a, b = (dict(flat(_said(run, section))) for run in (first, second))
         for key in sorted(a.keys() | b.keys()):
             untold = key == BF16 and MISSING in (a.get(key, MISSING), b.get(key, MISSING))  # by older runs
             if a.get(key, MISSING) != b.get(key, MISSING) and not untold:
                 name = key if section == "identity" else f"{section}.{key}"
-                found.append(Difference(name, _text(a.get(key, MISSING)), _text(b.get(key, MISSING))))
+                found.append(Difference(name, short(a.get(key, MISSING)), short(b.get(key, MISSING))))
     return found
 
 
@@ -189,19 +188,6 @@ def _in_turn(run: Mapping[str, Any], section: str) -> dict[str, str]:
         for key in keys
         if len({values.get(key, MISSING) for _, values in said}) > 1
     }
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text  # a digest
 
 
 def mean_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

@@ -114,12 +114,16 @@ def _in_step(algorithm: Algorithm, clients: int) -> Algorithm:
     return algorithm
 
 
+SILENT = "on a loaded machine that is load alone: check again when less runs beside; else its file hangs when imported."
+
+
 @rule("other-process", "something depends on the process: a hash, the order of a set, an id, the environment.")
 def other_process(subject: Subject) -> str:
     """Another worker process, with another hash seed, computes the same bits."""
     answer = subject.elsewhere
     if "error" in answer:
-        raise Broken(f"in another process: {answer['error']}", "its file must be importable by itself.")
+        hint = SILENT if "silent" in answer else "its file must be importable by itself."
+        raise Broken(f"in another process: {answer['error']}", hint)
     if answer["fingerprint"] != fingerprint(subject.main.training):
         raise Broken("in another process the run ends with other bits")
     if answer["touched"]:

@@ -28,6 +28,8 @@ _process: subprocess.Popen[str] | None = None
 def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
     """Return what the other process says of the standard run: ``fingerprint``, ``touched`` (by importing), ``error``.
 
+    Where no answer came in time it holds ``silent``, too.
+
     Raises:
         NotApplicable: the class cannot be imported there.
     """
@@ -45,15 +47,18 @@ def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
         process.stdin.write(json.dumps(question) + "\n")
         process.stdin.flush()
         ready = select.select([process.stdout], [], [], PATIENCE)[0]
-        answer = process.stdout.readline() if ready else ""
+        answer = process.stdout.readline() if ready else None
     except OSError:
         answer = ""
     except BaseException:
         stop()  # interrupted: it may hang, and would outlive this process
         raise
+    if answer is None:
+        stop()
+        return {"error": f"the other process was silent for {PATIENCE} s", "silent": True}
     if not answer:
         stop()
-        return {"error": f"the other process died or was silent for {PATIENCE} s"}
+        return {"error": "the other process died"}
     return json.loads(answer)
 
 

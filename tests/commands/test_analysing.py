@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_tables_of_published_results_are_the_same(fedbench, runs):
     assert fedbench("tables", "--to", "ours")[0] == 0
     status, out, _ = fedbench("publish", "study", "--title", "A study")
     assert status == 0 and "4 runs in" in out and "results/published/study" in out.replace("\n", "")
+    assert "holds patient names as the data set gives them, and pictures" in out
     assert fedbench("tables", "--from", "results/published/study", "--to", "theirs")[0] == 0
     for file in Path("ours").iterdir():
         assert file.read_bytes() == (Path("theirs") / file.name).read_bytes()
@@ -81,6 +83,36 @@ def test_published_results_are_read_as_runs_are(fedbench, runs):
         load_results(published / "study" / "manifest.json")
     with pytest.raises(UserError, match=r"it is a folder of publications; name one: .*study"):
         load_results(published)
+
+
+def two_rates(runs: Path) -> list[str]:
+    """Let every run have a learning rate of 0.01, and the first of moon another one beside it; return the two ids."""
+    for folder in runs.glob("toy.*"):
+        with_rate(folder, 0.01)
+    folder = next(runs.glob("toy.moon.s0*"))
+    shutil.copytree(folder, again := folder.with_name("toy.moon.s0.ba9876543210"))
+    with_rate(again, 0.02)
+    return [folder.name, again.name]
+
+
+def with_rate(folder: Path, lr: float) -> None:
+    run = json.loads((folder / store.RUN).read_text())
+    run["identity"]["training"] = {"lr": lr}
+    (folder / store.RUN).write_text(json.dumps(run))
+    store.seal(folder)
+
+
+def test_runs_that_no_table_puts_together_are_loaded_with_a_warning_that_names_what_differs(fedbench, runs):
+    ids = two_rates(runs)
+    with pytest.warns(UserWarning, match=r"'moon' ran more than once.*training\.lr 0\.01 and 0\.02.*run_ids") as told:
+        found = load_results(runs)
+    assert len(told) == 1 and told[0].filename == __file__ and all(run_id in str(told[0].message) for run_id in ids)
+    assert set(ids) < set(found.runs["run_id"])  # every row all the same
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = load_results(runs, [run_id for run_id in found.runs["run_id"] if run_id != ids[1]])
+    rates = {json.loads(text)["training"]["lr"] for text in chosen.runs["identity"]}
+    assert len(chosen.runs) == 4 and rates == {0.01}
 
 
 def test_no_results(fedbench, runs, tmp_path):
@@ -141,6 +173,17 @@ def test_runs_that_cannot_stand_in_one_table_are_refused_with_the_way_out(fedben
     refused(
         fedbench("summary"), "'moon' ran more than once", "`fedbench summary --suite FILE` shows those of one suite"
     )
+
+
+def test_a_refusal_names_what_differs_and_no_other_command(fedbench, runs):
+    first, second = sorted(two_rates(runs))
+    values = "0.01 and 0.02" if second.endswith("ba9876543210") else "0.02 and 0.01"
+    for command in ("tables", "report", "figures"):
+        said = f"in this order, training.lr {values}; `fedbench diff {first} {second}` shows all"
+        status = fedbench(command)
+        refused(status, said, "for this command to read --from it")
+        assert "fedbench tables --from" not in status[2]
+    refused(fedbench("summary"), f"training.lr {values}")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +346,8 @@ def test_a_suite_is_published_whole(fedbench, tmp_path):
     refused(fedbench(*more), "nothing to add")
     refused(fedbench(*more, "-a", "fedprox"), "1 run is not finished: toy.fedprox.s0")
     status, out, _ = fedbench(*more, "-a", "moon")
-    assert status == 0 and out.splitlines()[-2] == "1 run joined 2" and out.splitlines()[-1].startswith("3 runs in ")
+    joined, files, _ = out.splitlines()[-3:]
+    assert status == 0 and joined == "1 run joined 2" and files.startswith("3 runs in ")
     assert read_evidence(Path("results/published/study")).settings == ["fedavg", "fedbn", "moon"]
 
 

@@ -5,6 +5,7 @@ Sentences, numbers and verdicts are those of the paper.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fedbench.analysis.figures.scene import Scene
@@ -28,12 +29,16 @@ from fedbench.analysis.paper.convergence import endings, rising_short, tell_endi
 from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.norms.answer import answer_norms_brief, answer_norms_short
 from fedbench.analysis.paper.norms.compared import compare_norms
-from fedbench.analysis.paper.numbers import Numbers
+from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.setup import limit_unfinished
-from fedbench.analysis.paper.study import Study, known_in
+from fedbench.analysis.paper.study import Part, Study, known_in
 from fedbench.analysis.paper.training import measure
+from fedbench.analysis.tables.formats import escape_latex as escape
 from fedbench.analysis.tables.formats import escape_markdown
+from fedbench.analysis.verdicts import Verdict, focus, judge
+
+VERDICTS = (("better", Verdict.BETTER), ("worse", Verdict.WORSE), ("not distinguishable", Verdict.SAME))
 
 
 class Answer(NamedTuple):
@@ -58,6 +63,8 @@ def answers_in_short(study: Study) -> list[Answer]:
     asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
     answer = short(numbers, ground.to_reference, ground.everything)
     primary = f"{asked} {answer}. {dependent(numbers, ground.to_reference)}"
+    if not any(focus(part.labels) for part in study.parts):
+        primary = compared_with_the_reference(ground.parts)
     besides = f"{most_for(numbers, ground.to_reference)} {beside(numbers, ground.beside)}"
     made, _ = compare_norms(study)
     measured = [(part, measure(Scene(part.analyses, part.condition, known))) for part in ground.whole]
@@ -89,3 +96,19 @@ def answers_in_short(study: Study) -> list[Answer]:
         for each in found
         if each.more.strip()
     ]
+
+
+def compared_with_the_reference(parts: Sequence[Part]) -> str:
+    """Say of each condition what was better and worse than the reference: the lead of a study without FedDA."""
+    told = []
+    for part in parts:
+        analysis = part.primary
+        others = [label for label in part.labels if label != analysis.reference]
+        verdicts = {label: judge(analysis, label, analysis.reference).verdict for label in others}
+        groups = ((name, [named(k, False) for k, v in verdicts.items() if v is kind]) for name, kind in VERDICTS)
+        found = "; ".join(f"{name}: {words(labels)}" for name, labels in groups if labels)
+        told.append(
+            f"In {escape(part.title)}, by {analysis.matrix.endpoint.name}, against "
+            f"{named(analysis.reference, False)}: {found}."
+        )
+    return " ".join(told)

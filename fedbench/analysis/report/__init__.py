@@ -34,7 +34,8 @@ CASES = 7_500_000  # bytes of all cases at most
 MARKED = f"Algorithms marked {RECONSTRUCTED} are {RECONSTRUCTION}"
 EMPTY_MASKS = (
     "Both masks empty: not applicable, counted apart, in no mean. Exactly one empty: Dice 0, NSD 0 and HD95 = the "
-    "image diagonal, flagged and counted as missed or false alarm."
+    "image diagonal, flagged and counted as missed or false alarm; these enter the means, unless the patient has no "
+    "structure at all: then no score of that patient does, for any algorithm."
 )
 CALIBRATION = (
     "How often these tests find a difference that is not there, how often their intervals cover the truth and how "

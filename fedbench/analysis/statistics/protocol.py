@@ -35,6 +35,7 @@ REFERENCE = "fedavg"
 FOCUS = "fedda"  # the algorithm under study, and its variants fedda-...: they are compared with all others
 ALPHA = 0.05
 ENOUGH_PATIENTS = 50  # for bootstrap intervals that cover what they promise, as calibration shows
+NAMED_PAIRS = 3  # in a note
 TEXT = (
     "The unit is the patient; scores are averaged over a patient's cases and classes and over seeds before any "
     "test. Friedman's test in the form of Iman and Davenport; Wilcoxon's signed-rank test (Pratt) with Holm's "
@@ -299,5 +300,8 @@ def _notes(matrix: ScoreMatrix, pairwise: pd.DataFrame, planned_folds: int | Non
     if folds and planned_folds and folds < planned_folds:
         notes.append(f"{folds} of {planned_folds} folds have scores; the test over folds takes account of the others.")
     if (tied := pairwise["ties"] == patients).any():
-        notes.append(f"{counted(tied.sum(), 'pair')} with the same scores in every patient: p = 1.")
+        pairs = [f"{a} and {b}" for a, b in pairwise.loc[tied, ["algorithm", "reference"]].itertuples(index=False)]
+        more = f"; and {len(pairs) - NAMED_PAIRS} more" if len(pairs) > NAMED_PAIRS else ""
+        named = "; ".join(pairs[:NAMED_PAIRS])
+        notes.append(f"{counted(len(pairs), 'pair')} with the same scores in every patient ({named}{more}): p = 1.")
     return notes

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedbench.analysis.comparable import conflicts
 from fedbench.errors import UserError
 from fedbench.wording import listed
 
@@ -23,7 +24,8 @@ NO_TRUTH = ("both-empty", "false-alarm")
 LONE = ("missed", "false-alarm")  # exactly one mask is empty
 APART = "or move the folders of the others away; or, in Python, name the runs: load_results(..., run_ids)."
 KEEP = (
-    "Keep one: `fedbench publish NAME --suite FILE` takes the runs of one suite, for `fedbench tables --from` it; "
+    "Keep one: --suite FILE (of `tables`, `figures`, `report`) reads the runs of one suite; `fedbench publish NAME "
+    "--suite FILE` takes the runs of one suite, for this command to read --from it; "
     f"{APART}"
 )
 DAMAGED = "The file was changed or damaged: repeat the run, or take the published table again."
@@ -153,23 +155,15 @@ def of_endpoint(rows: pd.DataFrame, endpoint: Endpoint, selection: str) -> tuple
 
 def check_comparable(rows: pd.DataFrame, where: str) -> None:
     """Refuse rows of different partitions, of repeated runs, in different units, with and without folds."""
-    folds = set(rows["fold"].unique())
-    if -1 in folds and len(folds) > 1:
-        raise UserError(f"{where}: runs with and without folds are mixed. {KEEP}")
     if len(units := sorted(rows["unit"].unique())) > 1:
         raise UserError(f"{where}: distances in {listed(units)} are mixed. {KEEP}")
-    runs = rows[["run_id", "label", "seed", "fold", "partition"]].drop_duplicates()
-    for (seed, fold), group in runs.groupby(["seed", "fold"]):
-        at = f"{where}, seed {seed}" + ("" if fold == -1 else f", fold {fold}")
-        if len(group["partition"].unique()) > 1:
-            held = "; ".join(f"{str(d)[:12]}: {listed(g['label'])}" for d, g in group.groupby("partition"))
-            raise UserError(f"{at}: the partitions differ ({held}), so the runs cannot be compared. {KEEP}")
-        if (again := group["label"].duplicated()).any():
-            label = min(group["label"][again])
-            raise UserError(
-                f"{at}: '{label}' ran more than once, with another budget or source "
-                f"({listed(group['run_id'][group['label'] == label])}). {KEEP}"
-            )
+    check_runs(rows[["run_id", "label", "seed", "fold", "partition"]].drop_duplicates(), where)
+
+
+def check_runs(runs: pd.DataFrame, where: str) -> None:
+    """Refuse runs that cannot stand in one table (:func:`fedbench.analysis.comparable.conflicts`)."""
+    for problem in conflicts(runs, where):
+        raise UserError(f"{problem} {KEEP}")
 
 
 def check_values(rows: pd.DataFrame, metric: str) -> None:

@@ -85,9 +85,9 @@ def empties(analyses: Analyses, condition: Condition) -> Table:
     ]
     caption = (
         "Scores (seeds x clients x cases x classes; a shared model counts once per client) by what was empty. missed: "
-        "only the prediction; false-alarm: only the truth; both enter means as Dice 0, NSD 0, HD95 = image diagonal. "
-        "both-empty: not applicable, in no mean. missing: other algorithms have the score. "
-        f"{about(analyses, made)}"
+        "only the prediction; false-alarm: only the truth; both enter means as Dice 0, NSD 0, HD95 = image diagonal, "
+        "unless the patient has no structure at all. both-empty: not applicable, in no mean. missing: other algorithms "
+        f"have the score. {about(analyses, made)}"
     )
     notes = dict.fromkeys(note for analysis in made for note in analysis.matrix.notes)
     return Table(

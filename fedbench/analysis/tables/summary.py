@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fedbench.analysis.comparable import conflicts
 from fedbench.analysis.statistics.rows import APART, NO_TRUTH, budgets
 from fedbench.errors import UserError
 from fedbench.store import Results
@@ -61,7 +62,8 @@ def summarise(
     if cases.empty:
         raise UserError(f"dataset '{dataset}': no scores of selection '{selection}'; known: last, best-validation.")
     unit = _one_unit(cases, dataset)
-    _check_comparable(runs, dataset)
+    for problem in conflicts(runs.assign(label=runs["setting"]), f"dataset '{dataset}'"):
+        raise UserError(f"{problem} {KEEP}")
     relations = [r for r in RELATIONS if r in set(cases["relation"])]
     truth = ~cases["flag"].isin(NO_TRUTH)
     cases = cases.assign(enters=truth.groupby([cases["relation"], cases["patient"]], observed=True).transform("any"))
@@ -107,22 +109,6 @@ def _one_unit(cases: pd.DataFrame, dataset: str) -> str:
 
 def _kind_order(kind: str) -> tuple[int, str]:
     return (KINDS.index(kind) if kind in KINDS else len(KINDS), kind)
-
-
-def _check_comparable(runs: pd.DataFrame, dataset: str) -> None:
-    for (seed, _fold), group in runs.groupby(["seed", "fold"]):
-        if len(set(group["partition"])) > 1:
-            held = "; ".join(f"{str(d)[:12]}: {_list(g['setting'])}" for d, g in group.groupby("partition"))
-            raise UserError(
-                f"dataset '{dataset}', seed {seed}: the partitions differ ({held}), so the runs cannot be compared. "
-                f"{KEEP}"
-            )
-        for setting, same in group.groupby("setting"):
-            if len(same) > 1:
-                raise UserError(
-                    f"dataset '{dataset}', seed {seed}: '{setting}' ran more than once, with another budget or source "
-                    f"({_list(same['run_id'])}). {KEEP}"
-                )
 
 
 def _score(scores: pd.DataFrame, deployment: str, relations: Iterable[str], unit: str) -> dict[str, Any]:

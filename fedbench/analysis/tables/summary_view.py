@@ -16,7 +16,7 @@ DIGITS = {"dice": (3, 2), "hd95": (1, 1)}  # of the mean, of the interval; none 
 NAMES = (100, 30, 20, 12)  # letters of a line of an algorithm's name, on ever narrower consoles
 LEGEND = (
     "missed, false-alarm: scores with only the prediction or only the truth empty; they enter the means as Dice 0 and "
-    "HD95 = image diagonal. not applicable: both empty; not in the means."
+    "HD95 = image diagonal, unless the patient has no structure at all. not applicable: both empty; not in the means."
 )
 
 

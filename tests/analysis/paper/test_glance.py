@@ -42,6 +42,14 @@ def rows_of(text: str, title: str) -> dict[str, list[str]]:
     return {name.replace("\\", ""): rest for name, *rest in cells[2:]}
 
 
+def test_a_study_without_fedda_leads_with_what_was_better_or_worse_than_the_reference():
+    study = study_of([("", trained("batch", {"fedprox": 0.2}, algorithms=("local", "fedavg", "fedprox")))])
+    lead = "In toy, by cross-modality Dice, against fedavg: better: fedprox; worse: local."
+    page = results_page(study).partition("## In short")[2]
+    assert glance(study).startswith(lead) and page.lstrip().startswith(lead)
+    assert "we cannot say" not in page and "Does FedDA" not in page + glance(study)
+
+
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 

@@ -204,7 +204,10 @@ def test_all_ties():
     assert found.friedman.p == pair["p"] == pair["p_holm"] == pair["runs_p"] == 1
     assert (pair["mean"], pair["mean_low"], pair["mean_high"], pair["favours"]) == (0, 0, 0, "")
     assert found.ranks.summary["p_first"].tolist() == [0.5] * 4
-    assert "1 pair with the same scores in every patient: p = 1." in found.notes
+    assert "1 pair with the same scores in every patient (other and fedavg): p = 1." in found.notes
+    four = analysis(table({name: [0.5, 0.6, 0.7] for name in ("fedavg", "a", "b", "c")}, seeds=[0, 1]))
+    named = "a and fedavg; b and fedavg; c and fedavg; and 3 more"
+    assert f"6 pairs with the same scores in every patient ({named}): p = 1." in four.notes
 
 
 def test_notes_say_what_few_patients_and_one_seed_cannot_show():

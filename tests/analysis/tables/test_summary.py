@@ -114,6 +114,18 @@ def test_patients_without_the_structure_are_left_out_for_silent_and_for_alarmed_
     assert note in summarise(found, "toy").attrs["notes"]
 
 
+def test_the_note_on_false_alarms_holds_for_a_patient_without_any_structure():
+    """All false alarms are A6's: the count says 1, and no Dice 0 is in the mean."""
+    cases = [score(p, 0.5) for p in ("A1", "A2", "A3")] + [score("A6", 0.0, flag="false-alarm")]
+    frame = summarise(results([run()], cases), "toy")
+    assert frame.loc[0, "in-modality Dice"] == 0.5 and frame.loc[0, "false-alarm"] == 1
+    console = Console(file=io.StringIO(), width=200)
+    render(frame, "toy", console)
+    told = " ".join(console.file.getvalue().split())
+    assert "enter the means as Dice 0 and HD95 = image diagonal, unless the patient has no structure at all." in told
+    assert "1 patient not in the means, no structure in the truth (A6)" in told
+
+
 def test_a_shared_models_flags_count_once_and_personal_models_each():
     shared = both_modalities("A", flag="missed")
     personal = both_modalities("A", flag="missed", deployment="personal")

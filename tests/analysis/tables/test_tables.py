@@ -371,6 +371,15 @@ def test_empty_masks_and_missing_scores_are_counted():
     assert "set to the worst value" in found.caption
 
 
+def test_false_alarms_of_a_patient_without_any_structure_are_said_to_enter_no_mean():
+    alarmed = pd.DataFrame([false_alarm("P999", a) for a in ("fedavg", "moon")])
+    analyses = Analyses(of_cases(pd.concat([random_table(["fedavg", "moon"], 8), alarmed], ignore_index=True)))
+    found = about_runs.empties(analyses, TOY)
+    assert column(found, "cross-modality", "false-alarm") == {"fedavg": 1, "moon": 1}
+    assert "P999" not in analyses.get(TOY).matrix.values.index
+    assert "both enter means as Dice 0, NSD 0, HD95 = image diagonal, unless the patient has no" in found.caption
+
+
 def test_runs_are_expected_of_every_seed_with_every_fold():
     """Three seeds and two folds of two algorithms are 12 runs, of which fold 1 has only seed 0."""
     found = about_runs.runs(Analyses(of_cases(unfinished_grid())))
