@@ -26,6 +26,7 @@ from fedbench.analysis.paper.answers.luck import luck_short
 from fedbench.analysis.paper.answers.own import control, own_short
 from fedbench.analysis.paper.answers.unseen import unseen_modalities, unseen_short
 from fedbench.analysis.paper.convergence import endings, rising_short, tell_endings
+from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.longer import longer
 from fedbench.analysis.paper.norms.answer import answer_norms_brief, answer_norms_short
 from fedbench.analysis.paper.norms.compared import compare_norms
@@ -34,7 +35,6 @@ from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.setup import limit_unfinished
 from fedbench.analysis.paper.study import Part, Study, known_in
 from fedbench.analysis.paper.training import measure
-from fedbench.analysis.tables.formats import escape_latex as escape
 from fedbench.analysis.tables.formats import escape_markdown
 from fedbench.analysis.verdicts import Verdict, focus, judge
 
