@@ -55,8 +55,8 @@ class Results(NamedTuple):
     Attributes:
         runs: one row per run. ``started``, ``ended`` (UTC), ``seconds`` (with scoring), ``steps`` (of the optimiser,
             all clients'), ``parameters`` (of the segmentation network), ``clients_at_once`` (that trained side by
-            side, in an attempt with the most), ``identity`` (JSON of all that determined the result: ``training`` and
-            its ``lr``, ...). Those of a publication have further columns, see
+            side, in an attempt with the most), ``identity`` (JSON of all that determined the result: the
+            learning rate, ...). Those of a publication have further columns, see
             :class:`fedbench.analysis.evidence.Evidence`.
         cases: one row per client's model, test case and class. ``client``, ``client_modality`` (what it trains on),
             ``deployment`` (global, personal, ...: which of the algorithm's models), ``selection`` (last or

@@ -111,6 +111,9 @@ MUTATIONS: list[Mutation] = [
         ('(kind == "personal" and often[setting] == 1)', 'kind == "personal"'),
         ("-1 if gaps is None else place[-1]", "-1"),
         ("found = found * len(rows[name].cat.categories) +", "found = found +"),
+    ),
+    *of(
+        "fedbench/analysis/comparable.py", "tests/analysis/statistics/test_scores.py",
         ('len(group["partition"].unique()) > 1', "False"),
         ('(again := group["label"].duplicated()).any()', "(again := group.empty)"),
     ),
