@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,9 @@ MODELS = {
     "unet": "MONAI UNet with residual units (Kerfoot et al. 2018)",
     "segresnet": "MONAI SegResNet without its autoencoder branch (Myronenko 2018)",
 }
+
+Selection = Literal["last", "best-validation"]  # which round's models
+SELECTIONS: tuple[str, ...] = get_args(Selection)
 
 
 class ModelConfig(Parameters):
@@ -149,7 +152,7 @@ class EvaluationConfig(Parameters):
     nsd_tolerance_mm: float = Field(3.0, gt=0)
     nsd_tolerance_px: float = Field(2.0, gt=0)  # of pictures, whose pixels have no size in mm
     reestimate: bool = False
-    selection: Literal["last", "best-validation"] = "last"
+    selection: Selection = "last"
     relation: Literal["in", "cross", "unseen"] = "cross"
     metric: Literal["dice", "hd95", "nsd"] = "dice"
     reference: str = "fedavg"

@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from fedbench.commands.options import (
-    OUT,
-    SuiteOptions,
-    console,
-    errors,
-    must_end_with,
-    must_take_files,
-    with_options,
-    with_suite,
-)  # fmt: skip
+from fedbench.commands.options import OUT, SuiteOptions, console, errors, with_options, with_suite
+from fedbench.commands.refusing import must_end_with, must_take_files
 from fedbench.errors import UserError
 from fedbench.names import safe
 
@@ -89,7 +81,7 @@ class AnalysisOptions(SuiteOptions):
             UserError: a bad option, no such folder, no finished run, a damaged file.
         """
         from fedbench.analysis.analyses import Analyses
-        from fedbench.analysis.evidence import read_evidence
+        from fedbench.analysis.loading import read_evidence
 
         choices = self.choices
         if self.to is not None:  # said before the work
@@ -101,8 +93,8 @@ class AnalysisOptions(SuiteOptions):
 
     def _of_suite(self) -> list[str] | None:
         """Return the runs of the suite that is named; None, everything finished, where none is."""
-        from fedbench.analysis.evidence import MANIFEST
-        from fedbench.commands.options import must_exist
+        from fedbench.analysis.loading import MANIFEST
+        from fedbench.commands.refusing import must_exist
         from fedbench.store import DONE
 
         if not self.chosen:
@@ -134,7 +126,7 @@ def say_contradictions(found: Analyses) -> None:
 
 def say_unfinished(found: Analyses) -> None:
     """Print which runs beside the analysed ones failed or are not finished; on standard error, one line."""
-    from fedbench.analysis.evidence import MANIFEST
+    from fedbench.analysis.loading import MANIFEST
     from fedbench.analysis.tables.runs import unfinished
     from fedbench.wording import counted, listed
 
@@ -210,7 +202,7 @@ def publish(
     --trials results/runs/tuning/study-sts` · `fedbench publish default --suite default --add`
     """
     from fedbench.analysis.analyses import Analyses, Choices
-    from fedbench.analysis.evidence import read_evidence
+    from fedbench.analysis.loading import read_evidence
     from fedbench.analysis.publishing.adding import Published, addition, said
     from fedbench.analysis.publishing.commits import note
     from fedbench.analysis.publishing.publish import publish as write
@@ -253,9 +245,9 @@ def _to_publish(
     Args:
         there: what is published already, and so not missing, whatever code made it.
     """
-    from fedbench.analysis.evidence import MANIFEST
+    from fedbench.analysis.loading import MANIFEST
     from fedbench.analysis.tables.runs import unfinished_in
-    from fedbench.commands.options import must_exist
+    from fedbench.commands.refusing import must_exist
     from fedbench.store import DONE
     from fedbench.wording import listed
 

@@ -17,13 +17,12 @@ from fedbench.commands.options import (
     From,
     SuiteOptions,
     console,
-    must_exist,
-    must_hold_runs,
     say_left,
     say_set_aside,
     telling_damage,
     with_options,
-)  # fmt: skip
+)
+from fedbench.commands.refusing import must_exist, must_hold_runs
 from fedbench.commands.running import state_of
 from fedbench.errors import UserError
 
@@ -73,7 +72,7 @@ def status(out: From = OUT) -> None:
         if state == "failed":
             lines.append(f"  {(read_json(results.folder(run_id) / FAILURE) or {}).get('error', '')}")
     if not states:
-        from fedbench.analysis.evidence import way_out
+        from fedbench.analysis.loading import way_out
 
         lines = [f"no runs yet in {out}{way_out(out)}"]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
@@ -176,7 +175,7 @@ def summary(
     Example: `fedbench summary --all --selection best-validation`
     """
     from fedbench.analysis.analyses import in_order
-    from fedbench.analysis.evidence import MANIFEST, read_results, way_out
+    from fedbench.analysis.loading import MANIFEST, read_results, way_out
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
     from fedbench.store import finished

@@ -16,13 +16,11 @@ from fedbench.commands.options import (
     Spacing,
     SuiteOptions,
     console,
-    must_end_with,
-    must_lie_apart,
-    must_take_files,
     parse_numbers,
     parse_size,
     with_options,
-)  # fmt: skip
+)
+from fedbench.commands.refusing import must_end_with, must_lie_apart, must_take_files
 from fedbench.commands.running import KEPT, interruptible
 from fedbench.errors import UserError
 

@@ -22,7 +22,7 @@ from fedbench.commands.options import (
     errors,
     telling_damage,
     with_suite,
-)  # fmt: skip
+)
 from fedbench.engine.interruption import end_if_clients_hang
 from fedbench.errors import UserError
 

@@ -20,10 +20,9 @@ from fedbench.commands.options import (
     Workers,
     console,
     errors,
-    must_lie_apart,
-    must_take_files,
     telling_damage,
-)  # fmt: skip
+)
+from fedbench.commands.refusing import must_lie_apart, must_take_files
 from fedbench.commands.running import check_resources, interruptible, say_failures
 from fedbench.errors import UserError
 

@@ -12,7 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.commands.options import OUT, From, console, must_exist, must_hold_runs, telling_damage
+from fedbench.commands.options import OUT, From, console, telling_damage
+from fedbench.commands.refusing import must_exist, must_hold_runs
 from fedbench.commands.running import interruptible, state_of
 from fedbench.errors import UserError
 
@@ -40,7 +41,7 @@ def verify(
     Examples: `fedbench verify phantom-heart.fedavg.s0` · `fedbench verify sts.fedavg.s0.fold0 --from
     results/published/study-sts -d sts=PATH`
     """
-    from fedbench.analysis.evidence import MANIFEST
+    from fedbench.analysis.loading import MANIFEST
 
     must_exist(source)
     published = (source / MANIFEST).is_file()
@@ -113,7 +114,7 @@ def _stored(out: Path, run: str) -> Record:
 
 def _published(source: Path, run: str, scratch: Path) -> Record:
     """Write the published tables of one run into a folder like a run's."""
-    from fedbench.analysis.evidence import read_evidence
+    from fedbench.analysis.loading import read_evidence
     from fedbench.differing import ATTEMPTS
     from fedbench.store import CASES, ROUNDS
     from fedbench.wording import listed

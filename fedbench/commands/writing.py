@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.commands.options import console, must_take_files
+from fedbench.commands.options import console
+from fedbench.commands.refusing import must_take_files
 from fedbench.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedbench import registry, store
 from fedbench.algorithm import MODEL, ClientState, Deployment, Server, State
-from fedbench.config import ModelConfig
+from fedbench.config import SELECTIONS, ModelConfig
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
 from fedbench.execution.planning import make_algorithm
@@ -19,7 +19,6 @@ from fedbench.models import SegmentationNetwork, build_model
 from fedbench.sources import code_digest
 from fedbench.wording import listed
 
-SELECTIONS = ("last", "best-validation")
 CHANNELS = (1, 3)  # of images: grey, colour
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from fedbench import load_results, store
-from fedbench.analysis.evidence import Condition, read_evidence, read_manifest
+from fedbench.analysis.evidence import Condition
+from fedbench.analysis.loading import read_evidence, read_manifest
 from fedbench.errors import UserError
 from tests.analysis.evidence_rows import evidence, of_cases, write_store
 from tests.analysis.score_rows import random_table
@@ -167,12 +168,8 @@ def test_runs_that_cannot_stand_in_one_table_are_refused_with_the_way_out(fedben
     folder = next(runs.glob("toy.moon.s1*"))
     shutil.copytree(folder, again := folder.with_name("toy.moon.s1.ba9876543210"))
     store.seal(again)
-    refused(
-        fedbench("tables"), "'moon' ran more than once", "`fedbench publish NAME --suite FILE` takes the runs of one"
-    )
-    refused(
-        fedbench("summary"), "'moon' ran more than once", "`fedbench summary --suite FILE` shows those of one suite"
-    )
+    refused(fedbench("tables"), "'moon' ran more than once", "--suite FILE takes the runs of one suite")
+    refused(fedbench("summary"), "'moon' ran more than once", "--suite FILE takes the runs of one suite")
 
 
 def test_a_refusal_names_what_differs_and_no_other_command(fedbench, runs):
@@ -181,7 +178,7 @@ def test_a_refusal_names_what_differs_and_no_other_command(fedbench, runs):
     for command in ("tables", "report", "figures"):
         said = f"in this order, training.lr {values}; `fedbench diff {first} {second}` shows all"
         status = fedbench(command)
-        refused(status, said, "for this command to read --from it")
+        refused(status, said, "--suite FILE takes the runs of one suite")
         assert "fedbench tables --from" not in status[2]
     refused(fedbench("summary"), f"training.lr {values}")
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from fedbench import load_results, store
-from fedbench.analysis.evidence import read_evidence
+from fedbench.analysis.loading import read_evidence
 from fedbench.engine import checkpoint
 from fedbench.execution import planning, provenance, runner
 from fedbench.execution.installation import versions

@@ -17,7 +17,8 @@ import pytest
 import fedbench
 from fedbench import reading
 from fedbench.analysis.analyses import Analyses, Choices
-from fedbench.analysis.evidence import FORMAT, MANIFEST, Condition, read_evidence
+from fedbench.analysis.evidence import Condition
+from fedbench.analysis.loading import FORMAT, MANIFEST, read_evidence
 from fedbench.analysis.publishing.publish import publish
 from fedbench.data.prepared import damage, load
 from fedbench.engine import checkpoint

@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled, in_order
-from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, merge, published_folders, read_evidence
+from fedbench.analysis.evidence import Condition, Evidence, merge
 from fedbench.analysis.figures import known_labels
 from fedbench.analysis.kinds import kind_of
+from fedbench.analysis.loading import MANIFEST, TRIALS, published_folders, read_evidence
 from fedbench.analysis.paper.phantoms import is_generated
 from fedbench.analysis.paper.short_names import configurations, names_in_all, renamed, with_short_names
 from fedbench.analysis.publishing.commits import COMMITS

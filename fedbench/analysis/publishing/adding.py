@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
-from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, read_evidence, read_manifest
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.loading import MANIFEST, read_evidence, read_manifest
 from fedbench.analysis.publishing.commits import one_version
 from fedbench.analysis.publishing.frames import clean, settings_without_paths
 from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, section_of

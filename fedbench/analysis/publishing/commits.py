@@ -14,7 +14,8 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from fedbench.analysis.evidence import MANIFEST, Evidence, published_folders
+from fedbench.analysis.evidence import Evidence
+from fedbench.analysis.loading import MANIFEST, published_folders
 from fedbench.errors import UserError
 from fedbench.store import read_json, write_json
 from fedbench.wording import listed

@@ -15,9 +15,10 @@ import pandas as pd
 
 from fedbench import __version__, store
 from fedbench.analysis.analyses import Analyses
-from fedbench.analysis.evidence import DISTANCES, FORMAT, MANIFEST, TABLES, TRIALS, Evidence, read_manifest
+from fedbench.analysis.evidence import Evidence
 from fedbench.analysis.figures.scene import Scene
 from fedbench.analysis.figures.separation import every_distance
+from fedbench.analysis.loading import DISTANCES, FORMAT, MANIFEST, TABLES, TRIALS, read_manifest
 from fedbench.analysis.publishing.adding import Addition
 from fedbench.analysis.publishing.commits import one_version
 from fedbench.analysis.publishing.frames import settings_without_paths, without_paths, write_frame

@@ -22,11 +22,9 @@ TEXTS = ("run_id", "dataset", "setting", "partition", "deployment", "selection",
 NEEDED = ("seed", *TEXTS)
 NO_TRUTH = ("both-empty", "false-alarm")
 LONE = ("missed", "false-alarm")  # exactly one mask is empty
-APART = "or move the folders of the others away; or, in Python, name the runs: load_results(..., run_ids)."
 KEEP = (
-    "Keep one: --suite FILE (of `tables`, `figures`, `report`) reads the runs of one suite; `fedbench publish NAME "
-    "--suite FILE` takes the runs of one suite, for this command to read --from it; "
-    f"{APART}"
+    "Keep one: --suite FILE takes the runs of one suite; or move the folders of the others away; or, in Python, name "
+    "the runs: load_results(..., run_ids)."
 )
 DAMAGED = "The file was changed or damaged: repeat the run, or take the published table again."
 

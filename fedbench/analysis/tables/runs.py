@@ -11,7 +11,8 @@ import pandas as pd
 
 from fedbench import store
 from fedbench.analysis.analyses import POOLED, RELATIONS, Analyses, in_order
-from fedbench.analysis.evidence import MANIFEST, Condition, Evidence
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.loading import MANIFEST
 from fedbench.analysis.statistics.rows import Endpoint, budgets
 from fedbench.analysis.tables.captions import MARKS, NAME, about, facts_of, name_of, rule_of, selected
 from fedbench.analysis.tables.cells import Cell, Column, Table, count, duration, size, text

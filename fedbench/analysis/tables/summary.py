@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from fedbench.analysis.comparable import conflicts
-from fedbench.analysis.statistics.rows import APART, NO_TRUTH, budgets
+from fedbench.analysis.statistics.rows import KEEP, NO_TRUTH, budgets
 from fedbench.errors import UserError
 from fedbench.store import Results
 from fedbench.wording import counted, listed
@@ -27,7 +27,6 @@ METRICS = {"dice": "Dice", "hd95": "HD95"}  # lengths are in mm, or in px: the c
 COUNTS = {"missed": "missed", "false-alarm": "false-alarm", "both-empty": "not applicable"}  # flag -> column
 KINDS = ("global", "personal")  # listed first, in this order
 NO_RUN = "none"  # the deployment of an algorithm without a finished run
-KEEP = f"`fedbench summary --suite FILE` shows those of one suite; {APART}"
 RESAMPLES = 2000
 FEWEST_PATIENTS = 3  # for an interval
 

@@ -15,9 +15,10 @@ import pytest
 
 from fedbench.analysis import verdicts
 from fedbench.analysis.analyses import Analyses, Choices
-from fedbench.analysis.evidence import Condition, read_evidence
+from fedbench.analysis.evidence import Condition
 from fedbench.analysis.figures import FIGURES, alignment
 from fedbench.analysis.figures.scene import Scene
+from fedbench.analysis.loading import read_evidence
 from fedbench.analysis.paper import (
     building,
     checking,

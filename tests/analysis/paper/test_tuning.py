@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from fedbench.analysis.analyses import Analyses
-from fedbench.analysis.evidence import Condition, Evidence, read_evidence, read_manifest
+from fedbench.analysis.evidence import Condition, Evidence
+from fedbench.analysis.loading import read_evidence, read_manifest
 from fedbench.analysis.paper.numbers import Numbers
 from fedbench.analysis.paper.plain import plain
 from fedbench.analysis.paper.study import Study, read_study, study_of

@@ -12,8 +12,9 @@ import pytest
 
 from fedbench import store
 from fedbench.analysis.analyses import Analyses, Choices
-from fedbench.analysis.evidence import MANIFEST, TRIALS, Condition, Evidence, read_evidence, read_manifest
+from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.figures.choice import chosen_cases
+from fedbench.analysis.loading import MANIFEST, TRIALS, read_evidence, read_manifest
 from fedbench.analysis.publishing import pictures as publish_pictures
 from fedbench.analysis.publishing import publish as module
 from fedbench.analysis.publishing.adding import Addition, Published, addition, said

@@ -13,8 +13,9 @@ import pytest
 
 from fedbench import store
 from fedbench.analysis.analyses import Analyses, Choices
-from fedbench.analysis.evidence import MANIFEST, Condition, Evidence, published_folders, read_evidence, read_manifest
+from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.figures import choice
+from fedbench.analysis.loading import MANIFEST, published_folders, read_evidence, read_manifest
 from fedbench.analysis.publishing import frames as publish_frames
 from fedbench.analysis.publishing import pictures as publish_pictures
 from fedbench.analysis.publishing import publish
