@@ -337,9 +337,7 @@ def test_the_summary_of_a_suite_has_the_order_of_its_run(fedbench, tiny):
         table = out[out.index("mean [95% CI") :]
         assert 0 < table.index("moon") < table.index("fedavg"), command
     assert fedbench("run", "--workers", "0", *chosen, "--set", "training.lr=0.02")[0] == 0
-    refused(
-        fedbench("tables"), "ran more than once", "training.lr", "--suite FILE (of `tables`, `figures`, `report`) reads"
-    )
+    refused(fedbench("tables"), "ran more than once", "training.lr", "--suite FILE takes the runs of one suite")
     refused(fedbench("tables", "--seeds", "0"), "name it too: --all, --suite NAME")
     assert fedbench("tables", *chosen, "--to", "tables-of-one")[0] == 0
     refused(fedbench("tables", "--suite", tiny, "--rounds", "9"), "no run of this suite is finished")
