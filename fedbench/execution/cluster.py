@@ -35,7 +35,7 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     """Connect to the Ray cluster at ``address``, or start Ray on this machine with ``cpus``; yields the module ``ray``.
 
     Raises:
-        UserError: there is no such cluster, or this process cannot take part in it.
+        UserError: there is no such cluster, this process cannot take part in it, or Ray does not start here.
     """
     set_here = address is None and CLUSTERS not in os.environ
     if set_here:
@@ -48,26 +48,11 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     on_sigterm = signal.getsignal(signal.SIGTERM) if in_main_thread else None
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     left: Path | None = None  # what Ray leaves on the disk: megabytes of logs and sockets for every start
-    if address is None:
-        started: Any = ray.init(
-            address="local",  # whatever cluster else this machine or RAY_ADDRESS knows of
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=128 * 1024 * 1024,
-            _node_ip_address="127.0.0.1",
-            **common,
-        )
-        left = Path(started.address_info["session_dir"])
-    elif address.startswith("ray://"):
-        raise UserError(f"--address {address}: start fedbench on a node of the cluster and give --address auto.")
-    else:
-        try:
-            _knock(address)
-            ray.init(address=address, **common)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[-1][:400]
-            raise UserError(f"no Ray cluster to join at --address {address}: {reason}") from None
     try:
+        if address is None:
+            left = _start(ray, cpus, common)
+        else:
+            _connect(ray, address, common)
         if on_sigterm is not None:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own way is to abort
         yield ray
@@ -77,6 +62,42 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
             _remove_session(left)
         if set_here:
             os.environ.pop(CLUSTERS, None)
+
+
+def _start(ray: Any, cpus: int, common: dict[str, Any]) -> Path:
+    """Start Ray on this machine alone; returns the folder of its session."""
+    try:
+        started = ray.init(
+            address="local",  # whatever cluster else this machine or RAY_ADDRESS knows of
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=128 * 1024 * 1024,
+            _node_ip_address="127.0.0.1",
+            **common,
+        )
+    except Exception as error:  # Ray raises nothing narrower when one of its processes is late
+        raise UserError(
+            f"Ray did not start on this machine: {_reason(error)}\nA machine that other work keeps busy may be too slow "
+            "for it. Give the command again, which repeats nothing that is finished, or add --workers 0, which does "
+            f"without Ray. Ray's logs are in {Path(os.environ.get('RAY_TMPDIR', '/tmp'), 'ray')}."
+        ) from None
+    return Path(started.address_info["session_dir"])
+
+
+def _connect(ray: Any, address: str, common: dict[str, Any]) -> None:
+    """Connect to the cluster at ``address``."""
+    if address.startswith("ray://"):
+        raise UserError(f"--address {address}: start fedbench on a node of the cluster and give --address auto.")
+    try:
+        _knock(address)
+        ray.init(address=address, **common)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"no Ray cluster to join at --address {address}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what Ray says, or what kind of error it is."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:400]
 
 
 def _remove_session(folder: Path) -> None:

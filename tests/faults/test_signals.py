@@ -28,6 +28,7 @@ from tests.faults.machine import (
     nothing_half_written,
     open_gate,
     start,
+    start_fresh,
     wait_for,
 )
 from tests.toys import MODALITIES
@@ -106,6 +107,30 @@ def test_two_drivers_on_one_folder_share_the_work(calm, tmp_path, workers):
 def each_trained_once(tmp_path: Path, numbers: str) -> bool:
     """Three rounds of each of the runs that wait at the gate, and none of them twice."""
     return begun(tmp_path) == Counter((n, r, client) for n in numbers for r in "012" for client in MODALITIES)
+
+
+def named(pid: int) -> str:
+    """The name of a process; of one that is gone, none."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def test_a_ray_that_is_too_slow_to_start_is_told_in_words(tmp_path, rays_folder):
+    """Its node is stopped as soon as it is there, as if other work had the CPU; Ray waits for half a minute."""
+    process = start_fresh(make(tmp_path, "fedavg", workers=1), tmp_path, RAY_TMPDIR=rays_folder)
+    while not (node := [pid for pid in descendants(process.pid) if named(pid) == "raylet"]):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(node[0], signal.SIGSTOP)
+    seen = descendants(process.pid)
+    _, err = process.communicate(timeout=PATIENCE)
+    words = " ".join(err.replace("│", " ").split())
+    assert process.returncode == 2 and "Traceback" not in err
+    assert "Ray did not start on this machine: " in words and "add --workers 0" in words and rays_folder in words
+    assert all_gone(seen | {process.pid})
+    assert here(make(tmp_path, "fedavg", workers=0), tmp_path)[0] == 0
 
 
 @pytest.mark.parametrize(
