@@ -77,9 +77,9 @@ def _start(ray: Any, cpus: int, common: dict[str, Any]) -> Path:
         )
     except Exception as error:  # Ray raises nothing narrower when one of its processes is late
         raise UserError(
-            f"Ray did not start on this machine: {_reason(error)}\nA machine that other work keeps busy may be too slow "
-            "for it. Give the command again, which repeats nothing that is finished, or add --workers 0, which does "
-            f"without Ray. Ray's logs are in {Path(os.environ.get('RAY_TMPDIR', '/tmp'), 'ray')}."
+            f"Ray did not start on this machine: {_reason(error)}\nA machine that other work keeps busy may be too "
+            "slow for it. Give the command again, which repeats nothing that is finished, or add --workers 0, which "
+            f"does without Ray. Ray's logs are in {Path(os.environ.get('RAY_TMPDIR', '/tmp'), 'ray')}."
         ) from None
     return Path(started.address_info["session_dir"])
 
