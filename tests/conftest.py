@@ -6,11 +6,15 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 from fedbench.data.prepared import PreparedDataset, load
 from tests.command_line import called
 from tests.toys import full, prepare_toy, write_toy
 
+# No example of a property has a deadline: other work may keep the machine busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 # Tests that are started in the background would ignore SIGINT, and so would the processes they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ray gives its workers a low priority: beside other testers they would wait for minutes.

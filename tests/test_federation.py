@@ -47,7 +47,7 @@ def scored(federation: Federation) -> list[str]:
     return [case.id for case in federation.test]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(patients, seeds)
 def test_everybody_is_somewhere_and_in_one_place_only(have, seed):
     """A training or validation patient gives one case to one client, a test patient every case they have."""
@@ -64,7 +64,7 @@ def test_everybody_is_somewhere_and_in_one_place_only(have, seed):
     federation.verify()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(20, 60), seeds, st.integers(0, 100))
 def test_complete_patients_are_dealt_evenly(n, seed, split_seed):
     clients = partition(listing(full(n)), DataConfig(split_seed=split_seed), seed).clients
@@ -92,7 +92,7 @@ def test_who_has_no_choice_once_a_modality_is_left_out_goes_first():
         assert [len(c.train) for c in clients.clients] == [10, 10]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(patients, seeds, seeds)
 def test_test_patients_are_the_same_for_all_seeds(have, one, other):
     dataset = listing(have)
@@ -124,7 +124,7 @@ def test_one_other_case_anywhere_is_another_digest(part):
     assert other.digest != whole.digest
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(patients, seeds, st.randoms(use_true_random=False))
 def test_the_order_of_listing_does_not_matter(have, seed, random):
     dataset = listing(have)
@@ -160,7 +160,7 @@ def test_the_digest_says_what_is_in_a_case_and_not_where_it_lies():
     assert partition(changed(spacing=(2.0, 2.0, 4.0)), DataConfig(), 0).digest != digest
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(patients, seeds, st.sampled_from(MODALITIES))
 def test_an_unseen_modality_has_no_client_but_stays_in_the_test(have, seed, unseen):
     dataset = listing(have)

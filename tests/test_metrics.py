@@ -16,7 +16,7 @@ from fedbench.metrics import ClassScore, score_case, surface
 
 SEED = st.integers(0, 2**32 - 1)
 NDIM = st.sampled_from((2, 3))
-quick = settings(max_examples=60, deadline=None, derandomize=True)
+quick = settings(max_examples=60, derandomize=True)
 
 
 def score(prediction, truth, spacing, tolerance=1.0) -> ClassScore:

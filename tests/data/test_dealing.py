@@ -43,7 +43,7 @@ def sizes(federation: Federation, modality: str) -> list[int]:
     return [len(client.train) for client in federation.clients if client.name.startswith(modality)]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(60, 90), options, seeds)
 def test_everybody_is_dealt_once_and_nobody_goes_empty(n, values, seed):
     dataset = with_classes(listing(full(n)))

@@ -38,7 +38,7 @@ def test_evenly_by_hand():
     assert evenly("abc", 3) == ["a", "b", "c"] and evenly("abc", 0) == []
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(patients, st.integers(2, 6), st.integers(0, 100))
 def test_every_patient_is_tested_in_one_fold(have, folds, split_seed):
     people = by_patient(listing(have).cases)
@@ -51,7 +51,7 @@ def test_every_patient_is_tested_in_one_fold(have, folds, split_seed):
     assert tested == Counter(dict.fromkeys(people, 1))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(20, 60), st.integers(2, 6))
 def test_folds_are_of_one_size(n, folds):
     people = by_patient(listing(full(n)).cases)

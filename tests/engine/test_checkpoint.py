@@ -43,7 +43,7 @@ def roundtrip(folder, tensors):
 shapes = st.lists(st.integers(0, 4), max_size=3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(DTYPES), shapes), max_size=6))
 def test_tensors_of_every_kind_come_back(tmp_path_factory, kinds):
     """Also without dimensions, and empty: all empty tensors lie at address 0."""

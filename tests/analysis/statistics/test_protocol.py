@@ -140,7 +140,7 @@ def test_lower_distances_are_favoured():
     assert distance.ranks.summary["rank"].tolist() == [2, 1, 2, 1]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.floats(-0.1, 0.1).map(lambda c: round(c, 3)), st.integers(0, 50))
 def test_a_constant_shifts_the_difference_by_itself(constant, seed):
     cases = random_table(["fedavg", "other"], 8, seeds=2, random=seed)
@@ -151,7 +151,7 @@ def test_a_constant_shifts_the_difference_by_itself(constant, seed):
         assert other[name] == pytest.approx(one[name] + constant)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.permutations(range(8)))
 def test_renaming_patients_changes_no_test(order):
     cases = random_table(NAMES, 8, seeds=2)
