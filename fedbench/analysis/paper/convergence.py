@@ -96,8 +96,8 @@ def tell_rising(numbers: Numbers, found: Found) -> str:
     if not rising:
         return ""
     return (
-        f"The reference had not converged on {_each(numbers, rising)}: its validation Dice was still rising in the "
-        "last quarter of the rounds, so that there the comparison is one at this budget."
+        f"The reference was still improving on {_each(numbers, rising)}: its validation Dice rose in the last quarter "
+        "of the rounds (intervals over runs, uncorrected), so that there the comparison is one at this budget."
     )
 
 

@@ -75,7 +75,7 @@ def answers_in_short(study: Study) -> list[Answer]:
     aligned, seen = "" if aligned == UNMEASURED else aligned, control(numbers, ground.crossed)
     more = longer(numbers, ground.whole)
     cost = cost_short(numbers, measured)
-    left, unfinished = room(numbers, to_reference), limit_unfinished(study)
+    left, unfinished = room(numbers, to_reference, ground.everything), limit_unfinished(study)
     unseen = unseen_modalities(numbers, ground.held_out) if ground.held_out else ""
     found = [
         Answer("The question", primary, f"{primary} {besides}"),

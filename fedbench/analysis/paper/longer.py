@@ -32,7 +32,8 @@ def longer(numbers: Numbers, parts: Sequence[Part]) -> str:
         return ""
     return (
         "A learning rate that decays over all rounds lets scores rise towards the end of any budget; what a larger one "
-        f"brings shows in cross-modality Dice: {words(told)} (interval over patients and seeds, not corrected)."
+        f"brings shows in cross-modality Dice: {words(told)} (interval over patients and seeds, by its own scatter, "
+        "not corrected)."
     )
 
 
@@ -62,9 +63,10 @@ def _settings(part: Part) -> tuple[int, list[str], set[tuple[Any, ...]]] | None:
     rounds = {int(each.get("rounds", 0)) for each in training}
     if len(rounds) != 1 or 0 in rounds:
         return None
-    rest = {
-        canonical([{k: v for k, v in each.items() if k not in BUDGET}, *(section_of(i, s) for s in ("model", "data"))])
-        for each, i in zip(training, identities, strict=True)
-    }
+    rest = set()
+    for each, identity in zip(training, identities, strict=True):
+        fixed = {key: value for key, value in each.items() if key not in BUDGET}
+        kept = (section_of(identity, name) for name in ("model", "data"))
+        rest.add(canonical([fixed, *kept, identity.get("dataset_content")]))
     drawn = set(own[["seed", "fold", "partition"]].itertuples(index=False, name=None))
     return rounds.pop(), sorted(rest), drawn

@@ -18,6 +18,7 @@ from fedbench.analysis.statistics.calibration import (
     BOTH,
     GIVEN,
     LUCK,
+    OWN_SCATTER,
     UNEQUAL,
     calibrate,
     family_errors,
@@ -25,6 +26,7 @@ from fedbench.analysis.statistics.calibration import (
 )
 from fedbench.analysis.statistics.paired import holm
 from fedbench.analysis.statistics.protocol import ALPHA, Analysis, is_variant
+from fedbench.analysis.statistics.variance import own_deviation
 from fedbench.analysis.verdicts import direction
 from fedbench.wording import counted
 
@@ -76,13 +78,11 @@ def repeated(analysis: Analysis) -> bool:
 
 
 def run_lucks(analyses: Sequence[Analysis]) -> list[float]:
-    """Return the standard deviation between training runs of an algorithm where they differ least and most.
+    """Return :func:`.variance.own_deviation`, which is what is simulated, where training runs differ least and most.
 
-    Of analyses of Dice, which is what is simulated. One value if the two are alike; at least 0.001. Conditions of one
-    seed do not count.
+    Of analyses of Dice. One value if the two are alike; at least 0.001. Conditions of one seed do not count.
     """
-    tables = [analysis.variance for analysis in analyses if len(analysis.matrix.seeds) > 1]
-    found = [float(np.sqrt(np.square(t.loc[t["of"] == "score", "seed"]).mean())) for t in tables]
+    found = [own_deviation(analysis.matrix.cube) for analysis in analyses if len(analysis.matrix.seeds) > 1]
     return sorted({max(0.001, round(end, 3)) for end in (min(found), max(found))})
 
 
@@ -151,6 +151,7 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
     runs = rates("runs", LUCK, "patients and runs (quasi-F), one pair")
     both_luck = rates("bothLuck", LUCK, BOTH)
     wide = rates("wide", LUCK, "mean difference (quasi-F)")
+    alone = rates("alone", LUCK, OWN_SCATTER)
     narrow = rates("narrow", LUCK, "mean difference (BCa over patients)")
     unequal = rates("bothUnequal", UNEQUAL, BOTH)
     found_both = rates("powerBoth", BETTER_LUCK, f"both tests with Holm, +{DIFFERENCE:g} Dice")
@@ -170,10 +171,12 @@ def _calibration(numbers: Numbers, smallest: Analysis, lucks: Sequence[float], w
     text = (
         f"The analysis was run on {number} simulated studies of the size of our smallest condition{which} ({size}; "
         f"clustered scores with ties, empty masks and hopeless cases). Where no algorithm differed, the Holm-corrected "
-        f"family named a difference in {family} of them. Where algorithms did not differ but training runs had luck (a "
-        f"standard deviation of {sd} Dice, {where}), a pair was called different by the uncorrected test over patients "
-        f"in {one} and by that over patients and seeds in {runs}; the {confidence} interval of the mean difference "
-        f"covered zero in {narrow} (bootstrap over patients) and {wide} (of the test over patients and seeds). "
+        f"family named a difference in {family} of them. Where algorithms did not differ but training runs had luck "
+        f"(what a seed did to one algorithm and not to all alike had a standard deviation of {sd} Dice, {where}), a "
+        f"pair was called different by the uncorrected test over patients in {one} and by that over patients and seeds "
+        f"in {runs}; the {confidence} interval of the mean difference covered zero in {narrow} (bootstrap over "
+        f"patients), {wide} (of the test over patients and seeds) and {alone} (of its form for steps, by the pair's "
+        f"own scatter alone). "
         f"Taking slices for samples errs in {naive}. The "
         f"{confidence} interval of a mean covered the truth in {mean}: with so few patients intervals of means are too "
         f"narrow. Both corrected tests together, which our words ask for, named some difference in {both} "

@@ -15,7 +15,8 @@ from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, number, words
 from fedbench.analysis.paper.phantoms import is_generated, of_patients
 from fedbench.analysis.paper.study import Part, Study
-from fedbench.analysis.statistics.intervals import LEVEL
+from fedbench.analysis.statistics.intervals import LEVEL, RESAMPLES
+from fedbench.analysis.statistics.paired import EXACT_BELOW, FLIPPED_BELOW
 from fedbench.analysis.statistics.protocol import ALPHA
 from fedbench.config import section_of
 from fedbench.differing import attempts_of
@@ -95,6 +96,8 @@ def describe_setup(numbers: Numbers, study: Study) -> None:
         "reference": named(study.choices.reference, False),
         "level": f"{ALPHA:g}",
         "confidence": CONFIDENCE,
+        "wilcoxon exact": f"exact for up to {EXACT_BELOW - 1} patients without ties and {FLIPPED_BELOW - 1} with ties",
+        "bootstrap resamples": counted(RESAMPLES, "resample"),
         "budget": budget(parts),
         "modified": _modified(runs, unknown, where),
         "software": listed([f"{name} {_versions(settings, key)}" for key, name in LIBRARIES.items()]),

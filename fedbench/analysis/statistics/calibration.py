@@ -36,6 +36,7 @@ GIVEN, LUCK = "A/A, models given", "A/A, runs differ by luck"
 UNEQUAL = "A/A, some differ more by luck"
 SPREAD = 0.7  # of the logarithm of luck there: that of one algorithm in six is more than twice the usual
 BOTH = "both tests with Holm, any of the family"
+OWN_SCATTER = "mean difference (quasi-F, own scatter alone)"
 BETTER, BETTER_LUCK = "one algorithm better", "one algorithm better, runs differ by luck"
 
 
@@ -94,7 +95,8 @@ def calibrate(
         algorithms: at least four.
         seeds: at least two.
         difference: by which one algorithm is better, in Dice, for the power.
-        run_luck: standard deviation between trainings of one algorithm, in Dice.
+        run_luck: standard deviation between trainings of what a seed does to one algorithm and not to all alike, in
+            Dice (:func:`.variance.own_deviation`).
         resamples: of each bootstrap.
         focus: how many of the algorithms are under study: compared with all others, not with the reference alone.
 
@@ -243,6 +245,7 @@ def _over_runs(situation: str, scores: Scores, resamples: int) -> list[dict[str,
     found: dict[str, Intervals | OverRuns] = {
         "mean difference (BCa over patients)": bootstrap_means(scores.differences, resamples=resamples),
         "mean difference (quasi-F)": scores.over_runs(1, 0),
+        OWN_SCATTER: over_runs(scores.cube(1, 0)),
     }
     return [_row(situation, check, "coverage", _covers(interval, 0.0)) for check, interval in found.items()]
 

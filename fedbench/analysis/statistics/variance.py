@@ -111,6 +111,26 @@ def common_luck(cube: np.ndarray) -> Luck:
     return Luck(2 * patients * own.sum(axis=0) / (algorithms - 1), np.minimum(_prior_df(own, seeds - 1), others))
 
 
+def own_deviation(cube: np.ndarray) -> float:
+    """Return the standard deviation between trainings of what a seed does to one algorithm and not to all alike.
+
+    A paired difference has it twice; what a seed does to all algorithms cancels there. By the method of moments, as in
+    :func:`components`, 0 where that is negative.
+
+    Args:
+        cube: scores, ``(patients, seeds, algorithms)``; a patient with a NaN is left out.
+
+    Returns:
+        in the unit of the scores; NaN where :func:`common_luck` has none.
+    """
+    cube = _complete(cube)
+    interaction = common_luck(cube).mean_square / 2
+    if np.isnan(interaction) or len(cube) < 2:
+        return float("nan")
+    residual = mean_squares(cube - cube.mean(axis=2, keepdims=True)).residual.sum() / (cube.shape[2] - 1)
+    return float(np.sqrt(max(0.0, interaction - residual) / len(cube)))
+
+
 def _prior_df(own: np.ndarray, df: int) -> np.ndarray:
     """Return the prior's degrees of freedom, infinite if the variances ``own`` (algorithms, ...) differ by chance."""
     floor = np.maximum(TINY * own.mean(axis=0), np.finfo(float).tiny)

@@ -89,7 +89,7 @@ def test_a_step_is_told_with_its_interval_and_where_none_shows():
     text = shortly(a=trained("batch", {"": -0.2}), b=trained("instance"))
     assert text.startswith("With another kind of normalisation layer the cross-modality Dice of fedavg moved by +0.2")
     assert (
-        "] on toy (instance) (intervals of the test over patients and seeds, not corrected)." in text
+        "] on toy (instance) (intervals over patients and seeds, by a step's own scatter, not corrected)." in text
         and "no step" not in text
     )
     text = shortly(a=trained("batch", {"": -0.2}), b=trained("instance"), c=trained("group", {"": -0.2}, harness="b"))

@@ -65,7 +65,7 @@ def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them(bot
     numbers = Numbers()
     (part,) = Ground.of(both).phantoms
     told = plain(numbers, all_answers.on_phantoms(numbers, [(part, {"fedavg": rising})]))
-    assert "of 1 comparison. The reference had not converged on phantom-heart (+0.100 [" in told
+    assert "of 1 comparison. The reference was still improving on phantom-heart (+0.100 [" in told
     numbers = Numbers()
     told = plain(numbers, all_answers.on_phantoms(numbers, [(part, {"fedavg": resting})]))
     assert "converged" not in told

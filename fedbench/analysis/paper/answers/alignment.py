@@ -62,7 +62,8 @@ def alignment_short(numbers: Numbers, measured: Sequence[tuple[Part, Training]])
     if not found:
         return no_game or (UNMEASURED if every else "")
     return (
-        "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two, "
+        "Where FedDA's discriminators played, the modalities' features lay, by a proxy distance of at most two (less "
+        f"than {MOVED:g} counts as no move), "
         f"{tell_moves(numbers, found, 'short')}: {_direction(found)}. {_control(numbers, measured)} {no_game}"
     ).strip()
 

@@ -75,8 +75,8 @@ def answer(numbers: Numbers, study: Study, trainings: Mapping[str, Training]) ->
         "alone": alone(numbers, own),
         "federation": federation(numbers, ground.crossed),
         "gap": behind_pooled(numbers, ground.crossed),
-        "room": room(numbers, to_reference),
-        "room short": room_short(numbers, to_reference),
+        "room": room(numbers, to_reference, ground.everything),
+        "room short": room_short(numbers, to_reference, ground.everything),
         "dependent": dependent(numbers, ground.to_reference),
         "control": control(numbers, ground.crossed),
         "unseen": unseen_modalities(numbers, ground.held_out),
@@ -159,25 +159,34 @@ def _unseen_of_phantoms(numbers: Numbers, parts: Sequence[Part]) -> str:
     )
 
 
-def room(numbers: Numbers, comparisons: list[Comparison]) -> str:
-    """Say what the intervals of the undecided comparisons with the reference leave room for."""
+def room(numbers: Numbers, comparisons: list[Comparison], where: str = "") -> str:
+    """Say what the intervals of the undecided comparisons with the reference leave room for.
+
+    Args:
+        where: which comparisons these are, if not all.
+    """
     found = left_open(comparisons)
     if found is None:
         return ""
     largest = numbers.put("largest gain left open", text=signed(found[0]))
     test = "those of the test over patients and seeds, uncorrected" if found[1] else "over patients, uncorrected"
     return (
-        "Not distinguishable is not equal: where FedDA was not told from the reference, the largest gain that the "
-        f"intervals of the mean difference ({test}) leave open is {largest} Dice."
+        f"Not distinguishable is not equal: where FedDA was not told from the reference{where}, the largest gain that "
+        f"the intervals of the mean difference ({test}) leave open is {largest} Dice."
     )
 
 
-def room_short(numbers: Numbers, comparisons: list[Comparison]) -> str:
-    """The same for an abstract."""
+def room_short(numbers: Numbers, comparisons: list[Comparison], where: str = "") -> str:
+    """The same for an abstract.
+
+    Args:
+        where: which comparisons these are, if not all.
+    """
     found = left_open(comparisons)
     if found is None:
         return ""
-    return f"Gains up to {numbers.put('largest gain left open', text=signed(found[0]))} Dice are not excluded."
+    largest = numbers.put("largest gain left open", text=signed(found[0]))
+    return f"Uncorrected intervals{where} leave gains up to {largest} Dice open."
 
 
 def undecided(numbers: Numbers, whole: Iterable[Part], parts: Iterable[Part] = ()) -> str:

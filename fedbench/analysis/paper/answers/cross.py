@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from fedbench.analysis.analyses import is_personal
 from fedbench.analysis.kinds import family
@@ -11,7 +11,7 @@ from fedbench.analysis.paper.effects import effect, spread
 from fedbench.analysis.paper.latex import escape
 from fedbench.analysis.paper.numbers import Numbers, named, words
 from fedbench.analysis.paper.study import Models, Part
-from fedbench.analysis.statistics.protocol import Analysis
+from fedbench.analysis.statistics.protocol import ALPHA, Analysis
 from fedbench.analysis.verdicts import Comparison, Verdict, focus, judge, rivals, tally
 from fedbench.wording import counted
 
@@ -183,7 +183,25 @@ def most_for(numbers: Numbers, found: list[tuple[Part, Comparison]]) -> str:
     lead = "most in favour of FedDA" if best.row["mean"] > 0 else "least against FedDA"
     return (
         f"The mean difference to {reference} that is {lead} is that of {who}: {effect(numbers, ('most for',), best)}; "
-        f"it was {best.verdict.value} {reference}."
+        f"it was {best.verdict.value} {reference}.{_over_patients(numbers, [c for _, c in found])}"
+    )
+
+
+def _over_patients(numbers: Numbers, comparisons: Sequence[Comparison]) -> str:
+    """How often the test over patients alone named a difference to the reference, and in whose favour."""
+    named_there = [float(c.row["mean"]) for c in comparisons if c.p < ALPHA]
+    if not named_there:
+        return ""
+    rose, fell, total = (
+        numbers.put("most for", "over patients", name, text=str(many))
+        for name, many in (
+            ("better", sum(mean > 0 for mean in named_there)), ("worse", sum(mean < 0 for mean in named_there)),
+            ("total", len(comparisons)),
+        )
+    )  # fmt: skip
+    return (
+        f" The test over patients alone, corrected, which is about the models at hand, was significant in favour of "
+        f"FedDA in {rose} of {total} and against it in {fell}."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 
 from fedbench.analysis.analyses import is_reference_point
 from fedbench.analysis.paper.answers.cross import dependent, in_words, studied, studied_in, the_reference
@@ -17,6 +16,7 @@ from fedbench.wording import counted
 
 UNSEEN = "on a modality that nobody trained on"
 NEAR_ZERO = 0.05  # Dice; where no aggregation algorithm reaches more there is nothing to compare
+LITTLE = 2.0  # times this: so near it that the reader must know of it
 NOTHING = "No published condition leaves a modality out of training, so nothing can be said of unseen modalities."
 
 
@@ -78,7 +78,10 @@ def _verdicts(numbers: Numbers, parts: Sequence[Part]) -> str:
     where = numbers.put("unseen", "where", text=_places(parts))
     best = numbers.put("unseen", "best", text=number(max(map(best_mean, parts))))
     told = in_words(numbers, "unseen", studied(parts, "unseen"), f"{UNSEEN} ({where})")
-    return f"{told} The highest mean Dice that an aggregation algorithm reached there was {best}."
+    least = min(map(best_mean, parts))
+    bar = f"we ask where one reaches {NEAR_ZERO:g}, which was chosen while results came in"
+    floor = f" ({bar})" if least < LITTLE * NEAR_ZERO else ""
+    return f"{told} The highest mean Dice that an aggregation algorithm reached there was {best}{floor}."
 
 
 def _places(parts: Sequence[Part]) -> str:
@@ -111,10 +114,10 @@ def _reasons(
     if zero:
         each = [f"{_place(part)} ({counted(len(part.get('unseen').matrix.values), 'patient')})" for part in zero]
         where = numbers.put("unseen", "zero", "where", text=words(each))
-        best = numbers.put("unseen", "zero", "best", text=number(ceil(max(map(best_mean, zero)) * 1000) / 1000))
+        best = numbers.put("unseen", "zero", "best", text=number(max(map(best_mean, zero))))
         told.append(
-            f"on {where} no aggregation algorithm reached a mean Dice above {best} and none was told from another, so "
-            f"that there is nothing to compare (we ask for {NEAR_ZERO:g})"
+            f"on {where} the highest mean Dice of an aggregation algorithm was {best} and none was told from another, "
+            f"so that there is nothing to compare (we ask for {NEAR_ZERO:g})"
         )
     return ", and ".join(told)
 

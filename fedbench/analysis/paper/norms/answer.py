@@ -98,7 +98,7 @@ def _by_norm(numbers: Numbers, made: Sequence[Compared]) -> str:
 def _intervals(gains: Iterable[Step]) -> str:
     """What the intervals of :func:`_bounds` are over."""
     if all(np.isfinite(gain.runs_low) for gain in gains):
-        return "intervals of the test over patients and seeds, not corrected"
+        return "intervals over patients and seeds, by a step's own scatter, not corrected"
     return "intervals over patients, not corrected"
 
 
