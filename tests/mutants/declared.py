@@ -152,6 +152,8 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "fedbench/analysis/statistics/variance.py", "tests/analysis/statistics/test_variance.py",
+        ("max(0.0, interaction - residual)", "max(0.0, interaction)"),
+        ("cube - cube.mean(axis=2, keepdims=True)", "cube"),
         ("return Luck(2 * patients *", "return Luck(patients *"),
         ("others = (seeds - 1) * (algorithms - 2)", "others = seeds * algorithms"),
         ("seed = (luck.df * luck.mean_square +", "seed = (luck.mean_square +"),
@@ -436,7 +438,8 @@ MUTATIONS: list[Mutation] = [
         "fedbench/analysis/paper/longer.py", "tests/analysis/paper/test_convergence.py",
         ("rounds[0] < rounds[1] and one[1:] == other[1:]", "rounds[0] < rounds[1]"),
         ("interval(gain.runs_low, gain.runs_high,", "interval(gain.low, gain.high,"),
-        ('for s in ("model", "data"))', 'for s in ("data",))'),
+        ('for name in ("model", "data"))', 'for name in ("data",))'),
+        ('*kept, identity.get("dataset_content")', "*kept"),
         ('own[["seed", "fold", "partition"]]', 'own[["fold"]]'),
     ),
     *of(
