@@ -34,7 +34,7 @@ class Design:
 
     Attributes:
         difference: what algorithm 1 gains, in Dice; 0: no algorithm differs from another.
-        run_luck: standard deviation between trainings of one algorithm, in Dice.
+        run_luck: standard deviation of what a seed does to one algorithm and not to all alike, in Dice.
         luck_spread: standard deviation of the logarithm of that between algorithms; its mean square stays.
         focus: how many of the algorithms, the last ones, are under study.
     """
