@@ -280,7 +280,9 @@ def calibrate(
     algorithms: Annotated[int, typer.Option(min=4, help="Algorithms of a comparison.")] = 8,
     seeds: Annotated[int, typer.Option(min=2, help="Training runs per algorithm.")] = 5,
     difference: Annotated[float, typer.Option(help="What one algorithm gains, in Dice.")] = 0.02,
-    run_luck: Annotated[float, typer.Option(min=0, help="SD of what a seed does to one algorithm alone, in Dice.")] = 0.005,
+    run_luck: Annotated[
+        float, typer.Option(min=0, help="SD of what a seed does to one algorithm alone, in Dice.")
+    ] = 0.005,
     resamples: Annotated[int, typer.Option(min=100, help="Of each bootstrap.")] = 10_000,
     to: Annotated[
         Path | None, typer.Option(metavar="FILE.md", dir_okay=False, help="Write the result there as well.")
