@@ -80,6 +80,9 @@ def test_tuned_from_end_to_end(fedbench, tmp_path, data):
     for command in (("tables", "--from"), ("report", "--from"), ("publish", "mine", "--from"), ("summary", "--out")):
         refused(fedbench(*command, "results/runs/tuning/mine"), "trials of `fedbench tune`", "read trials.md")
     table = trials()
+    one, other = table["runs"].iloc[:2]
+    status, out, err = fedbench("diff", one, other, "--out", "results/runs/tuning/mine")
+    assert status == 0 and f"trials of `fedbench tune` have no test cases: {one}, {other}" in out, err
     assert {k: len(own) for k, own in table[table["stage"] == "own"].groupby("algorithm", sort=False)} == {
         "local": 1, "fedprox": 3, "fedprox[mu=0.3]": 1, "fedadam": 3
     }  # fmt: skip
@@ -217,6 +220,12 @@ def test_a_failure_that_is_no_divergence_chooses_nothing(fedbench, tmp_path, dat
     status, _, err = fedbench("tune", suite_file(tmp_path, data, "fedprox", raising), "--workers", "0")
     assert status == 1 and "the plugin broke" in err and "nothing was chosen" in err
     assert not list(Path("results/runs/tuning/mine").glob("*.toml"))
+
+
+def test_an_impossible_algorithm_is_refused_before_the_shared_stage(fedbench, tmp_path, data):
+    file = suite_file(tmp_path, data, "fedprox", "fedbn", tuning=LR)
+    refused(fedbench("tune", file, "--workers", "0", "--set", "model.norm=instance"), "fedbn", "no BatchNorm layer")
+    assert not list(Path("results").rglob("run.json"))
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,28 @@ def test_what_diverged_with_one_seed_is_not_chosen_and_what_was_chosen_is_what_o
     assert tuned.settings == {"fedavg": "fedavg", "fedprox": "fedprox"}  # the first of equal ones: the default
 
 
+def test_where_every_trial_diverged_a_run_is_named_that_did(tmp_path):
+    """The first seed of each is finished."""
+    toy = f"{ROOT}/tests/toys.py:Toy={write_toy(tmp_path / 'toy', full(9))}"
+    chosen = suite(
+        algorithms=["fedprox"], datasets=[toy], model={"name": "unet", "channels": [4, 8]},
+        data={"val_fraction": 0.34}, tuning={"trials": 2, "seeds": [1, 2]},
+    )  # fmt: skip
+    results = Store(tmp_path / "runs")
+
+    def execute(_heading, cells):
+        for cell in cells:
+            folder = results.root / cell.id
+            folder.mkdir(parents=True)
+            row = {"round": 0, "client": "CT", "metric": "validation dice", "value": 0.5}
+            write_parquet(folder / ROUNDS, [row])
+            if cell.identity["seed"] == 2:
+                write_json(folder / FAILURE, {"error": "TrainingDiverged: round 1"})
+
+    with pytest.raises(UserError, match=r"every trial of fedprox diverged \(.*, failure\.json of toy\.fedprox\.s2\."):
+        tune(chosen, lambda each: plan(each, tmp_path / "cache"), execute, results)
+
+
 def trial(algorithm, number, point, setting, dice=0.5, stage="own", possible=4, chosen=False):
     return Trial(stage, algorithm, number, point, setting, possible, ("run",), {"heart": dice}, chosen)
 
