@@ -64,6 +64,17 @@ def _write_value(value: Any) -> str:
     return value if isinstance(value, str) and parse_value(value) == value else json.dumps(value)
 
 
+UNWRITABLE = "NAME[param=value] takes no list, and no text with a comma, a bracket or a space around it"
+
+
+def can_be_written(name: str, value: Any) -> bool:
+    """Say whether ``NAME[name=value]`` reads back as this value: no list does, nor text with a comma or a bracket."""
+    try:
+        return parse_spec(Spec("any", ((name, value),)).text).params == ((name, value),)
+    except (UserError, TypeError):  # no such form, or nothing that JSON holds
+        return False
+
+
 _REST = r"(\[(?P<params>[^\]]*)\])?(=(?P<path>.+))?"
 _SPEC = re.compile(r"(?P<name>[^\[\]=]+)" + _REST)
 _IN_FOLDER = re.compile(r"(?P<name>[^\[\]=]*[/\\].*?\.py(:\w+)?)" + _REST)  # the folder may hold brackets or =

@@ -197,6 +197,21 @@ class TestRefused:
         (tmp_path / "s.toml").write_text(TINY_SUITE + "ruonds = 3\n")
         refused(fedbench("run", "--suite", "s.toml"), "training.ruonds", "did you mean 'rounds'?")
 
+    @pytest.mark.parametrize("reference", ["", "fedavg[mu=1"])
+    def test_a_reference_that_cannot_be_read(self, fedbench, tiny, reference):
+        words = ("--set", f"evaluation.reference='{reference}'")
+        refused(fedbench("plan", "--suite", tiny, *words), f"[evaluation] reference = '{reference}': cannot read")
+
+    def test_numbers_without_end(self, fedbench, tiny):
+        refused(fedbench("plan", "--suite", tiny, "--set", f"training.rounds={'9' * 5000}"), "it has too many digits")
+        refused(fedbench("plan", "--suite", tiny, "-a", f"fedprox[mu={'9' * 5000}]"), "parameter 'mu'", "is refused")
+
+    def test_a_publication_without_a_name(self, fedbench):
+        refused(fedbench("publish", ""), "cannot publish as ''")
+
+    def test_a_selection_that_is_none(self, fedbench):
+        refused(fedbench("summary", "--selection", "first"), "--selection first: choose last, best-validation.")
+
     def test_bad_seeds(self, fedbench, tiny):
         refused(fedbench("run", "--suite", tiny, "--seeds", "a-b"), "--seeds a-b", "0-4")
 

@@ -176,7 +176,10 @@ def _refuse_shared_names(algorithms: list[_Entry]) -> None:
 def _refuse_unknown_reference(suite: Suite, own: list[str]) -> None:
     """Refuse a reference that is no algorithm at all, before anything is trained; which runs there are is not asked."""
     known = {*own, *registry.discover("algorithm")}
-    name = registry.parse_spec(suite.evaluation.reference.partition(" (")[0]).name
+    try:
+        name = registry.parse_spec(suite.evaluation.reference.partition(" (")[0]).name
+    except UserError as error:
+        raise UserError(f"[evaluation] reference = '{suite.evaluation.reference}': {error}") from None
     if name not in known:
         raise UserError(
             f"[evaluation] reference = '{suite.evaluation.reference}': no such algorithm{nearest(name, known)}"

@@ -124,7 +124,10 @@ def reference_of(suite: Suite) -> str:
     by_label = {label_of(text): text for text in suite.algorithms}
     name = suite.evaluation.reference.partition(" (")[0]
     text = by_label.get(name, name)
-    _plugin(text)
+    try:
+        _plugin(text)
+    except UserError as error:
+        raise UserError(f"[evaluation] reference = '{suite.evaluation.reference}': {error}") from None
     return text
 
 

@@ -222,6 +222,16 @@ def test_a_failure_that_is_no_divergence_chooses_nothing(fedbench, tmp_path, dat
     assert not list(Path("results/runs/tuning/mine").glob("*.toml"))
 
 
+def test_a_name_or_file_that_is_refused_leaves_no_folder(fedbench, tmp_path, data):
+    """A suite to write must be one that can be read, and lie apart from raw data."""
+    tune = ("tune", suite_file(tmp_path, data, "fedprox"))
+    refused(fedbench(*tune, "-d", "phantom-hart"), "did you mean 'phantom-heart'?")
+    refused(fedbench(*tune, "--write", "tunedfile"), "--write tunedfile: the file's name must end in .toml")
+    refused(fedbench(*tune, "--write", str(tmp_path / "toy/tuned.toml")), "--write", "which is only read")
+    refused(fedbench("tune", "nosuch"), "no suite named 'nosuch'", "Or give a file, FILE.toml.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.toml", "toy"]
+
+
 def test_an_impossible_algorithm_is_refused_before_the_shared_stage(fedbench, tmp_path, data):
     file = suite_file(tmp_path, data, "fedprox", "fedbn", tuning=LR)
     refused(fedbench("tune", file, "--workers", "0", "--set", "model.norm=instance"), "fedbn", "no BatchNorm layer")
