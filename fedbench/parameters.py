@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -18,6 +18,7 @@ WORDS = {
     "string_type": "it must be text",
     "int_type": "it must be a whole number",
     "int_parsing": "it must be a whole number",
+    "int_parsing_size": "it has too many digits",
     "int_from_float": "it must be a whole number",
     "float_type": "it must be a number",
     "float_parsing": "it must be a number",
@@ -35,10 +36,20 @@ class Parameters(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and kind is not Any and bool not in (kind, *get_args(kind)):
-            raise ValueError(f"{str(value).lower()} is no number and no text")
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        truths = [part for part in (value if isinstance(value, list | tuple) else [value]) if isinstance(part, bool)]
+        if truths and not kinds & {Any, bool}:
+            raise ValueError(f"{str(truths[0]).lower()} is no number and no text")
         return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield a type and all that it is made of: of ``tuple[int, ...] | None`` also ``int``."""
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            if part.__hash__ is not None:
+                yield from _kinds(part)
 
 
 def hyperparameter(default: Any, *, search: Sequence[Any] | None = None, doc: str = "", **limits: Any) -> Any:
@@ -85,5 +96,5 @@ def parse_value(text: str) -> Any:
     """Read ``text`` as a TOML/JSON scalar or list; what is neither stays a string."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number of more digits than Python reads
         return text.strip("'\"")

@@ -64,6 +64,17 @@ def _write_value(value: Any) -> str:
     return value if isinstance(value, str) and parse_value(value) == value else json.dumps(value)
 
 
+UNWRITABLE = "NAME[param=value] takes no list, and no text with a comma, a bracket or a space around it"
+
+
+def can_be_written(name: str, value: Any) -> bool:
+    """Say whether ``NAME[name=value]`` reads back as this value: no list does, nor text with a comma or a bracket."""
+    try:
+        return parse_spec(Spec("any", ((name, value),)).text).params == ((name, value),)
+    except (UserError, TypeError):  # no such form, or nothing that JSON holds
+        return False
+
+
 _REST = r"(\[(?P<params>[^\]]*)\])?(=(?P<path>.+))?"
 _SPEC = re.compile(r"(?P<name>[^\[\]=]+)" + _REST)
 _IN_FOLDER = re.compile(r"(?P<name>[^\[\]=]*[/\\].*?\.py(:\w+)?)" + _REST)  # the folder may hold brackets or =
@@ -223,7 +234,7 @@ def load(kind: Kind, plugin: Plugin) -> type[Any]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{plugin.file} cannot be imported: it raises {_in_a_line(error, plugin.file)}.") from error
+        raise UserError(f"{plugin.file} cannot be imported: it raises {in_a_line(error, plugin.file)}.") from error
     cls = getattr(module, plugin.class_name)
     base = getattr(importlib.import_module(f"fedbench.{kind}"), kind.capitalize())
     if not (isinstance(cls, type) and issubclass(cls, base)):
@@ -231,10 +242,12 @@ def load(kind: Kind, plugin: Plugin) -> type[Any]:
     return cls
 
 
-def _in_a_line(error: BaseException, file: Path) -> str:
-    """Return an exception with the last line of ``file`` that led to it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    place, text = f" ({file.name}:{lines[-1]})" if lines else "", " ".join(str(error).split())
+def in_a_line(error: BaseException, file: Path | None) -> str:
+    """Return an exception with the last line of a plugin's ``file`` that led to it; where none did, the last line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = ([frame for frame in frames if file is not None and frame.filename == str(file)] or frames)[-1:]
+    place = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
+    text = " ".join(str(error).split())
     return f"{type(error).__name__}{place}" + (f": {text[:300]}" if text else "")
 
 

@@ -15,11 +15,18 @@ from fedbench.errors import UserError, nearest
 from fedbench.names import safe
 from fedbench.parameters import Parameters, refusal
 
-TECHNICAL = ("validate_every", "precision", "channels_last", "threads")  # of [training]: not what one tunes
+TECHNICAL = (
+    "validate_every",
+    "precision",
+    "channels_last",
+    "deterministic",
+    "threads",
+)  # of [training], not tuned
 
 
 Seed = Annotated[int, Field(ge=0)]
 MOST_SEEDS = 10_000  # of one range; a slip of the pen, more likely than a wish
+MOST_DIGITS = 100
 
 
 class TuningConfig(Parameters):
@@ -53,6 +60,8 @@ class TuningConfig(Parameters):
             return shared
         nested = {key: value for key, value in shared.items() if isinstance(value, dict)}
         flat = {f"{section}.{key}": values for section, keys in nested.items() for key, values in keys.items()}
+        if twice := sorted(flat.keys() & shared.keys()):
+            raise ValueError(f"listed twice, with quotes and without: {', '.join(twice)}")
         return {key: value for key, value in shared.items() if key not in nested} | flat
 
     @field_validator("shared")
@@ -71,7 +80,7 @@ def _values_of(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Check the values to try of one key of [training]; returns them as the key's type."""
     known = [f"training.{name}" for name in TrainingConfig.model_fields if name not in TECHNICAL]
     if key not in known:
-        raise ValueError(f"'{key}' is no shared hyper-parameter{nearest(key, known)} It can be {', '.join(known)}")
+        raise ValueError(f"'{key}' is no shared hyper-parameter{nearest(key, known)}")
     name = key.partition(".")[2]
     if not values:
         raise ValueError(f"'{key}' has no values to try")
@@ -173,26 +182,31 @@ def read_suite(source: str, overrides: dict[str, Any] | None = None) -> Suite:
 def _file_of(source: str, folder: Path) -> Path:
     known = builtin_suites()
     if source not in known and not source.endswith(".toml"):
-        raise UserError(f"no suite named '{source}'{nearest(source, known)} Or give a file: --suite FILE.toml")
+        raise UserError(f"no suite named '{source}'{nearest(source, known)} Or give a file, FILE.toml.")
     return known.get(source, folder / source)
 
 
 def _values_in(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     """Read a suite's values, and beneath them those of the suite that it extends."""
-    if file in extended_by:
+    if file.resolve() in [other.resolve() for other in extended_by]:
         raise UserError(f"suite {extended_by[0]} extends itself, by way of {file.name}; drop one `extends`.")
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read suite {file}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        named = f", which {extended_by[-1]} names in 'extends'" if extended_by else ""
+        raise UserError(f"cannot read suite {file}{named}: {error.strerror}.") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number of more digits than Python reads
         raise UserError(f"suite {file} is not valid TOML: {error}.") from None
     base = values.pop("extends", None)
     if base is None:
         return {"name": file.stem} | values
     if not isinstance(base, str):
         raise UserError(f"suite {file}: 'extends' = {base!r} is refused: it names one suite or file.")
-    beneath = _values_in(_file_of(base, file.parent), (*extended_by, file))
+    try:
+        beneath_it = _file_of(base, file.parent)
+    except UserError as error:
+        raise UserError(f"suite {file}: 'extends' = '{base}' is refused: {error}") from None
+    beneath = _values_in(beneath_it, (*extended_by, file))
     for key, value in values.items():
         if isinstance(value, dict) and isinstance(beneath.get(key), dict):
             values[key] = {**beneath[key], **value}
@@ -213,7 +227,16 @@ def make_suite(values: dict[str, Any], overrides: dict[str, Any] | None = None, 
     try:
         return Suite(**values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first_problem(error, values)}") from None
+        place = "command line" if _was_given(error, overrides or {}) else where
+        raise UserError(f"{place}: {_first_problem(error, values)}") from None
+
+
+def _was_given(error: ValidationError, overrides: dict[str, Any]) -> bool:
+    """Say whether the first key that is refused is one that replaced what a suite says."""
+    first = error.errors()[0]
+    place, unknown = tuple(map(str, first["loc"])), first["type"] == "extra_forbidden"
+    given = [tuple(key.split(".")) for key, value in overrides.items() if value is not None]
+    return any(place[: len(key)] == key or (unknown and key[: len(place)] == place) for key in given)
 
 
 SECTIONS: dict[str, type[Parameters]] = {
@@ -254,6 +277,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         low, dash, high = part.strip().partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
             raise UserError(f"--seeds {text}: write a range such as 0-4 or a list such as 0,2,5.")
+        if max(len(low), len(high)) > MOST_DIGITS:
+            raise UserError(f"--seeds {text[:MOST_DIGITS]}...: a seed has at most {MOST_DIGITS} digits.")
         if dash and int(low) > int(high):
             raise UserError(f"--seeds {text}: the range {part.strip()} is empty.")
         if dash and int(high) - int(low) >= MOST_SEEDS:

@@ -35,6 +35,18 @@ class Raising(FedAvg):
             raise RuntimeError("the plugin broke")
 '''
 
+UNREADY = '''
+"""Raises before anything is trained."""
+from fedbench.algorithms.fedprox import FedProx
+
+class Unready(FedProx):
+    """Cannot be set up."""
+    name = "unready"
+
+    def {where}(self, *given, **named):
+        raise KeyError("no such key")
+'''
+
 RAISING_ONCE = '''
 """Raises in round 2, unless the marker file says that it has done so before."""
 import os

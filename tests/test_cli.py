@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fedbench import __version__, load_results
+from fedbench.commands.options import SuiteOptions
 from fedbench.sources import harness_digest
 from fedbench.store import Results, Store, seal
 from tests import plugins
@@ -135,6 +136,33 @@ def test_all_is_the_default_suite_and_a_plugin_joins_it(fedbench, tmp_path):
     assert "slow" in out
 
 
+class TestAlgorithmsOfSet:
+    """``--set algorithms`` is a key like any other."""
+
+    def test_in_place_of_the_suites(self, fedbench, tiny):
+        status, out, err = fedbench("plan", "--suite", tiny, "--set", 'algorithms=["local"]', "--ids")
+        assert status == 0, err
+        assert re.findall(r"phantom-heart\.(\w+)\.s0", out) == ["local"]
+
+    def test_beside_a_dataset_it_names_the_runs(self, fedbench):
+        heart = "phantom-heart[patients=10,size=32]"
+        small = ("--rounds", "2", "--seeds", "0", "--set", "model.name=unet", "--set", "model.channels=[4,8]")
+        status, out, err = fedbench("plan", "-d", heart, "--set", 'algorithms=["local"]', "--ids", *small)
+        assert status == 0, err
+        assert re.findall(r"phantom-heart\.(\w+)\.s0", out) == ["local"]
+
+    def test_they_join_those_of_all(self):
+        own = SuiteOptions(all_=True).read().algorithms
+        joined = SuiteOptions(all_=True, set_=['algorithms=["fedavg", "fedprox[mu=0.5]"]']).read().algorithms
+        assert joined == (*own, "fedprox[mu=0.5]")
+
+    @pytest.mark.parametrize("value", ["'fedavg'", "[]", "3", "[3]"])
+    def test_what_is_no_list_of_them_is_refused(self, fedbench, tiny, value):
+        for chosen in (("--suite", tiny), ("--all",), ("-d", "phantom-heart")):
+            refused(fedbench("plan", *chosen, "--set", f"algorithms={value}"), "'algorithms", "is refused")
+        refused(fedbench("tune", tiny, "--set", f"algorithms={value}"), "'algorithms", "is refused")
+
+
 class TestRefused:
     def test_nothing_to_run(self, fedbench):
         refused(fedbench("run"), "--all", "-a ALGORITHM")
@@ -168,6 +196,21 @@ class TestRefused:
     def test_unknown_suite_key(self, fedbench, tmp_path):
         (tmp_path / "s.toml").write_text(TINY_SUITE + "ruonds = 3\n")
         refused(fedbench("run", "--suite", "s.toml"), "training.ruonds", "did you mean 'rounds'?")
+
+    @pytest.mark.parametrize("reference", ["", "fedavg[mu=1"])
+    def test_a_reference_that_cannot_be_read(self, fedbench, tiny, reference):
+        words = ("--set", f"evaluation.reference='{reference}'")
+        refused(fedbench("plan", "--suite", tiny, *words), f"[evaluation] reference = '{reference}': cannot read")
+
+    def test_numbers_without_end(self, fedbench, tiny):
+        refused(fedbench("plan", "--suite", tiny, "--set", f"training.rounds={'9' * 5000}"), "it has too many digits")
+        refused(fedbench("plan", "--suite", tiny, "-a", f"fedprox[mu={'9' * 5000}]"), "parameter 'mu'", "is refused")
+
+    def test_a_publication_without_a_name(self, fedbench):
+        refused(fedbench("publish", ""), "cannot publish as ''")
+
+    def test_a_selection_that_is_none(self, fedbench):
+        refused(fedbench("summary", "--selection", "first"), "--selection first: choose last, best-validation.")
 
     def test_bad_seeds(self, fedbench, tiny):
         refused(fedbench("run", "--suite", tiny, "--seeds", "a-b"), "--seeds a-b", "0-4")

@@ -59,12 +59,20 @@ def test_a_suite_can_extend_one_that_comes_with_fedbench(tmp_path):
     ("text", "message"),
     [
         ('extends = "mine.toml"', "extends itself"),
-        ('extends = "smoek"', "no suite named 'smoek'; did you mean 'smoke'"),
-        ('extends = "none.toml"', "cannot read suite .*none.toml"),
+        ('extends = "folder/../mine.toml"', "extends itself"),
+        (
+            'extends = "smoek"',
+            r"mine\.toml: 'extends' = 'smoek' is refused: no suite named 'smoek'; did you mean 'smoke'",
+        ),
+        (
+            'extends = "none.toml"',
+            r"cannot read suite .*none\.toml, which .*mine\.toml names in 'extends': No such file",
+        ),
         ('extends = ["smoke"]', "'extends' = .* is refused"),
     ],
 )
 def test_a_suite_that_extends_nothing_is_refused(tmp_path, text, message):
+    (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=message):
         read_suite(suite_file(tmp_path, text))
 
@@ -95,6 +103,9 @@ def test_overrides_replace_single_values(tmp_path):
         (MINIMAL + "[training]\nrounds = 0", r"'training\.rounds' = 0 is refused: .*greater than or equal to 1"),
         (MINIMAL + "[training]\nrounds = 'many'", r"'training\.rounds' = 'many' is refused: it must be a whole number"),
         (MINIMAL + "[training]\nrounds = true", r"'training\.rounds' = True is refused: true is no number"),
+        (MINIMAL + "seeds = [true]", r"'seeds' = \[True\] is refused: true is no number"),
+        (MINIMAL + "[model]\nchannels = [true, 8]", r"'model\.channels' = \[True, 8\] is refused: true is no number"),
+        (MINIMAL + f"[training]\nrounds = {'9' * 5000}", r"is not valid TOML: .* digits"),
         (MINIMAL + "[data]\nspacing = 3", r"'data\.spacing' = 3 is refused: it must be a list"),
         (MINIMAL + "[training]\nlr = nan", r"'training\.lr' = nan is refused"),
         (MINIMAL + "[training]\noptimizer = 'adamw'", r"'training\.optimizer' = 'adamw' is refused: .*'adam' or 'sgd'"),
@@ -127,6 +138,22 @@ def test_a_mistake_is_named_with_its_key_and_its_file(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         read_suite(file)
     assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.lr": -1}, r"^command line: 'training\.lr' = -1 is refused"),
+        ({"training.ler": 1}, r"^command line: there is no key 'training\.ler'"),
+        ({"trainning.lr": 1}, "^command line: there is no key 'trainning'"),
+        ({"model.channels": [8, -8]}, r"^command line: 'model\.channels\.1' = -8 is refused"),
+        ({"training.lr": 0.1}, r"^suite .*mine\.toml: 'training\.rounds' = 0 is refused"),
+    ],
+)
+def test_a_mistake_is_looked_for_where_it_was_made(tmp_path, changes, message):
+    rounds = 0 if changes == {"training.lr": 0.1} else 3
+    with pytest.raises(UserError, match=message):
+        read_suite(suite_file(tmp_path, MINIMAL + f"[training]\nrounds = {rounds}\n"), changes)
 
 
 def test_an_unknown_suite_suggests_the_nearest(tmp_path):
@@ -184,6 +211,13 @@ def test_seeds_by_hand():
 def test_other_seeds_are_refused(text):
     with pytest.raises(UserError, match=re.escape(f"--seeds {text}")):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "0-" + "9" * 5000])
+def test_a_seed_without_end_is_refused_in_a_short_line(text):
+    with pytest.raises(UserError, match=r"a seed has at most 100 digits\.$") as caught:
+        parse_seeds(text)
+    assert len(str(caught.value)) < 200
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5))

@@ -12,6 +12,7 @@ import typer
 
 from fedbench.commands.options import OUT, SuiteOptions, console, errors, with_options, with_suite
 from fedbench.commands.refusing import must_end_with, must_take_files
+from fedbench.config import SELECTIONS
 from fedbench.errors import UserError
 from fedbench.names import safe
 
@@ -25,7 +26,6 @@ IDENTIFIERS = (
     "It holds patient names as the data set gives them, and pictures: look whether they identify anybody before you "
     "commit it."
 )
-SELECTIONS = ("last", "best-validation")
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def publish(
     from fedbench.analysis.tables.cells import human_bytes
     from fedbench.wording import counted
 
-    if safe(name) != name:
+    if not name or safe(name) != name:
         raise UserError(f"cannot publish as '{name}': use letters, digits and dashes.")
     if add and replace:
         raise UserError("--add and --replace exclude each other: --add keeps what is published, --replace does not.")

@@ -178,11 +178,12 @@ def summary(
     from fedbench.analysis.loading import MANIFEST, read_results, way_out
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
+    from fedbench.config import SELECTIONS
     from fedbench.store import finished
-    from fedbench.wording import counted
+    from fedbench.wording import counted, listed
 
-    if selection not in (None, "last", "best-validation"):
-        raise UserError(f"--selection {selection}: choose 'last' or 'best-validation'.")
+    if selection not in (None, *SELECTIONS):
+        raise UserError(f"--selection {selection}: choose {listed(SELECTIONS)}.")
     must_exist(options.out)
     if not options.chosen:
         options.must_change_nothing()

@@ -142,17 +142,14 @@ class SuiteOptions:
             raise UserError("--all and --suite exclude each other: --all is --suite default.")
         overrides = self._overrides()
         if self.all_:
-            base = read_suite("default")
-            joined = (*base.algorithms, *(a for a in self.algorithm or () if a not in base.algorithms))
-            return read_suite("default", overrides | {"algorithms": joined})
-        overrides["algorithms"] = tuple(self.algorithm) if self.algorithm else None
+            return read_suite("default", _joined(overrides, read_suite("default").algorithms))
         if self.suite:
             return read_suite(self.suite, overrides)
-        if not needs_algorithm and self.dataset:
+        if not needs_algorithm and "datasets" in overrides:
             return make_suite({"algorithms": ("any",), "seeds": (0,)}, overrides)
         if not needs_algorithm:
             raise UserError("which partition? Give --all, --suite NAME, or at least one -d DATASET.")
-        if not self.algorithm or not self.dataset:
+        if not {"algorithms", "datasets"} <= overrides.keys():
             raise UserError("which runs? Give --all, --suite NAME, or at least one -a ALGORITHM and one -d DATASET.")
         return make_suite({}, overrides)
 
@@ -180,6 +177,7 @@ class SuiteOptions:
         return overrides | {
             key: value
             for key, value in {
+                "algorithms": tuple(self.algorithm) if self.algorithm else None,
                 "datasets": tuple(self.dataset) if self.dataset else None,
                 "seeds": parse_seeds(self.seeds) if self.seeds is not None else None,
                 "training.rounds": self.rounds,
@@ -192,6 +190,14 @@ class SuiteOptions:
             }.items()
             if value is not None
         }
+
+
+def _joined(overrides: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
+    """Put a suite's own algorithms before those of the command line; what is no list of some is left to be refused."""
+    given = overrides.get("algorithms")
+    if not isinstance(given, list | tuple) or not given:
+        return overrides
+    return overrides | {"algorithms": (*own, *(text for text in given if text not in own))}
 
 
 def with_suite(command: Callable[..., None]) -> Callable[..., None]:
@@ -225,7 +231,7 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text}: write KEY=VALUE, such as training.lr=1e-3.")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of more digits than Python reads
         return key.strip(), value.strip()
 
 

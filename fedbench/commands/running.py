@@ -98,13 +98,13 @@ def plan(
     """Show the runs of a suite: which are done, what is left, the estimated time.
 
     Prepares the data if that is not done yet; of runs unlike any finished one, two rounds of the first are trained and
-    timed.
+    timed; if it fails, there is no estimate.
 
     Examples: `fedbench plan --suite default --seeds 0-4` · `fedbench plan --all --ids`
     """
     from fedbench.commands.console import clock
     from fedbench.execution import scheduler
-    from fedbench.execution.estimate import seconds_left
+    from fedbench.execution.estimate import NoEstimate, seconds_left
     from fedbench.store import Store
     from fedbench.wording import counted
 
@@ -126,7 +126,11 @@ def plan(
         resources = scheduler.Resources(None, chosen.training.threads, options.gpus)
         at_once = resources.clients_of_each(len(left))
         workers = min(len(left), scheduler.room_here(resources.threads * at_once, options.gpus))
-        estimate, basis = seconds_left(left, options.out, workers, at_once)
+        try:
+            estimate, basis = seconds_left(left, options.out, workers, at_once)
+        except NoEstimate as reason:
+            console.print(f"no estimate: {reason}", highlight=False, soft_wrap=True)
+            return
         more = "; auto may pack more on a GPU" if options.gpus == "auto" else ""
         console.print(f"about {clock(estimate)} with {counted(workers, 'worker')} ({basis}{more})")
 

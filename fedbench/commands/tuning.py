@@ -22,7 +22,7 @@ from fedbench.commands.options import (
     errors,
     telling_damage,
 )
-from fedbench.commands.refusing import must_lie_apart, must_take_files
+from fedbench.commands.refusing import must_end_with, must_lie_apart, must_take_files
 from fedbench.commands.running import check_resources, interruptible, say_failures
 from fedbench.errors import UserError
 
@@ -66,6 +66,7 @@ def tune(
 
     Example: `fedbench tune study-sts --trials 8 -d sts=PATH`
     """
+    from fedbench.execution import planning
     from fedbench.names import safe
     from fedbench.store import Store
     from fedbench.suite import builtin_suites
@@ -78,6 +79,10 @@ def tune(
     options = SuiteOptions(suite=suite, dataset=dataset, set_=assigned, gpus_per_run=gpus_per_run, out=out)
     check_resources(options, workers, address)
     chosen = options.read()
+    planning.plugins_of(chosen)  # a name that is refused leaves no folder behind
+    if write is not None:
+        must_end_with("--write", write, ".toml")
+        must_lie_apart("--write", write, chosen.datasets)
     if write is not None and write.exists() and not is_tuned(write):
         raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
     if write is not None:
@@ -85,7 +90,7 @@ def tune(
     must_lie_apart("--out", out, chosen.datasets)
     own_datasets = _own_datasets(options, chosen)
     stem = suite if suite in builtin_suites() else Path(suite).stem
-    results = Store(out / "tuning" / safe(stem))
+    results = Store(out / "tuning" / (safe(stem) or "suite"))
     trainer = _Trainer(options, results, chosen.training.threads, workers, address, checkpoint_seconds)
     with interruptible():
         tuned = choose(chosen, trainer.plan, trainer.execute, results)

@@ -84,7 +84,14 @@ def diff(
     if not bits:
         console.print("results: the same bits")
         return
-    means = mean_scores(*(read_table(path / CASES) for path in (folder, other_folder)))
+    cases = {run["run_id"]: read_table(path / CASES) for run, path in ((one, folder), (other, other_folder))}
+    if untested := [run_id for run_id, scores in cases.items() if scores.empty]:
+        console.print(
+            f"no scores to compare: trials of `fedbench tune` have no test cases: {', '.join(untested)}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        return
+    means = mean_scores(*cases.values())
     table = Table(box=None, pad_edge=False, title="means of the last round", title_justify="left")
     for column in means.columns:
         text = not is_numeric_dtype(means[column])

@@ -13,12 +13,18 @@ from typing import Any
 from fedbench.config import canonical, section_of
 from fedbench.data.prepared import load
 from fedbench.engine.compute import Compute
+from fedbench.engine.task import Task
 from fedbench.engine.training import Training, training_sets
-from fedbench.execution.planning import make_task
+from fedbench.errors import UserError
+from fedbench.execution.planning import make_task, said_by
 from fedbench.store import RUN, broken, finished, read_json
 from fedbench.suite import Cell
 
 Rates = Mapping[tuple[str, str], float]  # seconds per optimiser step, by kind of step and algorithm
+
+
+class NoEstimate(Exception):
+    """The run that is timed fails; the message says which, and why."""
 
 
 def seconds_left(cells: Sequence[Cell], root: Path, workers: int, at_once: int) -> tuple[float, str]:
@@ -26,6 +32,9 @@ def seconds_left(cells: Sequence[Cell], root: Path, workers: int, at_once: int) 
 
     Args:
         at_once: clients of a run that train side by side, where it has as many.
+
+    Raises:
+        NoEstimate: no finished run is like the first of them, and this fails when it is tried.
     """
     known = _known_rates(root)
     rates = [_rate(known, cell.identity) for cell in cells]
@@ -88,7 +97,16 @@ def _timed_step(cell: Cell) -> float:
     """Seconds per optimiser step of one round of ``cell``, the second of two (the first one warms up)."""
     task = make_task(cell)
     task = replace(task, training=task.training.model_copy(update={"rounds": max(2, task.training.rounds)}))
-    training = Training(task, Compute.start(task.training, cell.identity["device"]))
+    try:
+        return _timed_round(task, cell.identity["device"])
+    except UserError:
+        raise
+    except Exception as error:
+        raise NoEstimate(f"{cell.id} fails when it is tried: {said_by(type(task.algorithm), error)}") from error
+
+
+def _timed_round(task: Task, device: str) -> float:
+    training = Training(task, Compute.start(task.training, device))
     rounds = training.rounds()
     next(rounds)
     started = time.perf_counter()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -102,7 +103,9 @@ def plan(
                 for algorithm in algorithms:
                     cell = _cell(algorithm, shared, folder, suite)
                     if (seed == suite.seeds[0] or narrow is not False) and not is_done(cell.id):
-                        narrow = _refuse_size(Training(make_task(cell, prepared), Compute.start(training, "cpu")))
+                        with refusing_broken(algorithm.spec, algorithm.cls):
+                            tried = Training(make_task(cell, prepared), Compute.start(training, "cpu"))
+                        narrow = _refuse_size(tried)
                     cells.append(cell)
     first: dict[str, Cell] = {}
     for cell in cells:
@@ -173,7 +176,10 @@ def _refuse_shared_names(algorithms: list[_Entry]) -> None:
 def _refuse_unknown_reference(suite: Suite, own: list[str]) -> None:
     """Refuse a reference that is no algorithm at all, before anything is trained; which runs there are is not asked."""
     known = {*own, *registry.discover("algorithm")}
-    name = registry.parse_spec(suite.evaluation.reference.partition(" (")[0]).name
+    try:
+        name = registry.parse_spec(suite.evaluation.reference.partition(" (")[0]).name
+    except UserError as error:
+        raise UserError(f"[evaluation] reference = '{suite.evaluation.reference}': {error}") from None
     if name not in known:
         raise UserError(
             f"[evaluation] reference = '{suite.evaluation.reference}': no such algorithm{nearest(name, known)}"
@@ -186,7 +192,7 @@ def _cell(algorithm: _Entry, shared: dict[str, Any], folder: Path, suite: Suite)
         "algorithm_params": make_algorithm(algorithm.spec, algorithm.cls).params.model_dump(),
         "algorithm_code": algorithm.code,
     }
-    label = algorithm.cls.name + algorithm.spec.text.removeprefix(algorithm.spec.name)
+    label = label_of(algorithm.spec, algorithm.cls)
     declared = {"suite": suite.name, **suite.evaluation.model_dump(mode="json", exclude=set(SCORING))}
     return Cell(identity, _absolute(algorithm.spec), str(folder.resolve()), label, declared)
 
@@ -234,8 +240,35 @@ def _absolute(spec: registry.Spec) -> str:
 
 
 def make_algorithm(spec: registry.Spec, cls: type[Algorithm]) -> Algorithm:
-    """Return the algorithm with its parameters checked."""
-    return cls(**dict(spec.params))
+    """Return the algorithm with its parameters checked.
+
+    Raises:
+        UserError: a parameter is refused, or its own code raises.
+    """
+    with refusing_broken(spec, cls):
+        return cls(**dict(spec.params))
+
+
+def label_of(spec: registry.Spec, cls: type[Algorithm]) -> str:
+    """Return what tables call an algorithm with these parameters."""
+    return cls.name + spec.text.removeprefix(spec.name)
+
+
+@contextlib.contextmanager
+def refusing_broken(spec: registry.Spec, cls: type[Algorithm]) -> Iterator[None]:
+    """Tell in one line, with the line of its file, what an algorithm raises while it is set up."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"algorithm '{label_of(spec, cls)}' cannot be set up: {said_by(cls, error)}") from error
+
+
+def said_by(cls: type[Algorithm], error: BaseException) -> str:
+    """Return in one line what an algorithm raised, with the last line of its file that led to it."""
+    file = getattr(sys.modules[cls.__module__], "__file__", None)
+    return registry.in_a_line(error, Path(file) if file else None)
 
 
 def prepare_entry(

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_origin
 from fedbench.algorithm import Algorithm
 from fedbench.errors import UserError
 from fedbench.parameters import Parameters
-from fedbench.registry import NAME
+from fedbench.registry import NAME, UNWRITABLE, can_be_written
 from fedbench.testing.findings import Broken, rule
 from fedbench.testing.subject import Subject
 
@@ -86,7 +86,7 @@ def _refusable(field: Any) -> Iterator[Any]:
 
 @rule("search", "a tuning command draws from search=[...]; keep it inside ge, gt, le, lt.")
 def search(subject: Subject) -> str:
-    """Every value of a search range is one that the parameter accepts."""
+    """Every value of a search range is one that the parameter accepts and that a suite can name."""
     ranges = without = 0
     for name, field in subject.fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
@@ -98,6 +98,11 @@ def search(subject: Subject) -> str:
                 subject.make(**{name: value})
             except UserError as error:
                 raise Broken(f"search range of '{name}': {error}") from None
+            if not can_be_written(name, getattr(subject.make(**{name: value}).params, name)):
+                raise Broken(
+                    f"search range of '{name}': {value!r} cannot be named in a suite",
+                    f"{UNWRITABLE}.",
+                )
     if not ranges and not without:
         return "no parameter that is tuned"
     return f"{ranges} search ranges inside their limits" + (f"; {without} numbers have none" if without else "")

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from fedbench import registry
 from fedbench.algorithm import Algorithm
+from fedbench.errors import UserError
 from fedbench.parameters import validate
 from fedbench.streams import derive_seed
 from fedbench.suite import Suite
@@ -46,7 +47,7 @@ def algorithm_space(spec: registry.Spec, cls: type[Algorithm]) -> Space:
     """Return the declared search ranges of an algorithm without the parameters that ``spec`` fixes.
 
     Raises:
-        UserError: the algorithm does not take a value of its own range.
+        UserError: the algorithm does not take a value of its own range, or no suite could name it.
     """
     fixed = dict(spec.params)
     default = cls.Params(**fixed)
@@ -57,6 +58,8 @@ def algorithm_space(spec: registry.Spec, cls: type[Algorithm]) -> Space:
         if isinstance(search, list) and search and name not in fixed:
             owner = f"search range of algorithm '{cls.name}'"
             read = [getattr(validate(cls.Params, fixed | {name: value}, owner), name) for value in search]
+            if odd := [value for value in read if not registry.can_be_written(name, value)]:
+                raise UserError(f"{owner}: parameter '{name}': {odd[0]!r} is refused: {registry.UNWRITABLE}.")
             values[name] = _first(getattr(default, name), read)
     return Space(values)
 

@@ -16,6 +16,7 @@ from fedbench import registry
 from fedbench.config import DataConfig, TrainingConfig, canonical
 from fedbench.engine.task import TrainingDiverged
 from fedbench.errors import UserError
+from fedbench.execution import planning
 from fedbench.execution.planning import make_algorithm
 from fedbench.reading import read_table
 from fedbench.store import FAILURE, ROUNDS, Store, read_json
@@ -92,9 +93,13 @@ def tune(suite: Suite, plan: Plan, execute: Execute, results: Store) -> Tuned:
             "for a parameter that the suite leaves open, and [tuning.shared] names no other value than the suite's."
         )
     base, reference = without_test(suite), reference_of(suite)
-    trials = _try_shared(base, reference, shared, plan, execute, results) if shared.values else []
+    own = {text: draw(space, base.tuning.trials, base.tuning.draw_seed, text) for text, space in spaces.items()}
+    trials: list[Trial] = []
+    if shared.values:
+        plan(_with_settings(base, own))  # what is impossible is refused before anything is trained
+        trials = _try_shared(base, reference, shared, plan, execute, results)
     chosen = next((trial.point for trial in trials if trial.chosen), {})
-    trials += _try_own(_with(base, chosen), spaces, plan, execute, results)
+    trials += _try_own(_with(base, chosen), spaces, own, plan, execute, results)
     settings = {t.algorithm: t.setting for t in trials if t.stage == OWN and t.chosen}
     return Tuned(suite, reference, tuple(trials), chosen, settings)
 
@@ -119,14 +124,16 @@ def reference_of(suite: Suite) -> str:
     by_label = {label_of(text): text for text in suite.algorithms}
     name = suite.evaluation.reference.partition(" (")[0]
     text = by_label.get(name, name)
-    _plugin(text)
+    try:
+        _plugin(text)
+    except UserError as error:
+        raise UserError(f"[evaluation] reference = '{suite.evaluation.reference}': {error}") from None
     return text
 
 
 def label_of(text: str) -> str:
     """Return what tables call the algorithm that ``text`` names."""
-    spec, cls = _plugin(text)
-    return cls.name + spec.text.removeprefix(spec.name)
+    return planning.label_of(*_plugin(text))
 
 
 def same_run(text: str) -> str:
@@ -158,13 +165,14 @@ def _try_shared(base: Suite, reference: str, space: Space, plan: Plan, execute: 
     return _judge(SHARED, reference, points, [reference] * len(points), space.size, cells, base, results)
 
 
-def _try_own(base: Suite, spaces: dict[str, Space], plan: Plan, execute: Execute, results: Store) -> list[Trial]:
+def _try_own(
+    base: Suite, spaces: dict[str, Space], points: dict[str, list[Point]], plan: Plan, execute: Execute,
+    results: Store,
+) -> list[Trial]:  # fmt: skip
     """Try each algorithm's own values; equal ones of two algorithms are the same run."""
-    tuning = base.tuning
-    points = {text: draw(space, tuning.trials, tuning.draw_seed, text) for text, space in spaces.items()}
-    settings = {text: [_setting(text, point) for point in points[text]] for text in spaces}
-    distinct = {same_run(setting): setting for text in spaces for setting in settings[text]}
-    planned = plan(base.model_copy(update={"algorithms": tuple(distinct.values())}))
+    settings = {text: _settings(text, points[text]) for text in spaces}
+    trained = _with_settings(base, points)
+    planned, distinct = plan(trained), [same_run(setting) for setting in trained.algorithms]
     runs = {key: planned[i :: len(distinct)] for i, key in enumerate(distinct)}  # a plan's innermost loop
     cells = {text: [runs[same_run(setting)] for setting in settings[text]] for text in spaces}
     execute(f"own hyper-parameters ({counted(sum(map(len, settings.values())), 'trial')})", planned)
@@ -173,6 +181,16 @@ def _try_own(base: Suite, spaces: dict[str, Space], plan: Plan, execute: Execute
         for text, space in spaces.items()
     ]
     return [trial for trials in judged for trial in trials]
+
+
+def _with_settings(base: Suite, points: dict[str, list[Point]]) -> Suite:
+    """Return the suite of all algorithms with each of their points; of what is the same run, the last."""
+    distinct = {same_run(setting): setting for text, own in points.items() for setting in _settings(text, own)}
+    return base.model_copy(update={"algorithms": tuple(distinct.values())})
+
+
+def _settings(text: str, points: list[Point]) -> list[str]:
+    return [_setting(text, point) for point in points]
 
 
 def _setting(text: str, point: Point) -> str:
@@ -204,8 +222,9 @@ def _judge(
         trials.append(Trial(stage, algorithm, number, point, setting, possible, runs, means))
     scored = [trial for trial in trials if trial.score is not None]
     if not scored:
+        first = next(run for trial in trials for run in trial.runs if diverged(results.root / run))
         raise UserError(
-            f"every trial of {algorithm} diverged ({results.root}, failure.json of {trials[0].runs[0]}); nothing to "
+            f"every trial of {algorithm} diverged ({results.root}, failure.json of {first}); nothing to "
             "choose from: offer a lower training.lr in [tuning.shared], or drop the algorithm."
         )
     best = max(scored, key=lambda trial: trial.score or 0.0)  # the first of equal ones

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+
 from fedbench.execution import estimate, scheduler
+from tests import plugins
 from tests.test_cli import TINY_SUITE
+from tests.toys import refused
 
 
 def test_plan_reckons_with_what_runs_can_use(fedbench, tmp_path, monkeypatch):
@@ -24,3 +29,30 @@ def test_plan_reckons_with_what_runs_can_use(fedbench, tmp_path, monkeypatch):
     assert "with 40 workers" in fedbench("plan", "--suite", tiny, "--seeds", "0-39")[1]
     assert "with 32 workers" in fedbench("plan", "--suite", tiny, "--seeds", "0-39", "--set", "training.threads=2")[1]
     assert asked == [(1, 1, 64), (3, 3, 21), (40, 40, 1), (40, 32, 1)]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "arguments", "message"),
+    [
+        (plugins.RAISING, (), r"RuntimeError \(broken\.py:11\): the plugin broke"),
+        (None, ("--set", "training.lr=1e30"), r"TrainingDiverged \(\w+\.py:\d+\): round \d+, client"),
+    ],
+)
+def test_a_first_run_that_fails_leaves_no_estimate(fedbench, tmp_path, plugin, arguments, message):
+    (tmp_path / "tiny.toml").write_text(TINY_SUITE)
+    algorithm = ("-a", plugins.write(tmp_path, "broken", plugin)) if plugin else ()
+    status, out, err = fedbench("plan", "--suite", "tiny.toml", *algorithm, *arguments)
+    assert (status, err) == (0, "") and "1 run: 1 to do" in out
+    assert re.search(r"^no estimate: phantom-heart\.\S+ fails when it is tried: " + message, out, re.MULTILINE), out
+    assert "about" not in out and not list(Path("results/runs").glob("*/failure.json"))
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "tune"])
+@pytest.mark.parametrize("where", ["__init__", "side_networks"])
+def test_a_plugin_that_cannot_be_set_up_is_refused_with_its_line(fedbench, tmp_path, command, where):
+    (tmp_path / "tiny.toml").write_text(TINY_SUITE)
+    plugin = plugins.write(tmp_path, "unready", plugins.UNREADY.format(where=where))
+    chosen = ("tiny.toml",) if command == "tune" else ("--suite", "tiny.toml")
+    line = r"cannot be set up: KeyError (unready.py:10): 'no such key'"
+    listed = ("--set", f'algorithms=["{plugin}[mu=0.5]", "fedprox"]')
+    refused(fedbench(command, *chosen, *listed), "algorithm 'unready[mu=0.5]'", line)

@@ -80,6 +80,9 @@ def test_tuned_from_end_to_end(fedbench, tmp_path, data):
     for command in (("tables", "--from"), ("report", "--from"), ("publish", "mine", "--from"), ("summary", "--out")):
         refused(fedbench(*command, "results/runs/tuning/mine"), "trials of `fedbench tune`", "read trials.md")
     table = trials()
+    one, other = table["runs"].iloc[:2]
+    status, out, err = fedbench("diff", one, other, "--out", "results/runs/tuning/mine")
+    assert status == 0 and f"trials of `fedbench tune` have no test cases: {one}, {other}" in out, err
     assert {k: len(own) for k, own in table[table["stage"] == "own"].groupby("algorithm", sort=False)} == {
         "local": 1, "fedprox": 3, "fedprox[mu=0.3]": 1, "fedadam": 3
     }  # fmt: skip
@@ -217,6 +220,22 @@ def test_a_failure_that_is_no_divergence_chooses_nothing(fedbench, tmp_path, dat
     status, _, err = fedbench("tune", suite_file(tmp_path, data, "fedprox", raising), "--workers", "0")
     assert status == 1 and "the plugin broke" in err and "nothing was chosen" in err
     assert not list(Path("results/runs/tuning/mine").glob("*.toml"))
+
+
+def test_a_name_or_file_that_is_refused_leaves_no_folder(fedbench, tmp_path, data):
+    """A suite to write must be one that can be read, and lie apart from raw data."""
+    tune = ("tune", suite_file(tmp_path, data, "fedprox"))
+    refused(fedbench(*tune, "-d", "phantom-hart"), "did you mean 'phantom-heart'?")
+    refused(fedbench(*tune, "--write", "tunedfile"), "--write tunedfile: the file's name must end in .toml")
+    refused(fedbench(*tune, "--write", str(tmp_path / "toy/tuned.toml")), "--write", "which is only read")
+    refused(fedbench("tune", "nosuch"), "no suite named 'nosuch'", "Or give a file, FILE.toml.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.toml", "toy"]
+
+
+def test_an_impossible_algorithm_is_refused_before_the_shared_stage(fedbench, tmp_path, data):
+    file = suite_file(tmp_path, data, "fedprox", "fedbn", tuning=LR)
+    refused(fedbench("tune", file, "--workers", "0", "--set", "model.norm=instance"), "fedbn", "no BatchNorm layer")
+    assert not list(Path("results").rglob("run.json"))
 
 
 @pytest.mark.parametrize(

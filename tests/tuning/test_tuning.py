@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -78,6 +79,20 @@ def test_a_range_that_the_algorithm_itself_refuses_is_named():
         algorithm_space(parse_spec("wrong"), Wrong)
 
 
+@pytest.mark.parametrize("value", [[1, 2], "a,b", "a]", " a"])
+def test_a_range_of_what_no_suite_can_name_is_refused(value):
+    class Unnamed(FedProx):
+        name = "unnamed"
+
+        class Params(FedProx.Params):
+            what: list[int] | str = hyperparameter("plain", search=["plain", value])
+
+    with pytest.raises(
+        UserError, match=r"algorithm 'unnamed': parameter 'what': .* is refused: NAME\[param=value\] takes"
+    ):
+        algorithm_space(parse_spec("unnamed"), Unnamed)
+
+
 def suite(**values):
     return make_suite({"algorithms": ["fedavg", "fedprox"], "datasets": ["phantom-heart"]} | values)
 
@@ -97,6 +112,12 @@ def test_shared_values_come_after_the_suites_own(written):
         ),
         ({"shared": {"model.norm": ["batch"]}}, r"'model\.norm' is no shared hyper-parameter"),
         ({"shared": {"training.threads": [1, 2]}}, r"'training\.threads' is no shared hyper-parameter"),
+        ({"shared": {"training.deterministic": [True]}}, r"'training\.deterministic' is no shared hyper-parameter"),
+        ({"shared": {"lr": [1]}}, r"'lr' is no shared hyper-parameter\. Known: [^:]*\.weight_decay\.$"),
+        (
+            {"shared": {"training.lr": [1], "training": {"lr": [2]}}},
+            r"listed twice, with quotes and without: training\.lr",
+        ),
         ({"shared": {"training.lr": [0.1, -1]}}, r"'training\.lr' cannot be -1: it must be greater than 0"),
         ({"shared": {"training.lr": []}}, r"'training\.lr' has no values to try"),
         ({"shared": {"training.lr": [1, 1.0]}}, r"'training\.lr' lists a value twice"),
@@ -119,8 +140,13 @@ def test_shared_values_are_tuned_on_the_reference_as_the_suite_lists_it():
     assert reference_of(suite(algorithms=["fedprox"])) == "fedavg"
     one = suite(algorithms=["fedbn[norms=all]"], evaluation={"reference": "fedbn[norms=all] (averaged)"})
     assert reference_of(one) == "fedbn[norms=all]"
-    with pytest.raises(UserError, match="no algorithm named 'fedavgg'"):
-        reference_of(suite(evaluation={"reference": "fedavgg"}))
+    for wrong, message in (
+        ("fedavgg", "no algorithm named 'fedavgg'"),
+        ("fedprox[mux=1]", "no parameter 'mux'"),
+        ("", "cannot read ''"),
+    ):
+        with pytest.raises(UserError, match=re.escape(f"[evaluation] reference = '{wrong}': ") + f".*{message}"):
+            reference_of(suite(evaluation={"reference": wrong}))
 
 
 # -- on what ----------------------------------------------------------------------------------------------------------
@@ -207,6 +233,28 @@ def test_what_diverged_with_one_seed_is_not_chosen_and_what_was_chosen_is_what_o
     }  # fmt: skip
     assert set(rates[6:]) == {0.01} and len(rates) == 3 * 2 + (1 + 3) * 2
     assert tuned.settings == {"fedavg": "fedavg", "fedprox": "fedprox"}  # the first of equal ones: the default
+
+
+def test_where_every_trial_diverged_a_run_is_named_that_did(tmp_path):
+    """The first seed of each is finished."""
+    toy = f"{ROOT}/tests/toys.py:Toy={write_toy(tmp_path / 'toy', full(9))}"
+    chosen = suite(
+        algorithms=["fedprox"], datasets=[toy], model={"name": "unet", "channels": [4, 8]},
+        data={"val_fraction": 0.34}, tuning={"trials": 2, "seeds": [1, 2]},
+    )  # fmt: skip
+    results = Store(tmp_path / "runs")
+
+    def execute(_heading, cells):
+        for cell in cells:
+            folder = results.root / cell.id
+            folder.mkdir(parents=True)
+            row = {"round": 0, "client": "CT", "metric": "validation dice", "value": 0.5}
+            write_parquet(folder / ROUNDS, [row])
+            if cell.identity["seed"] == 2:
+                write_json(folder / FAILURE, {"error": "TrainingDiverged: round 1"})
+
+    with pytest.raises(UserError, match=r"every trial of fedprox diverged \(.*, failure\.json of toy\.fedprox\.s2\."):
+        tune(chosen, lambda each: plan(each, tmp_path / "cache"), execute, results)
 
 
 def trial(algorithm, number, point, setting, dice=0.5, stage="own", possible=4, chosen=False):
