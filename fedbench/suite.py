@@ -15,13 +15,7 @@ from fedbench.errors import UserError, nearest
 from fedbench.names import safe
 from fedbench.parameters import Parameters, refusal
 
-TECHNICAL = (
-    "validate_every",
-    "precision",
-    "channels_last",
-    "deterministic",
-    "threads",
-)  # of [training], not tuned
+TECHNICAL = ("validate_every", "precision", "channels_last", "deterministic", "threads")  # of [training], not tuned
 
 
 Seed = Annotated[int, Field(ge=0)]
