@@ -12,6 +12,7 @@ CAUGHT_BY = {
     "Misspelt": ["declaration"],
     "AnythingGoes": ["parameters"],
     "WideSearch": ["search"],
+    "UnnamedSearch": ["search"],
     "NotFedAvg": ["reduction"],
     "TwoSteps": ["batches"],
     "SkipsFirst": ["batches"],
@@ -46,6 +47,15 @@ class WideSearch(FedAvg):
 
     class Params(FedAvg.Params):
         mu: float = hyperparameter(0.5, search=[0.1, 0.5, 2.0], ge=0, le=1)
+
+
+class UnnamedSearch(FedAvg):
+    """Searches what no suite can name."""
+
+    name = "unnamed-search"
+
+    class Params(FedAvg.Params):
+        kinds: str = hyperparameter("a", search=["a", "b,c"])
 
 
 class NotFedAvg(FedProx):
