@@ -62,7 +62,7 @@ def tune(
 
     Shared ones ([tuning.shared] of the suite) are tuned once, on the reference algorithm; then each algorithm's own,
     from the search ranges it declares, the default first. The runs have no test cases. Trials and the tuned suite are
-    kept in OUT/tuning/SUITE; what is finished is not repeated.
+    kept in OUT/tuning/SUITE; what is finished is not repeated, and what they replace there is kept in earlier/.
 
     Example: `fedbench tune study-sts --trials 8 -d sts=PATH`
     """
@@ -70,9 +70,11 @@ def tune(
     from fedbench.names import safe
     from fedbench.store import Store
     from fedbench.suite import builtin_suites
+    from fedbench.tuning.earlier import keeping
     from fedbench.tuning.suite_file import is_tuned, write_tuned
-    from fedbench.tuning.table import write_trials
+    from fedbench.tuning.table import TABLES, write_trials
     from fedbench.tuning.trials import tune as choose
+    from fedbench.wording import listed
 
     draws = {"tuning.trials": trials, "tuning.draw_seed": seed}
     assigned = [*(set_ or ()), *(f"{key}={value}" for key, value in draws.items() if value is not None)]
@@ -94,10 +96,14 @@ def tune(
     trainer = _Trainer(options, results, chosen.training.threads, workers, address, checkpoint_seconds)
     with interruptible():
         tuned = choose(chosen, trainer.plan, trainer.execute, results)
-    digest = write_trials(tuned, results.root)
     file = write or results.root / f"{stem}-tuned.toml"
-    write_tuned(tuned, file, digest, own_datasets)
+    with keeping([*(results.root / name for name in TABLES), file], results.root) as earlier:
+        digest = write_trials(tuned, results.root)
+        write_tuned(tuned, file, digest, own_datasets)
     console.print(_summary(tuned))
+    if earlier:
+        names, where = listed(copy.name for copy in earlier), earlier[0].parent
+        console.print(f"other content of {names} was there; it is kept in {where}", highlight=False, soft_wrap=True)
     console.print(f"trials: {results.root}/trials.md (.csv, .parquet)", highlight=False, soft_wrap=True)
     console.print(f"tuned suite: {file}", highlight=False, soft_wrap=True)
 

@@ -13,7 +13,7 @@ from fedbench.files import sha256, write_atomic, write_text
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of
 from fedbench.wording import counted
 
-PARQUET, CSV, MARKDOWN = "trials.parquet", "trials.csv", "trials.md"
+TABLES = PARQUET, CSV, MARKDOWN = "trials.parquet", "trials.csv", "trials.md"
 DIVERGED = "diverged"
 
 

@@ -114,6 +114,22 @@ def test_tuned_from_end_to_end(fedbench, tmp_path, data):
     assert not results.runs["run_id"].str.contains("tuning").any()
 
 
+def test_what_another_tuning_left_is_kept(fedbench, tmp_path, data):
+    """Other trials of a suite of that name, and a tuned suite that was edited by hand."""
+    folder = Path("results/runs/tuning/mine")
+    tune = ("tune", suite_file(tmp_path, data, "local", "fedprox"), "--workers", "0", "--trials")
+    assert fedbench(*tune, "1")[0] == 0
+    edited, table = folder / "mine-tuned.toml", (folder / "trials.csv").read_text()
+    edited.write_text(text := edited.read_text() + "# mine\n")
+    status, out, err = fedbench(*tune, "2")
+    assert status == 0 and "mine-tuned.toml was there; it is kept in results/runs/tuning/mine/earlier/" in out, err
+    (copies,) = (folder / "earlier").iterdir()
+    assert (copies / "mine-tuned.toml").read_text() == text and (copies / "trials.csv").read_text() == table
+    assert edited.read_text() != text and (folder / "trials.csv").read_text() != table
+    status, out, _ = fedbench(*tune, "2")
+    assert status == 0 and "earlier" not in out and len(list((folder / "earlier").iterdir())) == 1
+
+
 def test_where_the_data_lies_is_not_written(fedbench, tmp_path, data):
     file = suite_file(tmp_path, f"{TOY}=elsewhere", "fedprox")
     status, _, err = fedbench("tune", file, "-d", data, "--trials", "1", "--workers", "0", "--write", "out/tuned.toml")
