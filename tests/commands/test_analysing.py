@@ -357,7 +357,7 @@ def test_calibrate_prints_and_writes(fedbench):
     assert (status, err) == (0, "") and "slices" in out
     page = Path("docs/here.md").read_text()
     assert "python -m fedbench calibrate --simulations 20 --patients 20 --algorithms 4 --seeds 2" in page
-    assert page.count("\n| A/A") == 18 and "power" in page
+    assert page.count("\n| A/A") == 19 and "power" in page
 
 
 def test_the_documented_calibration_is_what_its_command_gives(fedbench):
