@@ -382,6 +382,11 @@ MUTATIONS: list[Mutation] = [
     ),
     # -- tuning --------------------------------------------------------------------------------------------------------
     *of(
+        "fedbench/tuning/earlier.py", "tests/commands/test_tuning.py",
+        ("if file.read_bytes() != content}", "if not content}"),
+        ("for file in files if file.is_file()}", "for file in files[:3] if file.is_file()}"),
+    ),
+    *of(
         "fedbench/tuning/search.py", "tests/tuning/test_tuning.py",
         ("study.enqueue_trial(dict.fromkeys(space.values, 0))", "pass"),
         (" and name not in fixed:", ":"),
