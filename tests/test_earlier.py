@@ -16,7 +16,8 @@ from fedbench.engine.compute import Compute
 from fedbench.engine.training import Training
 from fedbench.errors import UserError
 from fedbench.execution.comparison import differences
-from fedbench.execution.planning import make_task, plan, prepared_of
+from fedbench.execution.planning import make_task, plan
+from fedbench.execution.prepared_data import prepared_of
 from fedbench.streams import derive_seed
 from fedbench.suite import make_suite
 from tests.toys import TOY, full, prepare_toy, write_toy

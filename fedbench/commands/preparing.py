@@ -50,7 +50,7 @@ def prepare(
     """
     from fedbench.commands.progress import preparing
     from fedbench.data.preparation import prepare as make
-    from fedbench.execution.planning import dataset_entry
+    from fedbench.execution.prepared_data import dataset_entry
     from fedbench.store import Store
 
     if to is not None and len(datasets) > 1:
@@ -151,7 +151,8 @@ def show(
     """
     from fedbench.analysis.figures.partitions import draw, holdings, render
     from fedbench.commands.progress import preparing
-    from fedbench.execution.planning import prepared_of, variants
+    from fedbench.execution.planning import variants
+    from fedbench.execution.prepared_data import prepared_of
     from fedbench.federation import partition as deal
     from fedbench.names import safe
     from fedbench.store import Store

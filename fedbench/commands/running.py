@@ -53,7 +53,7 @@ def run(
     """
     from fedbench.commands.console import display
     from fedbench.execution import scheduler
-    from fedbench.execution.planning import refuse_damage
+    from fedbench.execution.prepared_data import refuse_damage
     from fedbench.execution.runner import Options
     from fedbench.store import Store
     from fedbench.wording import counted

@@ -66,13 +66,14 @@ def tune(
 
     Example: `fedbench tune study-sts --trials 8 -d sts=PATH`
     """
+    from fedbench.analysis.loading import TRIALS
     from fedbench.execution import planning
     from fedbench.names import safe
     from fedbench.store import Store
     from fedbench.suite import builtin_suites
     from fedbench.tuning.earlier import keeping
     from fedbench.tuning.suite_file import is_tuned, write_tuned
-    from fedbench.tuning.table import TABLES, write_trials
+    from fedbench.tuning.table import write_trials
     from fedbench.tuning.trials import tune as choose
     from fedbench.wording import listed
 
@@ -85,9 +86,10 @@ def tune(
     if write is not None:
         must_end_with("--write", write, ".toml")
         must_lie_apart("--write", write, chosen.datasets)
-    if write is not None and write.exists() and not is_tuned(write):
-        raise UserError(f"--write {write}: something that `fedbench tune` did not write is there; choose another name.")
-    if write is not None:
+        if write.exists() and not is_tuned(write):
+            raise UserError(
+                f"--write {write}: something that `fedbench tune` did not write is there; choose another name."
+            )
         must_take_files("--write", write, write.parent)
     must_lie_apart("--out", out, chosen.datasets)
     own_datasets = _own_datasets(options, chosen)
@@ -97,7 +99,7 @@ def tune(
     with interruptible():
         tuned = choose(chosen, trainer.plan, trainer.execute, results)
     file = write or results.root / f"{stem}-tuned.toml"
-    with keeping([*(results.root / name for name in TABLES), file], results.root) as earlier:
+    with keeping([*(results.root / name for name in TRIALS), file], results.root) as earlier:
         digest = write_trials(tuned, results.root)
         write_tuned(tuned, file, digest, own_datasets)
     console.print(_summary(tuned))
@@ -157,7 +159,8 @@ class _Trainer:
 
     def _check_data(self, cells: list[Cell]) -> None:
         """Compare with its checksums what the trials will read, once; what becomes of test patients is not asked."""
-        from fedbench.execution.planning import make_task, refuse_damage
+        from fedbench.execution.planning import make_task
+        from fedbench.execution.prepared_data import refuse_damage
 
         of_a_kind = {(cell.prepared, cell.identity["partition"]): cell for cell in cells}
         new = [cell for kind, cell in of_a_kind.items() if kind not in self.checked]

@@ -151,7 +151,7 @@ def _verify(record: Record, source: Path, scratch: Path, datasets: list[str], pl
     from fedbench.commands.progress import preparing
     from fedbench.config import DataConfig, section_of
     from fedbench.execution.comparison import elsewhere, has_content, other_code, prepared_folder, repeat
-    from fedbench.execution.planning import prepared_folder_of
+    from fedbench.execution.prepared_data import prepared_folder_of
     from fedbench.registry import Spec
     from fedbench.suite import Cell
 

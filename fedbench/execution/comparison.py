@@ -20,7 +20,7 @@ from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, 
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
 from fedbench.execution.installation import BF16, versions
-from fedbench.execution.planning import refuse_damage
+from fedbench.execution.prepared_data import refuse_damage
 from fedbench.execution.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name
 from fedbench.execution.runner import Options, execute
 from fedbench.reading import read_arrays, read_table

@@ -16,7 +16,8 @@ from fedbench.engine.compute import Compute
 from fedbench.engine.task import Task
 from fedbench.engine.training import Training, training_sets
 from fedbench.errors import UserError
-from fedbench.execution.planning import make_task, said_by
+from fedbench.execution.named import said_by
+from fedbench.execution.planning import make_task
 from fedbench.store import RUN, broken, finished, read_json
 from fedbench.suite import Cell
 

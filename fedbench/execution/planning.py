@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from fedbench import __version__, registry
-from fedbench.algorithm import Algorithm
-from fedbench.config import (
-    SCORING,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    TrainingConfig,
-    digest,
-    section_of,
-)  # fmt: skip
-from fedbench.data.preparation import Progress, prepare
-from fedbench.data.prepared import FACTS, PreparedDataset, damage, is_store, load
-from fedbench.data.resampling import same_grid
-from fedbench.data.sealing import edited
-from fedbench.dataset import Dataset
+from fedbench.config import SCORING, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, section_of
+from fedbench.data.prepared import PreparedDataset, load
 from fedbench.engine.compute import Compute
 from fedbench.engine.task import Task, sample_size
 from fedbench.engine.training import Training
 from fedbench.errors import UserError, nearest
+from fedbench.execution.named import Entry, entry_of, label_of, make_algorithm, refusing_broken
+from fedbench.execution.prepared_data import Watch, prepare_entry, silent
 from fedbench.execution.provenance import take_note
 from fedbench.federation import partition
 from fedbench.models import SegmentationNetwork
-from fedbench.parameters import validate
-from fedbench.sources import code_digest, harness_changed, harness_digest, preparing_digest
-from fedbench.store import read_json
+from fedbench.sources import code_digest, harness_changed, harness_digest
 from fedbench.suite import Cell, Suite
 
 EACH = "each"  # leave_out: every modality in turn
 
 
-@dataclass(frozen=True)
-class _Entry:
-    spec: registry.Spec
-    cls: type[Any]
-    code: str
-
-
-Watch = Callable[[str], Progress]  # dataset -> what is told while it is prepared
-
-
-def _silent(_dataset: str) -> Progress:
-    return lambda done, total: None
-
-
 def plan(
-    suite: Suite, cache: Path, device: str = "cpu", watch: Watch = _silent,
+    suite: Suite, cache: Path, device: str = "cpu", watch: Watch = silent,
     is_done: Callable[[str], bool] = lambda _: False,
 ) -> list[Cell]:  # fmt: skip
     """Return the cells of ``suite`` in the order they run: dataset, modality left out, fold, seed, algorithm.
@@ -115,14 +86,14 @@ def plan(
     return cells
 
 
-def plugins_of(suite: Suite) -> tuple[list[_Entry], list[_Entry]]:
+def plugins_of(suite: Suite) -> tuple[list[Entry], list[Entry]]:
     """Return the algorithms and datasets of ``suite``; nothing is prepared or written.
 
     Raises:
         UserError: one does not exist or shares its name with another, or a parameter of an algorithm is refused.
     """
-    algorithms = [_entry("algorithm", text) for text in suite.algorithms]
-    datasets = [_entry("dataset", text) for text in suite.datasets]
+    algorithms = [entry_of("algorithm", text) for text in suite.algorithms]
+    datasets = [entry_of("dataset", text) for text in suite.datasets]
     _refuse_shared_names(algorithms)
     _refuse_unknown_reference(suite, [entry.cls.name for entry in algorithms])
     for entry in algorithms:
@@ -161,9 +132,9 @@ def _refuse_size(training: Training) -> bool:
     return narrow
 
 
-def _refuse_shared_names(algorithms: list[_Entry]) -> None:
+def _refuse_shared_names(algorithms: list[Entry]) -> None:
     """Refuse two algorithms of one name, such as a plugin called as one of ours: tables could not tell them apart."""
-    first: dict[str, _Entry] = {}
+    first: dict[str, Entry] = {}
     for entry in algorithms:
         other = first.setdefault(entry.cls.name, entry)
         if other.code != entry.code:
@@ -186,7 +157,7 @@ def _refuse_unknown_reference(suite: Suite, own: list[str]) -> None:
         )
 
 
-def _cell(algorithm: _Entry, shared: dict[str, Any], folder: Path, suite: Suite) -> Cell:
+def _cell(algorithm: Entry, shared: dict[str, Any], folder: Path, suite: Suite) -> Cell:
     identity = shared | {
         "algorithm": algorithm.cls.name,
         "algorithm_params": make_algorithm(algorithm.spec, algorithm.cls).params.model_dump(),
@@ -226,124 +197,12 @@ def _has_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _entry(kind: registry.Kind, text: str) -> _Entry:
-    spec, cls = registry.named(kind, text)
-    return _Entry(spec, cls, code_digest(cls))
-
-
 def _absolute(spec: registry.Spec) -> str:
     if ".py" not in spec.name:
         return spec.text
     path, _, class_name = spec.name.rpartition(":") if not spec.name.endswith(".py") else (spec.name, "", "")
     name = str(Path(path).expanduser().resolve()) + (f":{class_name}" if class_name else "")
     return registry.Spec(name, spec.params).text
-
-
-def make_algorithm(spec: registry.Spec, cls: type[Algorithm]) -> Algorithm:
-    """Return the algorithm with its parameters checked.
-
-    Raises:
-        UserError: a parameter is refused, or its own code raises.
-    """
-    with refusing_broken(spec, cls):
-        return cls(**dict(spec.params))
-
-
-def label_of(spec: registry.Spec, cls: type[Algorithm]) -> str:
-    """Return what tables call an algorithm with these parameters."""
-    return cls.name + spec.text.removeprefix(spec.name)
-
-
-@contextlib.contextmanager
-def refusing_broken(spec: registry.Spec, cls: type[Algorithm]) -> Iterator[None]:
-    """Tell in one line, with the line of its file, what an algorithm raises while it is set up."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UserError(f"algorithm '{label_of(spec, cls)}' cannot be set up: {said_by(cls, error)}") from error
-
-
-def said_by(cls: type[Algorithm], error: BaseException) -> str:
-    """Return in one line what an algorithm raised, with the last line of its file that led to it."""
-    file = getattr(sys.modules[cls.__module__], "__file__", None)
-    return registry.in_a_line(error, Path(file) if file else None)
-
-
-def prepare_entry(
-    entry: _Entry, config: DataConfig, cache: Path, watch: Watch = _silent
-) -> tuple[PreparedDataset, Path]:
-    """Return the prepared dataset and its folder; a path that is a prepared store is taken as it is.
-
-    Raises:
-        UserError: the store was edited, is of another dataset, or not as ``config`` asks for.
-    """
-    given = Path(entry.spec.path).expanduser() if entry.spec.path else None
-    if given is not None and is_store(given):
-        prepared = _opened(given)
-        _check_store(prepared, given, entry, config)
-        return prepared, given
-    dataset = make_dataset(entry.spec, entry.cls)
-    folder = prepare(dataset, preparing_code(entry.code), cache, config, progress=watch(dataset.name))
-    return _opened(folder), folder
-
-
-def _opened(folder: Path) -> PreparedDataset:
-    prepared = load(folder)
-    if problems := edited(folder):
-        raise UserError(problems[0])
-    return prepared
-
-
-def _check_store(prepared: PreparedDataset, folder: Path, entry: _Entry, config: DataConfig) -> None:
-    if prepared.name != entry.cls.name and not prepared.name.startswith(f"{entry.cls.name}-"):
-        raise UserError(f"{folder} is a prepared store of '{prepared.name}', not of '{entry.cls.name}'.")
-    made_with = (read_json(folder / FACTS) or {}).get("params", {})
-    asked = validate(entry.cls.Params, dict(entry.spec.params), f"dataset '{entry.cls.name}'")
-    for name, value in asked.model_dump(mode="json", exclude_unset=True).items():
-        if made_with.get(name) != value:
-            has = f"with {name} = {made_with[name]}" if name in made_with else f"and keeps no {name}"
-            raise UserError(f"{folder} was prepared {has}, not {value}; drop [{name}=...], or prepare it again.")
-    grids = {case.spacing for case in prepared.cases}
-    if config.spacing is not None and any(not same_grid(grid, config.spacing[: len(grid)]) for grid in grids):
-        has = " or ".join(str(list(grid)) for grid in sorted(grids))
-        raise UserError(f"{folder} was prepared with spacing {has}, not {list(config.spacing)}; prepare it again.")
-    if {"grey": 1, "rgb": 3}.get(config.colour, prepared.channels) != prepared.channels:
-        raise UserError(
-            f"{folder} was prepared with {prepared.channels} channels, not {config.colour}; prepare it again."
-        )
-    if prepared.label_resampling != config.label_resampling:
-        raise UserError(
-            f"{folder} was prepared with label_resampling = {prepared.label_resampling}, not "
-            f"{config.label_resampling}; set it in [data], or prepare it again."
-        )
-
-
-def make_dataset(spec: registry.Spec, cls: type[Dataset]) -> Dataset:
-    """Return the dataset with its path and parameters checked."""
-    return cls(spec.path, **dict(spec.params))
-
-
-def preparing_code(dataset_code: str) -> str:
-    """Return the digest of all source that turns raw files into a prepared store."""
-    return digest([dataset_code, preparing_digest()])
-
-
-def prepared_of(text: str, config: DataConfig, cache: Path, watch: Watch = _silent) -> PreparedDataset:
-    """Return the prepared dataset that ``text`` (``sts=PATH``) names, preparing it if it is not there."""
-    return prepare_entry(_entry("dataset", text), config, cache, watch)[0]
-
-
-def prepared_folder_of(text: str, config: DataConfig, cache: Path, watch: Watch = _silent) -> Path:
-    """Return the folder of the prepared dataset that ``text`` names, preparing it if it is not there."""
-    return prepare_entry(_entry("dataset", text), config, cache, watch)[1]
-
-
-def dataset_entry(text: str) -> tuple[Dataset, str]:
-    """Return the dataset that ``text`` (``sts=PATH``) names, and the digest of what prepares it."""
-    entry = _entry("dataset", text)
-    return make_dataset(entry.spec, entry.cls), preparing_code(entry.code)
 
 
 def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
@@ -379,21 +238,3 @@ def make_task(cell: Cell, prepared: PreparedDataset | None = None) -> Task:
 def evaluation_of(cell: Cell) -> EvaluationConfig:
     """Return how a cell is scored."""
     return EvaluationConfig(**cell.identity["evaluation"])
-
-
-def refuse_damage(stores: Iterable[str], stems: Collection[str] | None = None) -> None:
-    """Read every array of these prepared stores, which are what runs are identified by, and what says whose they are.
-
-    Args:
-        stems: the cases that matter, by :attr:`fedbench.data.prepared.PreparedCase.stem`; None: all.
-
-    Raises:
-        UserError: an array is missing or does not match its checksum, or the store was edited.
-    """
-    folders = [Path(store) for store in dict.fromkeys(stores)]
-    damaged = [problem for folder in folders for problem in damage(folder)]
-    if stems is not None:
-        damaged = [problem for problem in damaged if any(problem.startswith(f"{stem}.") for stem in stems)]
-    if problems := [*(problem for folder in folders for problem in edited(folder)), *damaged]:
-        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
-        raise UserError(f"{problems[0]}{more}")

@@ -14,7 +14,7 @@ from fedbench.algorithm import MODEL, ClientState, Deployment, Server, State
 from fedbench.config import SELECTIONS, ModelConfig
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
-from fedbench.execution.planning import make_algorithm
+from fedbench.execution.named import make_algorithm
 from fedbench.models import SegmentationNetwork, build_model
 from fedbench.sources import code_digest
 from fedbench.wording import listed

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedbench.analysis.loading import TRIALS
 from fedbench.analysis.tables.cells import Cell, Column, Table, count, number, text
 from fedbench.analysis.tables.formats import escape_markdown, markdown
 from fedbench.config import canonical
@@ -13,7 +14,7 @@ from fedbench.files import sha256, write_atomic, write_text
 from fedbench.tuning.trials import OWN, SHARED, Trial, Tuned, label_of
 from fedbench.wording import counted
 
-TABLES = PARQUET, CSV, MARKDOWN = "trials.parquet", "trials.csv", "trials.md"
+PARQUET, CSV, MARKDOWN = TRIALS
 DIVERGED = "diverged"
 
 

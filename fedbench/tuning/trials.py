@@ -16,8 +16,7 @@ from fedbench import registry
 from fedbench.config import DataConfig, TrainingConfig, canonical
 from fedbench.engine.task import TrainingDiverged
 from fedbench.errors import UserError
-from fedbench.execution import planning
-from fedbench.execution.planning import make_algorithm
+from fedbench.execution import named
 from fedbench.reading import read_table
 from fedbench.store import FAILURE, ROUNDS, Store, read_json
 from fedbench.suite import Cell, Suite
@@ -133,18 +132,18 @@ def reference_of(suite: Suite) -> str:
 
 def label_of(text: str) -> str:
     """Return what tables call the algorithm that ``text`` names."""
-    return planning.label_of(*_plugin(text))
+    return named.label_of(*_plugin(text))
 
 
 def same_run(text: str) -> str:
     """Return what two ways to write one algorithm and its parameters have in common."""
     spec, cls = _plugin(text)
-    return canonical([cls.__module__, cls.__qualname__, make_algorithm(spec, cls).params.model_dump(mode="json")])
+    return canonical([cls.__module__, cls.__qualname__, named.make_algorithm(spec, cls).params.model_dump(mode="json")])
 
 
 def _plugin(text: str) -> tuple[registry.Spec, type[Any]]:
     spec, cls = registry.named("algorithm", text)
-    make_algorithm(spec, cls)
+    named.make_algorithm(spec, cls)
     return spec, cls
 
 

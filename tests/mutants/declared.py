@@ -236,7 +236,7 @@ MUTATIONS: list[Mutation] = [
         ("training = resolve(suite.training, device)", "training = suite.training"),
     ),
     *of(
-        "fedbench/execution/planning.py", "tests/commands/test_preparing.py",
+        "fedbench/execution/prepared_data.py", "tests/commands/test_preparing.py",
         ("    if problems := edited(folder):", "    if problems := []:"),
         ("*(problem for folder in folders for problem in edited(folder)), ", ""),
     ),
