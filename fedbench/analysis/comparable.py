@@ -1,18 +1,21 @@
-"""Runs that cannot stand in one table, and what their identities say differs."""
+"""Runs that cannot stand in one table, what their identities say differs, and which computed the same."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from fedbench.config import EARLIER, section_of
+from fedbench.config import EARLIER, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, section_of
 from fedbench.differing import flat, short
 from fedbench.wording import listed
 
 ABSENT = "absent"
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
+CODE = ("fedbench", "harness", "algorithm_code", "dataset_code")  # of a run's identity: what it was computed by
 
 
 def conflicts(runs: pd.DataFrame, where: str) -> Iterator[str]:
@@ -55,3 +58,12 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     a, b = (dict(flat({**one, **{name: section_of(one, name) for name in EARLIER}})) for one in (first, second))
     pairs = {key: (short(a.get(key, ABSENT)), short(b.get(key, ABSENT))) for key in sorted(a.keys() | b.keys())}
     return [f"{key} {one} and {other}" for key, (one, other) in pairs.items() if one != other]
+
+
+def computed(identity: Mapping[str, Any]) -> str:
+    """Return what a run computes, as text, without the code; keys that older runs lack say what those did."""
+    kept = {key: value for key, value in identity.items() if key not in CODE}
+    for section, config in SECTIONS.items():
+        with contextlib.suppress(ValueError):  # of keys that are no more; they are as they were
+            kept[section] = config(**section_of(identity, section)).model_dump()
+    return json.dumps(kept, sort_keys=True)

@@ -77,7 +77,8 @@ def _run(
 
 def _facts(keys: dict[str, Any]) -> dict[str, Any]:
     identity = {k: keys[k] for k in ("dataset", "algorithm", "seed", "partition")} | {
-        "harness": "a" * 64, "fedbench": "0", "dataset_params": {"folder": "/home/somebody/data"},
+        "algorithm_params": {"of": keys["setting"]}, "harness": "a" * 64, "fedbench": "0",
+        "dataset_params": {"folder": "/home/somebody/data"},
         "evaluation": {"nsd_tolerance_mm": 3.0, "nsd_tolerance_px": 2.0},
         "data": {"fold": None if keys["fold"] < 0 else keys["fold"], "leave_out": keys["unseen"] or None},
     }  # fmt: skip

@@ -6,6 +6,7 @@ other normalisation layers, say) is a study of its own beside it, named after th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedbench.analysis.analyses import Analyses, Choices, Settled, in_order
+from fedbench.analysis.comparable import computed
 from fedbench.analysis.evidence import Condition, Evidence, merge
 from fedbench.analysis.figures import known_labels
 from fedbench.analysis.kinds import kind_of
@@ -29,7 +31,7 @@ from fedbench.reading import read_table
 from fedbench.store import read_json
 from fedbench.suite import safe
 
-Models = tuple[frozenset[str], frozenset[str]]  # runs, kinds of deployed model
+Models = tuple[frozenset[str], frozenset[str]]  # what runs computed, kinds of deployed model
 
 HOW = "`fedbench publish` turns finished runs into published tables; see results/README.md."
 
@@ -84,15 +86,21 @@ class Part:
         return bool(self.study) and len(set(map(kind_of, self.labels))) < len(self.labels)
 
     def models(self, label: str) -> Models:
-        """Return which models an algorithm's scores are of: the same in two studies if they share its runs."""
+        """Return which models an algorithm's scores are of: the same in two studies if their runs computed the same.
+
+        A run that was repeated, by other code too, is no other training; which code made runs whose scores are compared
+        is asked where they are published.
+        """
         return self._models.get(label, (frozenset(), frozenset()))
 
     @cached_property
     def _models(self) -> dict[str, Models]:
-        rows = self.analyses.results(self.condition).cases[["label", "run_id", "deployment"]].drop_duplicates()
+        found = self.analyses.results(self.condition)
+        rows = found.cases[["label", "run_id", "deployment"]].drop_duplicates().astype(str)
+        did = {str(run): computed(json.loads(text)) for run, text in found.runs[["run_id", "identity"]].values}
         return {
-            str(label): (frozenset(own["run_id"]), frozenset(own["deployment"]))
-            for label, own in rows.astype(str).groupby("label")
+            str(label): (frozenset(own["run_id"].map(did)), frozenset(own["deployment"]))
+            for label, own in rows.groupby("label")
         }
 
     def get(self, relation: str, metric: str = "dice") -> Analysis:

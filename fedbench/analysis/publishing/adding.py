@@ -7,7 +7,6 @@ was computed alike.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from fedbench import store
+from fedbench.analysis.comparable import computed
 from fedbench.analysis.evidence import Condition, Evidence
 from fedbench.analysis.loading import MANIFEST, read_evidence, read_manifest
 from fedbench.analysis.publishing.commits import one_version
 from fedbench.analysis.publishing.frames import clean, settings_without_paths
-from fedbench.config import DataConfig, EvaluationConfig, ModelConfig, TrainingConfig, section_of
 from fedbench.differing import differing_rows, untimed
 from fedbench.errors import UserError
 from fedbench.files import recover
@@ -31,8 +30,6 @@ from fedbench.wording import counted, listed
 
 DIGITS = 12  # of a digest, in a message
 LATER = {"clients_at_once": 1}  # columns that older publications lack, and what they would hold
-SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
-CODE = ("fedbench", "harness", "algorithm_code", "dataset_code")  # of a run's identity: what it was computed by
 
 
 @dataclass(frozen=True)
@@ -114,12 +111,8 @@ def _stem(run_id: str) -> str:
 
 
 def _computed(identity: Mapping[str, Any]) -> str:
-    """Return what a run computes, as text, without the code; keys that older runs lack say what those did."""
-    kept = {key: value for key, value in identity.items() if key not in CODE}
-    for section, config in SECTIONS.items():
-        with contextlib.suppress(ValueError):  # of keys that are no more; they are as they were
-            kept[section] = config(**section_of(identity, section)).model_dump()
-    return json.dumps(clean(json.loads(json.dumps(kept))), sort_keys=True)
+    """Return what a run computes, wherever its files lay."""
+    return computed(clean(identity))
 
 
 def addition(there: Published, source: Path, run_ids: Iterable[str] | None = None) -> Addition:

@@ -210,16 +210,15 @@ def test_sizes_where_it_was_better_are_told_apart_from_those_where_it_was_not():
     gains = {"clear": 0.3, "more": 0.4, "none": -0.05}
     labels = ("centralised", "fedavg", "fedda-joint")
     parts = {
-        name: part_of(trained("batch", {"centralised": gain, "fedda-joint": 0.0}, algorithms=labels))
-        for name, gain in gains.items()
+        name: part_of(
+            trained("batch", {"centralised": gain, "fedda-joint": 0.0}, algorithms=labels, training={"lr": lr})
+        )  # with one learning rate they would be the same runs, which count once
+        for lr, (name, gain) in zip((0.1, 0.2, 0.3), gains.items(), strict=True)
     }
     sizes = {
         name: f"{part.get('cross').comparison('centralised', 'fedavg')['mean']:+.3f}".replace("-", "\u2212")
         for name, part in parts.items()
     }
-    for name, part in parts.items():
-        for frame in (part.analyses.evidence.runs, part.analyses.evidence.cases, part.analyses.evidence.rounds):
-            frame["run_id"] = name + frame["run_id"]  # or they would be the same runs, which count once
     studies = study_of([(name, part.analyses.evidence) for name, part in parts.items()]).parts
     text = told(control, studies)
     assert text.endswith(

@@ -311,6 +311,11 @@ def test_the_same_runs_in_two_studies_count_once():
     macros = Numbers()
     describe_setup(macros, study)
     assert macros.spelled(r"\NumberOfRuns{}") == str(len(whole.runs))
+    identities = [json.dumps(json.loads(text) | {"harness": "b" * 64}) for text in parts[1].runs["identity"]]
+    frames = (getattr(parts[1], name) for name in ("runs", "cases", "rounds"))
+    runs, cases, rounds = (frame.assign(run_id=frame["run_id"] + "b") for frame in frames)
+    again = replace(parts[1], runs=runs.assign(identity=identities), cases=cases, rounds=rounds)  # by other code
+    assert len(studied(study_of([("", parts[0]), ("ablation", again)]).parts, "cross")) == len(found)
 
 
 def test_too_few_patients_and_seeds_are_said_to_decide_nothing():
