@@ -441,7 +441,10 @@ MUTATIONS: list[Mutation] = [
     # -- what the paper says -------------------------------------------------------------------------------------------
     *of(
         "fedbench/analysis/paper/longer.py", "tests/analysis/paper/test_convergence.py",
-        ("rounds[0] < rounds[1] and one[1:] == other[1:]", "rounds[0] < rounds[1]"),
+        (" or one[1:] != other[1:]", ""),
+        ("one[0] >= other[0]", "one[0] > other[0]"),
+        (" if rounds == longest)", ")"),
+        ("key=lambda pair: (conditions.index(pair[0].condition), *pair[2])", "key=lambda pair: 0"),
         ("interval(gain.runs_low, gain.runs_high,", "interval(gain.low, gain.high,"),
         ('for name in ("model", "data"))', 'for name in ("data",))'),
         ('*kept, identity.get("dataset_content")', "*kept"),

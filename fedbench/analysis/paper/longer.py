@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import permutations
 from typing import Any
 
 from fedbench.analysis.norms import Column, step
@@ -19,7 +18,9 @@ BUDGET = ("rounds", "validate_every")  # what may differ
 def longer(numbers: Numbers, parts: Sequence[Part]) -> str:
     """Say how far more rounds moved the cross-modality Dice of the reference; empty where they were not tried."""
     told = []
-    for short, long, (few, many) in _pairs(parts):
+    conditions = [part.condition for part in parts]
+    pairs = sorted(_pairs(parts), key=lambda pair: (conditions.index(pair[0].condition), *pair[2]))
+    for short, long, (few, many) in pairs:
         reference = short.primary.reference
         before, after = (Column("", False, "", part.get("cross"), {reference: reference}) for part in (short, long))
         gain = step(before, after, reference)
@@ -38,17 +39,22 @@ def longer(numbers: Numbers, parts: Sequence[Part]) -> str:
 
 
 def _pairs(parts: Sequence[Part]) -> Iterator[tuple[Part, Part, tuple[int, int]]]:
-    """Yield every two conditions that differ in the number of rounds alone, that with fewer first, and the numbers."""
+    """Yield every condition that repeats another with more rounds, after the longest of those, and both rounds."""
     crossed = [part for part in parts if "cross" in part.relations and not part.ablation]
-    for short, long in permutations(crossed, 2):
-        one, other = _settings(short), _settings(long)
-        if short.condition != long.condition or one is None or other is None:
-            continue
-        if short.primary.reference != long.primary.reference:  # a suite may declare another
-            continue
-        rounds = one[0], other[0]
-        if rounds[0] < rounds[1] and one[1:] == other[1:]:
-            yield short, long, rounds
+    for long in crossed:
+        repeated = [(rounds, short) for short in crossed if (rounds := _more(short, long))]
+        longest = max((rounds for rounds, _ in repeated), default=None)
+        yield from ((short, long, rounds) for rounds, short in repeated if rounds == longest)
+
+
+def _more(short: Part, long: Part) -> tuple[int, int] | None:
+    """Return the rounds of the two where ``long`` has more of them and nothing else is another; else None."""
+    if short.condition != long.condition or short.primary.reference != long.primary.reference:
+        return None  # a suite may declare another reference
+    one, other = _settings(short), _settings(long)
+    if one is None or other is None or one[1:] != other[1:] or one[0] >= other[0]:
+        return None
+    return one[0], other[0]
 
 
 def _settings(part: Part) -> tuple[int, list[str], set[tuple[Any, ...]]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -122,6 +123,18 @@ def test_what_more_rounds_did_is_told_where_nothing_else_changed():
     assert (
         told()[2] == "" == told(other=({"": 0.1}, more | {"lr": 0.2}))[2] == told(same=({}, more | {"rounds": 40}))[2]
     )
+
+
+def test_ever_more_rounds_are_told_each_against_the_next_fewer():
+    """In whatever order the studies come: 80 against 40 and 160 against 80, not 160 against 40."""
+
+    def study(rounds, gain):
+        return trained("batch", {"": gain}, training={"rounds": rounds, "lr": 0.1, "validate_every": rounds // 10})
+
+    studies = [("longer", study(160, 0.15)), ("", study(40, 0.0)), ("long", study(80, 0.1))]
+    parts, numbers = study_of(studies).parts, Numbers()
+    text = plain(numbers, longer(numbers, parts))
+    assert re.findall(r"(\d+) rounds in place of (\d+)", text) == [("80", "40"), ("160", "80")]
 
 
 def test_more_rounds_are_not_told_where_network_images_or_partitions_changed_too():
