@@ -15,8 +15,28 @@ from fedbench.config import canonical, section_of
 BUDGET = ("rounds", "validate_every")  # what may differ
 
 
+SAID = "(interval over patients and seeds, by its own scatter, not corrected)"
+
+
 def longer(numbers: Numbers, parts: Sequence[Part]) -> str:
     """Say how far more rounds moved the cross-modality Dice of the reference; empty where they were not tried."""
+    told = _moved(numbers, parts)
+    if not told:
+        return ""
+    return (
+        "A learning rate that decays over all rounds lets scores rise towards the end of any budget; what a larger one "
+        f"brings shows in cross-modality Dice: {words(told)} {SAID}."
+    )
+
+
+def longer_on_phantoms(numbers: Numbers, phantoms: Sequence[Part]) -> str:
+    """The same of phantoms, beside the other answers."""
+    told = _moved(numbers, phantoms)
+    return f"By cross-modality Dice, {words(told)} {SAID}." if told else ""
+
+
+def _moved(numbers: Numbers, parts: Sequence[Part]) -> list[str]:
+    """Return, for every condition and the next with more rounds, what these did to the reference there."""
     told = []
     conditions = [part.condition for part in parts]
     pairs = sorted(_pairs(parts), key=lambda pair: (conditions.index(pair[0].condition), *pair[2]))
@@ -29,13 +49,7 @@ def longer(numbers: Numbers, parts: Sequence[Part]) -> str:
         bounds = numbers.put(*keys, "interval", text=interval(gain.runs_low, gain.runs_high, sign=True))
         rounds = numbers.put(*keys, "rounds", text=f"{many} rounds in place of {few}")
         told.append(f"{rounds} on {escape(short.title)} moved that of {named(reference, False)} by {moved} {bounds}")
-    if not told:
-        return ""
-    return (
-        "A learning rate that decays over all rounds lets scores rise towards the end of any budget; what a larger one "
-        f"brings shows in cross-modality Dice: {words(told)} (interval over patients and seeds, by its own scatter, "
-        "not corrected)."
-    )
+    return told
 
 
 def _pairs(parts: Sequence[Part]) -> Iterator[tuple[Part, Part, tuple[int, int]]]:

@@ -46,7 +46,7 @@ def answered(study) -> dict[str, str]:
     numbers = Numbers()
     trainings = {part.key: measure(Scene(part.analyses, part.condition, ())) for part in study.parts}
     all_answers.answer(numbers, study, trainings)
-    names = ("Short", "Phantoms", "In", "Cross", "Federation", "Scope")
+    names = ("Short", "Phantoms", "In", "Cross", "Federation", "Scope", "Longer")
     return {name: plain(numbers, f"\\Answer{name}{{}}") for name in names}
 
 
@@ -69,6 +69,20 @@ def test_a_reference_that_was_still_improving_on_phantoms_is_named_with_them(bot
     numbers = Numbers()
     told = plain(numbers, all_answers.on_phantoms(numbers, [(part, {"fedavg": resting})]))
     assert "converged" not in told
+
+
+def test_what_more_rounds_did_on_phantoms_is_told_with_them(patients):
+    few, many = (
+        trained("batch", condition=HEART, training={"rounds": rounds, "lr": 0.1}, **gain)
+        for rounds, gain in ((24, {}), (48, {"gains": {"": 0.1}}))
+    )
+    study = study_of([("", merge([few, patients])), ("long", many)])
+    texts = answered(study)
+    assert (
+        "By cross-modality Dice, 48 rounds in place of 24 on phantom-heart moved that of fedavg by +0.1"
+        in texts["Phantoms"]
+    )
+    assert texts["Longer"] == ""
 
 
 def test_a_modality_of_phantoms_left_out_is_told_beside(patients, phantoms):

@@ -37,7 +37,7 @@ from fedbench.analysis.paper.answers.unseen import seen_only, unseen_modalities
 from fedbench.analysis.paper.convergence import Found, rising_short, tell_endings, tell_rising
 from fedbench.analysis.paper.effects import ends, left_open
 from fedbench.analysis.paper.latex import escape
-from fedbench.analysis.paper.longer import longer
+from fedbench.analysis.paper.longer import longer, longer_on_phantoms
 from fedbench.analysis.paper.numbers import Numbers, named, number, signed, words
 from fedbench.analysis.paper.phantoms import of_patients
 from fedbench.analysis.paper.setup import NORMS, Settings
@@ -117,8 +117,9 @@ def _scope(numbers: Numbers, ground: Ground, total: int) -> str:
 def on_phantoms(numbers: Numbers, phantoms: Found) -> str:
     """Say how FedDA did on phantoms, and whether training had come to its end; empty where there is nothing to say."""
     told = phantom_verdicts(numbers, phantoms)
-    rising = tell_rising(numbers, [pair for pair in phantoms if not pair[0].condition.unseen])
-    return f"{told} {rising}".strip() if told else ""
+    whole = [(part, ending) for part, ending in phantoms if not part.condition.unseen]
+    rising, more = tell_rising(numbers, whole), longer_on_phantoms(numbers, [part for part, _ in whole])
+    return " ".join(text for text in (told, rising, more) if text) if told else ""
 
 
 def phantom_verdicts(numbers: Numbers, phantoms: Found) -> str:
