@@ -16,6 +16,8 @@ import numpy as np
 from fedbench.errors import UserError
 from fedbench.parameters import Parameters, validate
 
+TINY = 1e-6  # how far a constant image may seem to vary, of its largest value: by rounding
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -76,7 +78,10 @@ class Intensity:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         clipped = np.clip(image.astype(np.float64), *self.limits(image))
-        return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
+        deviation = float(clipped.std())
+        if deviation < TINY and deviation <= TINY * float(np.abs(clipped).max()):  # constant, but for rounding
+            deviation = TINY
+        return ((clipped - clipped.mean()) / deviation).astype(np.float32)
 
     def limits(self, image: np.ndarray) -> tuple[float, float]:
         """Return what ``image`` is clipped to, in its own units."""

@@ -77,11 +77,18 @@ def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None,
     from fedbench.data.preparation import check
     from fedbench.wording import counted, listed
 
-    problems, empty = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
+    problems, empty, lost, twins = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
     for problem in problems:
         console.print(f"{dataset.name}: {problem}", highlight=False, soft_wrap=True, markup=False)
     if empty:
         what = f"{counted(len(empty), 'mask')} without foreground, which must be meant: {listed(empty)}"
+        console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
+    if twins:
+        what = f"{counted(len(twins), 'image')} of several patients, who may be trained on and tested: {listed(twins)}"
+        console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
+    if lost:
+        what = f"{counted(len(lost), 'mask')} with a class that is too small for the common grid, so that none of it"
+        what += f" is left (a finer --spacing keeps it): {listed(lost)}"
         console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
     found = counted(len(problems), "problem") if problems else "no problem found"
     console.print(f"{dataset.name}: {found}", highlight=False)

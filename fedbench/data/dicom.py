@@ -158,6 +158,9 @@ def _pixels(path: Path, dataset: Dataset) -> np.ndarray:
     stored = dataset.pixel_array
     if stored.shape != shape:
         raise UserError(f"{path}: its pixels are {stored.shape}, its header says {shape}; copy or download it again.")
+    missing = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in dataset]
+    if len(missing) == 1:  # then neither would be applied
+        raise UserError(f"{path}: it lacks {missing[0]}, which its values cannot be rescaled without; export it again.")
     with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused next
         pixels = apply_rescale(stored, dataset).astype(np.float32)
     bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))

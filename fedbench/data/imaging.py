@@ -6,6 +6,7 @@ Format: NIfTI-1 and NIfTI-2 in one file (``.nii``, ``.nii.gz``), https://nifti.n
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -23,6 +24,8 @@ from fedbench.errors import UserError
 GRID_TOLERANCE = 0.1  # of the smallest voxel size: how far corners of image and mask may lie apart
 WHOLE = 0.01  # how far a value of a mask may be from a whole number: what scale factors and 32 bits leave
 SHEAR = 1.0  # degrees: how far the angles between axes may be from right ones
+UNITS = {1: 1e3, 3: 1e-3}  # mm in what a header counts in, by its code: metres, microns; else mm
+SLACK = 2**20  # bytes that a compressed file may unpack to beyond what its header says
 FORMATS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by header size, the first field of the header
 
 
@@ -55,8 +58,12 @@ def to_ras(array: np.ndarray, affine: np.ndarray, source: Path | str = "the imag
 
 
 def affine_of(image: nib.Nifti1Image) -> np.ndarray:
-    """Return the 4 x 4 affine of a NIfTI image, of a flat one ``(X, Y)`` as if it were 1 mm thick: few headers say."""
+    """Return the 4 x 4 affine of a NIfTI image, in mm whatever its header counts in.
+
+    A flat image ``(X, Y)`` is as if it were 1 mm thick: few headers say.
+    """
     affine = np.array(image.affine, np.float64)
+    affine[:3] *= UNITS.get(int(image.header["xyzt_units"]) % 8, 1.0)
     if len(image.shape) == 2:
         normal = np.cross(affine[:3, 0], affine[:3, 1])
         affine[:3, 2] = normal / (np.linalg.norm(normal) or 1.0)
@@ -186,8 +193,14 @@ def _require_right_angles(affine: np.ndarray, source: Path | str) -> None:
 def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
-        # Unpacked as a whole, because only at the end does gzip compare the checksum: a flipped bit else goes unseen.
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        packed = content[:2] == b"\x1f\x8b"
+        known = packed or _reader(content) is not None
+        if known and packed != (path.suffix == ".gz"):  # other programs, and nibabel, go by the name
+            raise UserError(
+                f"{path}: its name says that it is {'un' * packed}compressed, its content is "
+                f"{'un' * (not packed)}compressed; rename it."
+            )
+        return _unpacked(path, content) if packed else content
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -196,17 +209,46 @@ def _content(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from None
 
 
+def _unpacked(path: Path, content: bytes) -> bytes:
+    """Unpack as a whole: only at the end does gzip compare the checksum, without which a flipped bit goes unseen."""
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        unpacked = stream.read(max(FORMATS))
+        needed = _length(unpacked) - len(unpacked)
+        unpacked += stream.read(max(0, needed) + SLACK)
+        if stream.read(1):
+            raise UserError(f"{path}: it unpacks to more than its header says; copy or download it again.")
+    return unpacked
+
+
+def _length(content: bytes) -> int:
+    """Return how many bytes a header says that there are; 0 where it says nothing that can be understood."""
+    reader = _reader(content)
+    if reader is None:
+        return 0
+    try:
+        header = reader.header_class(content[: reader.header_class.sizeof_hdr], check=False)
+        return int(header["vox_offset"]) + prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    except Exception:  # as in _parse, which then says that the header is damaged
+        return 0
+
+
+def _reader(content: bytes) -> type[nib.Nifti1Image] | None:
+    sizes = (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
+    return FORMATS.get(sizes[0]) or FORMATS.get(sizes[1])
+
+
 def _parse(path: Path, content: bytes) -> nib.Nifti1Image:
     if not content:
         raise UserError(f"{path}: the file is empty; copy or download it again.")
-    sizes = (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
-    reader = FORMATS.get(sizes[0]) or FORMATS.get(sizes[1])
+    reader = _reader(content)
     if reader is None:
         raise UserError(f"{path}: not a NIfTI file (.nii or .nii.gz); convert it first.")
     try:
-        _require_voxel_sizes(path, reader.header_class(content[: reader.header_class.sizeof_hdr], check=False))
+        stored = reader.header_class(content[: reader.header_class.sizeof_hdr], check=False)
+        _require_voxel_sizes(path, stored)
         image = reader.from_bytes(content)
         affine = affine_of(image)
+        _require_one_size(path, image, stored)
         singular = not np.isfinite(affine).all() or not np.isfinite(io_orientation(affine)).all()
     except UserError:
         raise
@@ -237,6 +279,23 @@ def _require_voxel_sizes(path: Path, header: nib.Nifti1Header) -> None:
                 f"{path}: its header says that voxels are {size:g} mm wide along axis {axis + 1} (pixdim[{axis + 1}]), "
                 "and has no sform; write the true voxel size to its header, or a valid sform."
             )
+
+
+def _require_one_size(path: Path, image: nib.Nifti1Image, stored: nib.Nifti1Header) -> None:
+    """Refuse a header whose qform and sform give other voxel sizes: nobody can say which of them is true.
+
+    Only where both say something: a size of 0 says nothing (``stored``: the header without nibabel's repairs).
+    """
+    if not (stored["qform_code"] > 0 and stored["sform_code"] > 0):
+        return
+    axes = [axis for axis in extent([*image.shape, 1, 1][:3]) if 0 < stored["pixdim"][axis + 1] < np.inf]
+    one, other = (voxel_sizes(affine)[axes] for affine in (image.get_qform(), image.get_sform()))
+    if not np.allclose(one, other, rtol=WHOLE, atol=0, equal_nan=True):
+        sizes = [" x ".join(f"{size:.4g}" for size in each) for each in (one, other)]
+        raise UserError(
+            f"{path}: its header gives two voxel sizes, {sizes[0]} (qform) and {sizes[1]} (sform); correct the one "
+            "that is wrong, or set its code to 0."
+        )
 
 
 def _table(labels: Sequence[int] | Mapping[int, int]) -> dict[int, int]:

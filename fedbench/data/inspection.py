@@ -71,6 +71,11 @@ def _problems(case: Case, dataset: Dataset) -> Iterator[str]:
 
 
 def _problem_of_file(path: Path, root: Path | None) -> str | None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        return f"{shown}: its name is not UTF-8, so that no file of results can hold it; rename it."
     if not path.exists():
         return (
             f"{path} is missing; add it." if not path.is_symlink() else f"{path} is a broken link; restore its target."

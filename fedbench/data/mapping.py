@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import io
 import re
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_table(file: Path, cases: Collection[str], channels: int) -> Table:
     _check_columns(columns, channels, file)
     table = Table(file, "modality" not in columns, {}, [], hashlib.sha256(content).hexdigest())
     first: dict[str, int] = {}  # line of each case
-    spelt: dict[str, tuple[str, int]] = {}  # how each modality is written first, and where
+    spelt: dict[tuple[str, str], tuple[str, int]] = {}  # how each modality and patient is written first, and where
     for line, fields in lines:
         cells = dict(zip(columns, fields, strict=False))
         case, modality = cells.get("case", ""), cells.get("modality", "")
@@ -81,9 +82,10 @@ def read_table(file: Path, cases: Collection[str], channels: int) -> Table:
             if case in first:
                 raise UserError(f"case '{case}' was in line {first[case]} already; keep one of the two.")
             entry = _entry(cells, cases, channels)
-            written, place = spelt.setdefault(entry.modality.lower(), (modality, line))
-            if written != modality:
-                raise UserError(f"modality '{modality}' was '{written}' in line {place}; write both alike.")
+            for what, key, text in (("modality", entry.modality, modality), ("patient", entry.patient, entry.patient)):
+                written, place = spelt.setdefault((what, key.casefold()), (text, line))
+                if written != text:
+                    raise UserError(f"{what} '{text}' was '{written}' in line {place}; write both alike.")
             table.entries[case] = entry
         except UserError as error:
             table.problems.append(UserError(f"{file}, line {line}: {error}"))
@@ -145,4 +147,5 @@ def _entry(cells: dict[str, str], cases: Collection[str], channels: int) -> Entr
         raise UserError(f"modality '{cells['modality']}' has no letters a to z and no digits; call it otherwise.")
     if not re.fullmatch("[0-9]{1,4}", channel) or int(channel) >= channels:
         raise UserError(f"there is no channel '{channel}'; the data set has 0 to {channels - 1}.")
-    return Entry(modality, int(channel), cells.get("patient", ""), cells.get("site", ""))
+    patient, site = (unicodedata.normalize("NFC", cells.get(column, "")) for column in ("patient", "site"))
+    return Entry(modality, int(channel), patient, site)

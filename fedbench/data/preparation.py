@@ -50,7 +50,7 @@ def store_folder(dataset: Dataset, code: str, cache: Path, data: DataConfig, cas
     key = digest(
         [FORMAT, dataset.name, dataset.params.model_dump(), str(dataset.path), code, list(grid_of(dataset, data)),
          list(data.size or dataset.size), data.colour, data.label_resampling,
-         [case.id for case in cases], _stamp(cases)]
+         [[case.id, case.patient, case.site] for case in cases], _stamp(cases)]
     )  # fmt: skip
     return cache / f"{dataset.name}-{key[:12]}"
 
@@ -78,12 +78,13 @@ def prepare(
     folder = store_folder(dataset, code, cache, data, cases)
     key = folder.name.removeprefix(f"{dataset.name}-")
     if target is not None:
-        if target.exists():
-            raise UserError(f"{target} exists already; give another folder or delete it.")
+        _require_absent(target)
         folder, cache = target, target.parent
     cache.mkdir(parents=True, exist_ok=True)
-    lock = cache / f"{folder.name}.lock"
+    lock = cache / (f"{folder.name}.lock" if target is None else f".{target.name}.fedbench-lock")
     with locked(lock):
+        if target is not None:
+            _require_absent(target)  # another command may have made it since
         if not is_store(folder):
             work = folder.with_name(f".{folder.name}.partial" if target is None else f".{target.name}-{key}.partial")
             _make(dataset, cases, data, folder, work, workers or default_workers(), progress)
@@ -96,11 +97,35 @@ def prepare(
     return folder
 
 
+def _require_absent(target: Path) -> None:
+    if target.exists():
+        raise UserError(f"{target} exists already; give another folder or delete it.")
+
+
 class Checked(NamedTuple):
-    """What :func:`check` found: every problem, and the cases whose masks are empty, which some data sets mean."""
+    """What :func:`check` found.
+
+    Attributes:
+        problems: every one.
+        empty: ids of the cases whose masks are empty, which some data sets mean.
+        lost: of what a file's mask holds and the common grid is too coarse for: the case and its classes, in words.
+        twins: cases of several patients with one image, in words; some may train and others be tested.
+    """
 
     problems: list[str]
     empty: list[str]
+    lost: list[str]
+    twins: list[str]
+
+
+class _Look(NamedTuple):
+    """What :func:`check` keeps of a case that it read."""
+
+    case: Case
+    axes: int
+    empty: bool
+    lost: list[str]
+    image: str
 
 
 def check(
@@ -111,16 +136,31 @@ def check(
     data = data or DataConfig()
     found = inventory(dataset)
 
-    def read(case: Case) -> tuple[Case, int, bool]:
-        check_volume(case, volume := read_case(case), dataset, len(grid_of(dataset, data)))
-        check_contrast(case, volume.image, dataset.intensity[case.modality])
-        return case, volume.label.ndim, bool(volume.label.any())
+    def read(case: Case) -> _Look:
+        raw = read_case(case)
+        resampled = _on_grid(dataset, case, raw, data)
+        lost = set(np.unique(raw.label)) - set(np.unique(resampled.label)) - {0}
+        classes = [dataset.classes[value - 1] for value in sorted(lost)]
+        image = hashlib.sha256(raw.image.tobytes()).hexdigest()
+        return _Look(case, raw.label.ndim, not raw.label.any(), classes, image)
 
     sound, problems = _for_all(found.cases, read, workers or default_workers(), progress)
-    mixed = mixture([(case, axes) for case, axes, _ in sound])
+    mixed = mixture([(look.case, look.axes) for look in sound])
     folder = store_folder(dataset, code, cache, data, found.cases)
     stored = [*edited(folder), *damage(folder)] if is_store(folder) else []
-    return Checked([*found.problems, *problems, *mixed, *stored], [case.id for case, _, full in sound if not full])
+    return Checked(
+        [*found.problems, *problems, *mixed, *stored],
+        [look.case.id for look in sound if look.empty],
+        [f"{look.case.id} ({', '.join(look.lost)})" for look in sound if look.lost],
+        _twins(sound),
+    )
+
+
+def _twins(looks: Iterable[_Look]) -> list[str]:
+    alike: dict[str, list[Case]] = {}
+    for look in looks:
+        alike.setdefault(look.image, []).append(look.case)
+    return [" = ".join(c.id for c in cases) for cases in alike.values() if len({case.patient for case in cases}) > 1]
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -184,15 +224,8 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     record_file = stem.with_name(f"{stem.name}.case.json")
     if record_file.exists():  # written by an earlier attempt, after its arrays
         return json.loads(record_file.read_text(encoding="utf-8"))
-    grid = grid_of(dataset, data)
-    volume = read_case(case)
-    check_volume(case, volume, dataset, len(grid))
-    if data.colour == "grey":
-        volume = Volume(_grey(volume.image), volume.label, volume.spacing)
-    volume = resample(volume, grid[: volume.label.ndim], data.label_resampling)
-    intensity = dataset.intensity[case.modality]
-    check_contrast(case, volume.image, intensity)
-    image, label = _slices_first(intensity(volume.image), volume.label)
+    volume = _on_grid(dataset, case, read_case(case), data)
+    image, label = _slices_first(dataset.intensity[case.modality](volume.image), volume.label)
     checksums = {}
     for part, array in (("image", image), ("label", label)):
         file = stem.with_name(f"{stem.name}.{part}.npy")
@@ -220,6 +253,21 @@ def _write_case(dataset: Dataset, case: Case, data: DataConfig, stem: Path) -> d
     }
     write_text(record_file, json.dumps(record))
     return record
+
+
+def _on_grid(dataset: Dataset, case: Case, volume: Volume, data: DataConfig) -> Volume:
+    """Return what was read of ``case`` on the common grid, in the colours asked for.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    grid = grid_of(dataset, data)
+    check_volume(case, volume, dataset, len(grid))
+    if data.colour == "grey":
+        volume = Volume(_grey(volume.image), volume.label, volume.spacing)
+    volume = resample(volume, grid[: volume.label.ndim], data.label_resampling)
+    check_contrast(case, volume.image, dataset.intensity[case.modality])
+    return volume
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -252,9 +300,10 @@ def _facts(dataset: Dataset, records: list[dict[str, Any]], data: DataConfig) ->
 
 
 def _stamp(cases: Iterable[Case]) -> dict[str, list[int]]:
-    """Path -> [size, mtime_ns] of every source file."""
+    """Path -> [size, mtime_ns, ctime_ns] of every source file; the last shows a copy with the old one's times."""
     paths = sorted({path for case in cases for path in case.sources})
-    return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+    found = ((path, path.stat()) for path in paths)
+    return {str(path): [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in found}
 
 
 def _drop_stale(name: str, folder: Path) -> None:

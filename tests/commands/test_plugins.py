@@ -150,7 +150,7 @@ def test_the_tutorial_does_what_it_says(fedbench, tmp_path, folder, expected):
             if words[:3] == ["python", "-m", "fedbench"]:
                 status, out, err = fedbench(*words[3:])
             elif words[:2] == ["python", "-m"]:
-                status, out, err = finish(words, tmp_path)
+                status, out, err = finish([sys.executable, *words[1:]], tmp_path)
             else:
                 assert words[0] == "python"
                 done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)

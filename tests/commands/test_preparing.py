@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -125,6 +126,10 @@ def test_check_exits_with_2_and_lists_everything(fedbench, data):
     write_volume(data, "P06", "CT", np.arange(128.0).reshape(1, 8, 8, 2), np.zeros((8, 8, 2)), (1, 1, 4), "A")
     status, out, _ = fedbench("prepare", f"{TOY}={data}", "--check")
     assert status == 0 and "toy: 1 mask without foreground, which must be meant: P06/CT" in out
+    shutil.copy(data / "P00.CT.A.npz", data / "P02.CT.A.npz")
+    status, out, _ = fedbench("prepare", f"{TOY}={data}", "--check", "--spacing", "20,20,4")
+    assert status == 0 and "1 image of several patients, who may be trained on and tested: P00/CT = P02/CT" in out
+    assert "too small for the common grid, so that none of it is left (a finer --spacing keeps it): P00/CT (" in out
     (data / "P03.MR.B.npz").write_bytes(b"")
     write_volume(data, "P04", "CT", np.zeros((1, 8, 8, 2)), np.zeros((8, 8, 2)), (1, 1, 4), "A")
     status, out, err = fedbench("prepare", f"{TOY}={data}", "--check")

@@ -322,6 +322,8 @@ def test_broken_bytes_are_read_or_refused_but_never_crash(tmp_path):
         ({"Rows": None}, "damaged DICOM .*Rows"),
         ({"BitsAllocated": None}, "damaged DICOM .*BitsAllocated"),
         ({"RescaleSlope": 1e39, "RescaleIntercept": 0}, "NaN or infinite"),
+        ({"RescaleSlope": 2}, "it lacks RescaleIntercept"),
+        ({"RescaleIntercept": -1024}, "it lacks RescaleSlope"),
         ({"SeriesInstanceUID": SERIES + ".2"}, "belongs to another series"),
         ({"Rows": 4, "PixelData": b"\0" * 32}, r"its size \(rows, columns\) is 4\\4, that of .* 3\\4"),
         ({"PixelSpacing": [2, 3.1]}, r"its PixelSpacing is 2\\3\.1, that of .* 2\\3;"),

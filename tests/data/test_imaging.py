@@ -277,6 +277,49 @@ def test_affine_without_voxel_size(tmp_path, voxels):
     refused(path, "affine")
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("mm", 1.0), ("micron", 1e-3), ("meter", 1e3), ("unknown", 1.0)])
+def test_lengths_are_in_mm_whatever_the_header_counts_in(tmp_path, voxels, mask, unit, mm):
+    paths = []
+    for name, array in (("image", voxels), ("mask", mask)):
+        scaled = AFFINE.copy()
+        scaled[:3] /= mm
+        image = nib.Nifti1Image(array, scaled)
+        image.header.set_xyzt_units(unit)
+        nib.save(image, tmp_path / f"{name}.nii")
+        paths.append(tmp_path / f"{name}.nii")
+    assert read_pair(*paths, [1]).spacing == pytest.approx(SPACING, rel=1e-6)
+    np.testing.assert_allclose(read_nifti(paths[0])[1], AFFINE, rtol=1e-6)
+
+
+def test_two_voxel_sizes_in_one_header(tmp_path, voxels):
+    image = nib.Nifti1Image(voxels, AFFINE)
+    image.set_qform(np.diag([0.5, 0.5, 2.0, 1.0]), 1)
+    image.set_sform(AFFINE, 1)
+    nib.save(image, tmp_path / "image.nii")
+    refused(tmp_path / "image.nii", "two voxel sizes, 0.5 x 0.5 x 2 (qform) and 0.977 x 1.5 x 3.27 (sform)")
+    image.set_qform(np.diag([0.5, 0.5, 2.0, 1.0]), 0)
+    nib.save(image, tmp_path / "image.nii")
+    np.testing.assert_allclose(read_nifti(tmp_path / "image.nii")[1], AFFINE, rtol=1e-6)
+
+
+def test_a_name_that_says_other_than_the_content(tmp_path, voxels):
+    """Other programs go by the name: a grid that one measures would not be that of what another reads."""
+    content = save(tmp_path / "image.nii", voxels).read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    refused(tmp_path / "a.nii.gz", "its name says that it is compressed, its content is uncompressed", "rename")
+    (tmp_path / "b.nii").write_bytes(gzip.compress(content))
+    refused(tmp_path / "b.nii", "its name says that it is uncompressed, its content is compressed", "rename")
+
+
+def test_a_file_that_unpacks_to_more_than_its_header_says(tmp_path, voxels):
+    """64 MiB of zeros behind an image of 840 bytes; a few bytes behind it are as good as none."""
+    content = save(tmp_path / "image.nii", voxels).read_bytes()
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(content + bytes(2**26)))
+    refused(tmp_path / "bomb.nii.gz", "unpacks to more than its header says")
+    (tmp_path / "padded.nii.gz").write_bytes(gzip.compress(content + bytes(64)))
+    np.testing.assert_array_equal(read_nifti(tmp_path / "padded.nii.gz")[0], voxels)
+
+
 def with_pixdim(path, number, size, code=0, q=1):
     """Write ``size`` to pixdim of a file as it is stored; the code of the sform, and that of the qform."""
     content = bytearray(path.read_bytes())

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import pickle
 import re
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -155,12 +159,15 @@ def test_percentile_by_hand():
     assert out.mean() == pytest.approx(0, abs=1e-6) and out.std() == pytest.approx(1) and out[50] == pytest.approx(0)
     assert out[30] == pytest.approx(out[10] / 2)
     np.testing.assert_allclose(Intensity("percentile", 10, 90)(values * 37 + 5), out, atol=1e-5)
+    np.testing.assert_allclose(Intensity("percentile", 10, 90)(values * 1e-11), out, atol=1e-5)  # diffusion, in m2/s
 
 
 @pytest.mark.parametrize("kind", ["window", "percentile"])
 def test_an_empty_image_is_finite(kind):
-    out = Intensity(kind, 0, 50)(np.zeros((4, 4)))
-    assert (out == 0).all()
+    """Also where a mean of equal values is not quite their value."""
+    for value in (0.0, 0.1, 1e-9 / 3):
+        out = Intensity(kind, 0, 50)(np.full((7, 11), value))
+        assert np.abs(out).max() < 1e-3
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -304,7 +311,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
 
 def test_check_lists_every_problem_and_writes_nothing(tmp_path):
     folder, cache = write_toy(tmp_path / "toy", full(3)), tmp_path / "cache"
-    assert check(Toy(folder), "v1", cache) == ([], [])
+    assert check(Toy(folder), "v1", cache) == ([], [], [], [])
     (folder / "P00.MR.A.npz").write_bytes(b"")
     for patient, image in (("P01", np.zeros((1, 8, 8, 3))), ("P02", np.full((1, 8, 8, 3), np.nan))):
         write_volume(folder, patient, "CT", image, np.zeros((8, 8, 3)), (1, 1, 4), "BA"[int(patient[-1]) % 2 == 0])
@@ -315,9 +322,29 @@ def test_check_lists_every_problem_and_writes_nothing(tmp_path):
     assert not cache.exists()
 
 
+def test_check_tells_of_what_the_common_grid_loses(tmp_path):
+    """One voxel of 1 mm is less than half of one of 3 mm."""
+    folder = write_toy(tmp_path / "toy", full(2))
+    label = np.zeros((16, 16, 2), np.uint8)
+    label[4, 4, 0], label[8:12, 3:9] = 1, 2
+    write_volume(folder, "P00", "MR", 40.0 * label[None] + noise((16, 16, 2)), label, (1.0, 1.0, 4.0))
+    found = check(Toy(folder), "v1", tmp_path / "cache", DataConfig(spacing=(3.0, 3.0, 4.0)))
+    assert found == ([], [], ["P00/MR (organ)"], [])
+    assert check(Toy(folder), "v1", tmp_path / "cache").lost == []
+
+
+def test_check_tells_of_one_image_under_several_patients(tmp_path):
+    """In two modalities of one patient it is no leak."""
+    folder = write_toy(tmp_path / "toy", full(4))
+    for copy in ("P02.MR.A", "P03.MR.B", "P03.PET.B"):
+        shutil.copy(folder / "P00.CT.A.npz", folder / f"{copy}.npz")
+    shutil.copy(folder / "P01.CT.B.npz", folder / "P01.MR.B.npz")
+    assert check(Toy(folder), "v1", tmp_path / "cache").twins == ["P00/CT = P02/MR = P03/MR = P03/PET"]
+
+
 def test_check_notices_a_damaged_store(toy, tmp_path):
     folder = prepare_toy(toy, tmp_path / "cache")
-    assert check(Toy(toy), "v1", tmp_path / "cache") == ([], [])
+    assert check(Toy(toy), "v1", tmp_path / "cache") == ([], [], [], [])
     file = folder / "00003.label.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -541,6 +568,48 @@ def test_a_store_in_a_folder_of_the_users_choice(toy, tmp_path):
     assert load(target).content == load(prepare_toy(toy, tmp_path / "cache")).content
     with pytest.raises(UserError, match="exists already"):
         prepare(Toy(toy), "v1", tmp_path / "cache", target=target)
+
+
+def test_nothing_of_the_users_is_deleted_beside_a_folder_of_their_choice(toy, tmp_path):
+    (tmp_path / "mine.lock").write_text("precious")
+    prepare(Toy(toy), "v1", tmp_path / "cache", target=tmp_path / "mine")
+    assert (tmp_path / "mine.lock").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.lock", "toy"]
+
+
+def test_of_two_commands_that_name_one_folder_the_second_is_refused(toy, tmp_path):
+    """It waits for the first, and does not take for its own what that one made on another grid."""
+    (toy / "slow").touch()
+    target, coarse = tmp_path / "mine", DataConfig(spacing=(2.0, 2.0, 4.0))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(prepare, Toy(toy), "v1", tmp_path / "cache", target=target, workers=1)
+        while not reads(toy):
+            time.sleep(0.001)
+        second = pool.submit(prepare, Toy(toy), "v1", tmp_path / "cache", coarse, target=target, workers=1)
+        assert first.result() == target
+        with pytest.raises(UserError, match="mine exists already"):
+            second.result()
+    assert load(target).cases[0].spacing == (1.0, 1.0, 4.0)
+
+
+@pytest.mark.parametrize("change", ["content", "site"])
+def test_a_change_that_neither_size_nor_time_shows_is_noticed(toy, tmp_path, change):
+    before = load(prepare_toy(toy, tmp_path / "cache"))
+    (file,) = toy.glob("P00.CT.*")
+    if change == "site":
+        dataset = Toy(toy)
+        moved = [replace(case, site="elsewhere") if case.patient == "P00" else case for case in dataset.cases()]
+        dataset.cases = lambda: moved  # as from a table that is no source of any case
+        after = load(prepare(dataset, "v1", tmp_path / "cache"))
+        assert {case.site for case in after.cases if case.patient == "P00"} == {"elsewhere"}
+        return
+    times, content = file.stat(), file.read_bytes()
+    with np.load(file) as arrays:
+        np.savez(file, image=arrays["image"], label=arrays["label"][::-1], spacing=arrays["spacing"])
+    assert len(content) == file.stat().st_size
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = load(prepare_toy(toy, tmp_path / "cache"))
+    assert after.content != before.content
 
 
 # -- colour -----------------------------------------------------------------------------------------------------------

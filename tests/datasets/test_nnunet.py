@@ -234,7 +234,7 @@ def test_single_slices_are_two_dimensional(tmp_path, axes):
     dataset = NnUnet(write_slices(tmp_path, axes))
     assert dataset.spacing == (0.5, 0.75) and dataset.size == (32, 48) and dataset.unit == "mm"
     store = load(prepare(dataset, "v1", tmp_path / "cache"))
-    assert check(dataset, "v1", tmp_path / "cache") == ([], [])
+    assert check(dataset, "v1", tmp_path / "cache") == ([], [], [], [])
     assert {(case.shape, case.unit, case.image.shape) for case in store.cases} == {((40, 50), "mm", (1, 1, 40, 50))}
     assert store.cases[0].spacing == pytest.approx((0.5, 0.75), rel=1e-5)
     (missed,) = score_case(np.zeros((40, 50), np.uint8), truth(store.cases[0]), [1], store.cases[0].spacing, 1.0)
@@ -270,7 +270,7 @@ def test_slices_and_volumes_do_not_mix(root, tmp_path, few):
             case.sources[0].unlink()
             case.sources[1].unlink(missing_ok=True)
     describe(root)
-    assert check(NnUnet(root), "v1", tmp_path / "cache") == ([], [])
+    assert check(NnUnet(root), "v1", tmp_path / "cache") == ([], [], [], [])
 
 
 # -- where the folder is, and what it is called --------------------------------------------------------------------
@@ -515,6 +515,18 @@ def test_mapping_of_cases_to_modalities_patients_and_sites(single):
     assert [case.site for case in cases] == ["Ulm"] * 8 + [""] * 16
     assert cases[5].read().label[0, 0, 0] == 2
     assert inventory(dataset).problems == ()
+
+
+def test_one_patient_is_written_in_one_way(single):
+    """Else one person is two patients, one to train on and one to be tested."""
+    names = {0: "P0", 1: "p0", 2: "M\u00fcller", 3: "Mu\u0308ller"}
+    lines = [f"abd_{n:04d},{'CT' if n % 2 else 'MR'},{names.get(n, f'P{n}')}" for n in range(24)]
+    write_csv(single / "modalities.csv", ["case,modality,patient", *lines])
+    dataset = mapped(single)
+    assert [text.split("modalities.csv")[1] for text in problems(dataset)] == [
+        ", line 3: patient 'p0' was 'P0' in line 2; write both alike."
+    ]
+    assert [case.id for case in dataset.cases() if isinstance(case, Case)][1:3] == ["M\u00fcller/MR", "M\u00fcller/CT"]
 
 
 def test_without_patients_each_case_is_one(tmp_path):
