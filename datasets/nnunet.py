@@ -83,10 +83,10 @@ class NnUnet(Dataset):
         files = find_files(self.path, about)
         table = None
         if self.params.mapping:
-            file = self.path / Path(self.params.mapping).expanduser()
-            table = read_table(file, files.cases, len(files.channels))
+            given = re.sub("#[0-9a-f]{64}$", "", self.params.mapping)  # as below: made of another one's parameters
+            table = read_table(self.path / Path(given).expanduser(), files.cases, len(files.channels))
             # It may lie elsewhere and so is no source of the cases: its content counts as a parameter instead.
-            self.params = self.params.model_copy(update={"mapping": f"{self.params.mapping}#{table.checksum}"})
+            self.params = self.params.model_copy(update={"mapping": f"{given}#{table.checksum}"})
         channels = distinct(files.channels, range(len(files.channels)), "channel")
         names = dict(zip(channels, files.channels, strict=True))  # the modality's name -> as written
         if table is not None and not table.by_channel:

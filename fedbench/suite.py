@@ -176,6 +176,8 @@ def read_suite(source: str, overrides: dict[str, Any] | None = None) -> Suite:
 def _file_of(source: str, folder: Path) -> Path:
     known = builtin_suites()
     if source not in known and not source.endswith(".toml"):
+        if (folder / source).exists():
+            raise UserError(f"{folder / source} is no suite: give a file whose name ends in .toml.")
         raise UserError(f"no suite named '{source}'{nearest(source, known)} Or give a file, FILE.toml.")
     return known.get(source, folder / source)
 

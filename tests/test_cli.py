@@ -17,6 +17,7 @@ import pytest
 
 from fedbench import __version__, load_results
 from fedbench.commands.options import SuiteOptions
+from fedbench.errors import UserError
 from fedbench.sources import harness_digest
 from fedbench.store import Results, Store, seal
 from tests import plugins
@@ -51,6 +52,8 @@ def test_run_twice_then_look_at_it(fedbench, tiny):
     assert "[1/1]" in out  # a plain line, away from a terminal
     assert Path("results/runs/figures/phantom-heart/overlays.png").read_bytes()[:4] == b"\x89PNG"
     found = load_results("results/runs")
+    with pytest.raises(UserError, match="no finished run nosuch"):
+        load_results("results/runs", [*found.runs["run_id"], "nosuch"])
     (run_id,) = found.runs["run_id"]
     described = set(re.findall("``([^`]+)``", Results.__doc__ or ""))
     assert described == {str(name) for frame in found for name in frame} | set(found.rounds["metric"])

@@ -157,6 +157,9 @@ def test_a_mistake_is_looked_for_where_it_was_made(tmp_path, changes, message):
 
 
 def test_an_unknown_suite_suggests_the_nearest(tmp_path):
+    (tmp_path / "mine.tml").write_text(MINIMAL)
+    with pytest.raises(UserError, match=r"mine\.tml is no suite: give a file whose name ends in \.toml"):
+        read_suite(str(tmp_path / "mine.tml"))
     with pytest.raises(UserError, match="no suite named 'defualt'; did you mean 'default'"):
         read_suite("defualt")
     with pytest.raises(UserError, match=r"cannot read suite .*none\.toml: No such file"):

@@ -13,10 +13,17 @@ PATIENT = Dataset.patient
 
 
 def plugin_of(name: str) -> Any | None:
-    """Return the installed dataset plugin ``name``; None if there is none."""
+    """Return the installed plugin that reads the dataset ``name``; None if there is none.
+
+    A plugin whose modalities depend on the folder that it is given (``nnunet``) names its data after that, too:
+    ``nnunet-eyes``.
+    """
     try:
-        found = registry.discover("dataset").get(name)
-        return None if found is None else registry.load("dataset", found)
+        plugins = registry.discover("dataset")
+        if name in plugins:
+            return registry.load("dataset", plugins[name])
+        readers = [registry.load("dataset", plugins[key]) for key in plugins if name.startswith(f"{key}-")]
+        return next((reader for reader in readers if not hasattr(reader, "modalities")), None)
     except (UserError, ImportError):
         return None
 

@@ -74,12 +74,14 @@ def load_results(path: Path | str, run_ids: Collection[str] | None = None, *, sk
         skip_damaged: leave out runs of a results folder that do not match their checksums.
 
     Raises:
-        UserError: no such folder, a folder of publications, or something does not match its checksum.
+        UserError: no such folder, a folder of publications, no such run, or something does not match its checksum.
 
     Warns:
         UserWarning: runs that every table refuses to put together, such as one algorithm with two learning rates.
     """
     found = read_results(path, run_ids, skip_damaged=skip_damaged)
+    if unknown := sorted(set(run_ids or ()) - set(found.runs["run_id"] if len(found.runs) else ())):
+        raise UserError(f"{path}: no finished run {listed(unknown)}; `fedbench status` lists the runs of a folder.")
     if problems := _conflicts(found):
         more = f" ({len(problems) - 1} more such problems.)" if len(problems) > 1 else ""
         told = f"{problems[0]}{more} Tables refuse them together: choose by load_results(..., run_ids)."

@@ -84,7 +84,7 @@ def _make(source: Path, to: Path, choices: Choices, pdf: bool) -> None:
         files = make(study, to, status.update)
     of = ", ".join(study.manifests)
     console.print(f"{len(files)} files in {to}, from {of}", markup=False, highlight=False, soft_wrap=True)
-    if put_part(readme, glance(study, _linked(to))):
+    if put_part(readme, glance(study, *_links(to))):
         console.print(f"results at a glance: {readme}", markup=False, highlight=False, soft_wrap=True)
     if pdf:
         with console.status("LaTeX"):
@@ -110,7 +110,7 @@ def _check(source: Path, to: Path, choices: Choices) -> None:
     study = read_study(source, choices)
     with console.status("reading") as status:
         problems = check(study, to, status.update)
-    _report(problems + glance_problems(_readme(to), glance(study, _linked(to))), to)
+    _report(problems + glance_problems(_readme(to), glance(study, *_links(to))), to)
 
 
 def _readme(to: Path) -> Path:
@@ -120,8 +120,10 @@ def _readme(to: Path) -> Path:
     return to.resolve().parent / README
 
 
-def _linked(to: Path) -> str:
-    return to.resolve().name
+def _links(to: Path) -> tuple[str, str]:
+    """How that README links to the paper, and to what says how to repeat the runs, if that is there."""
+    again = "results/README.md"
+    return to.resolve().name, again if (_readme(to).parent / again).is_file() else ""
 
 
 def _report(problems: list[str], to: Path) -> None:

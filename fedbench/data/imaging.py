@@ -147,7 +147,10 @@ def relabel(mask: np.ndarray, labels: Sequence[int] | Mapping[int, int], path: P
         mask, values = np.rint(mask), np.unique(whole)
     unknown = [value for value in map(int, values) if value not in table]
     if unknown:
-        raise UserError(f"{path}: it holds {_some(unknown)}, only {_some(sorted(table))} are allowed: correct it.")
+        hint = " (many programs save a mask of one class as 0 and 255)" if 255 in unknown else ""
+        raise UserError(
+            f"{path}: it holds {_some(unknown)}{hint}, only {_some(sorted(table))} are allowed: correct it."
+        )
     label = np.zeros(mask.shape, np.uint8)
     for value in map(int, values):
         if table[value]:

@@ -517,6 +517,14 @@ def test_mapping_of_cases_to_modalities_patients_and_sites(single):
     assert inventory(dataset).problems == ()
 
 
+def test_the_parameters_of_a_data_set_make_it_again(single):
+    """They hold the checksum of the mapping, which is no part of its name."""
+    dataset = mapped(single)
+    again = NnUnet(single, **dataset.params.model_dump())
+    assert again.params == dataset.params and "#" in dataset.params.mapping
+    assert [case.id for case in again.cases()] == [case.id for case in dataset.cases()]
+
+
 def test_one_patient_is_written_in_one_way(single):
     """Else one person is two patients, one to train on and one to be tested."""
     names = {0: "P0", 1: "p0", 2: "M\u00fcller", 3: "Mu\u0308ller"}

@@ -33,7 +33,7 @@ class Shown:
     Attributes:
         role: ``best``, ``median`` or ``worst``, for the algorithm in focus.
         client: whose deployed models are shown.
-        difference: of Dice, focus minus reference, of that client's models on that case in the runs that are shown.
+        difference: of the patient's Dice, focus minus reference, in the runs that are shown: what rows are ordered by.
     """
 
     role: str
@@ -106,7 +106,7 @@ def _scored(analyses: Analyses, condition: Condition) -> pd.DataFrame:
 def _of_patient(differences: pd.Series, role: str, patient: str) -> Shown:
     away = (differences - differences.mean()).abs().round(DIGITS)
     client, case = min(away.index, key=lambda key: (away[key], key))
-    return Shown(role, patient, str(case), str(client), float(differences[client, case]))
+    return Shown(role, patient, str(case), str(client), float(differences.mean()))
 
 
 def gallery(evidence: Evidence, condition: Condition) -> dict[str, str]:

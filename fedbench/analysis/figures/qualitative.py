@@ -196,5 +196,5 @@ def _draw_scale(panel: Axes, view: CaseView, seen: Window) -> None:
 def _row_text(row: Shown, scene: Scene, height: float) -> list[str]:
     modality = scene.modality_name(scene.views[row.case].modality)
     sign = f"{row.difference:+.3f}".replace("-", "−")
-    texts = (f"{row.role} ({sign})", f"{row.patient}, {modality}", f"models of {row.client}")
+    texts = (f"{row.role} (mean {sign})", f"{row.patient}, {modality}", f"models of {row.client}")
     return [line for text in texts for line in textwrap.wrap(text, max(8, int(height / LETTER)))]

@@ -5,6 +5,7 @@ Numbers, verdicts and sentences are those of the paper, so the part is made and 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,21 +21,24 @@ from fedbench.analysis.tables.formats import escape_markdown
 LEGEND = (
     "Mean Dice over patients on modalities that a client does not hold; ▲ and ▼: better and worse than {reference} by "
     "both corrected tests, over patients and over patients and seeds; all else is *not distinguishable*, which is no "
-    "claim of equality. Numbers among the parameters are those that were tuned, and left out here."
+    "claim of equality."
 )
+NUMBERS = "Numbers among the parameters are left out here."
+NUMBER = re.compile(r"=[\d.]")
 NOT_RUN = f"{cells.NONE}: not run there."
 ABOUT = (
-    "[{folder}/{results}]({folder}/{results}) has these answers with their sizes, intervals, HD95, in-modality Dice"
-    "{phantoms} and modalities left out of training; [{folder}]({folder}/) all tables, tests and figures. This part is "
-    "made by `python -m fedbench paper`; [results/README.md](results/README.md) says how to repeat the runs."
+    "[{folder}/{results}]({folder}/{results}) has these answers with their {more}; [{folder}]({folder}/) all tables, "
+    "tests and figures. This part is made by `python -m fedbench paper`"
 )
+AGAIN = "[{file}]({file}) says how to repeat the runs"
 
 
-def glance(study: Study, folder: str = "paper") -> str:
+def glance(study: Study, folder: str = "paper", again: str = "") -> str:
     """Return the part, in Markdown; the same published results give the same text.
 
     Args:
         folder: of the paper, as the README links to it.
+        again: the file that says how to repeat the runs, likewise; empty if there is none.
     """
     shown = side_by_side(study)
     answer, *others = answers_in_short(study)
@@ -43,15 +47,20 @@ def glance(study: Study, folder: str = "paper") -> str:
     if shown:
         legend = LEGEND.format(reference=escape_markdown(words_of(references)))
         table, told = _table(shown), escape_markdown(told_patients(shown))
+        numbers = NUMBERS if any(NUMBER.search(label) for part in shown for label in part.labels) else ""
         gaps = NOT_RUN if any(f"| {cells.NONE} " in row for row in table) else ""
         lines += [
             *table,
             "",
-            " ".join(filter(None, [legend, gaps, told])),
+            " ".join(filter(None, [legend, numbers, gaps, told])),
             "",
             *dagger(shown),
         ]
-    about = ABOUT.format(folder=folder, results=RESULTS, phantoms=", phantoms" if phantoms_beside(study) else "")
+    more = ["sizes", "intervals", "HD95", "in-modality Dice"]
+    more += ["phantoms"] if phantoms_beside(study) else []
+    more += ["modalities left out of training"] if any(part.condition.unseen for part in study.parts) else []
+    about = ABOUT.format(folder=folder, results=RESULTS, more=words_of(more))
+    about = "; ".join(filter(None, [about, AGAIN.format(file=again) if again else ""])) + "."
     briefs = [f"- **{each.topic}.** {each.brief}" for each in others if each.brief]
     lines += [*briefs, "", about]
     return "\n".join([*lines, ""])

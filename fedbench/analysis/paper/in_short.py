@@ -63,8 +63,9 @@ def answers_in_short(study: Study) -> list[Answer]:
     asked = f"Does FedDA add cross-modality ability to what {study.choices.reference} gives? In our hands:"
     answer = short(numbers, ground.to_reference, ground.everything)
     primary = f"{asked} {answer}. {dependent(numbers, ground.to_reference)}"
+    held_out = ground.held_out
     if not any(focus(part.labels) for part in study.parts):
-        primary = compared_with_the_reference(ground.parts)
+        primary, held_out = compared_with_the_reference(ground.parts), []
     besides = f"{most_for(numbers, ground.to_reference)} {beside(numbers, ground.beside)}"
     made, _ = compare_norms(study)
     measured = [(part, measure(Scene(part.analyses, part.condition, known))) for part in ground.whole]
@@ -76,12 +77,12 @@ def answers_in_short(study: Study) -> list[Answer]:
     more = longer(numbers, ground.whole)
     cost = cost_short(numbers, measured)
     left, unfinished = room(numbers, to_reference, ground.everything), limit_unfinished(study)
-    unseen = unseen_modalities(numbers, ground.held_out) if ground.held_out else ""
+    unseen = unseen_modalities(numbers, held_out) if held_out else ""
     found = [
         Answer("The question", primary, f"{primary} {besides}"),
         Answer("Other algorithms", others, f"{others} {with_common_models(numbers, every)}" if every else ""),
         Answer("Own modality", own, own),
-        Answer("Unseen modality", unseen_short(numbers, ground.held_out), unseen),
+        Answer("Unseen modality", unseen_short(numbers, held_out), unseen),
         Answer("Alignment", f"{alignment_brief(measured)} {idle(numbers, measured)}", aligned),
         Answer("Cost", bytes_short(numbers, measured), cost),
         Answer("Luck", luck, luck),

@@ -35,7 +35,7 @@ from fedbench.analysis.statistics.protocol import Analysis
 from fedbench.analysis.tables import cells
 from fedbench.analysis.tables.cells import minutes
 from fedbench.analysis.tables.formats import escape_markdown
-from fedbench.analysis.verdicts import judge
+from fedbench.analysis.verdicts import focus, judge
 from fedbench.wording import counted
 
 NAMED = ("better", "worse")
@@ -93,7 +93,8 @@ def _condition(part: Part) -> list[str]:
     sentences = []
     if "cross" in part.relations:
         analysis = part.get("cross")
-        sentences.append(in_words(numbers, "cross", studied([part], "cross"), CROSS))
+        if focus(part.labels):
+            sentences.append(in_words(numbers, "cross", studied([part], "cross"), CROSS))
         if ALONE in analysis.matrix.algorithms:
             sentences.append(reference_point(Teller(numbers, part), analysis, ALONE))
     shown = _chosen(part, part.labels)

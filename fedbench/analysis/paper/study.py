@@ -33,7 +33,7 @@ from fedbench.suite import safe
 
 Models = tuple[frozenset[str], frozenset[str]]  # what runs computed, kinds of deployed model
 
-HOW = "`fedbench publish` turns finished runs into published tables; see results/README.md."
+HOW = "`fedbench publish` turns finished runs into published tables."
 
 
 @dataclass(frozen=True)

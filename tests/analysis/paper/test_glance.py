@@ -47,7 +47,22 @@ def test_a_study_without_fedda_leads_with_what_was_better_or_worse_than_the_refe
     lead = "In toy, by cross-modality Dice, against fedavg: better: fedprox; worse: local."
     page = results_page(study).partition("## In short")[2]
     assert glance(study).startswith(lead) and page.lstrip().startswith(lead)
-    assert "we cannot say" not in page and "Does FedDA" not in page + glance(study)
+    assert "we cannot say" not in page and "FedDA" not in page + glance(study)
+
+
+def test_nothing_is_said_of_fedda_where_it_was_not_run_and_a_modality_was_left_out():
+    algorithms = ("local", "fedavg", "fedprox")
+    left_out = evidence((Condition("toy", "CT"),), algorithms, patients=14)
+    study = study_of([("", trained("batch", algorithms=algorithms)), ("unseen", left_out)])
+    page = results_page(study).partition("## In short")[2]
+    assert "FedDA" not in page and "modalities left out of training;" in glance(study)
+
+
+def test_links_are_to_what_is_there():
+    study = study_of([("", trained("batch"))])
+    assert glance(study).endswith("made by `python -m fedbench paper`.\n") and "results/README" not in glance(study)
+    said = "[results/README.md](results/README.md) says how to repeat the runs.\n"
+    assert glance(study, "paper", "results/README.md").endswith(f"`python -m fedbench paper`; {said}")
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------

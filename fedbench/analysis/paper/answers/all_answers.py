@@ -214,13 +214,15 @@ def undecided(numbers: Numbers, whole: Iterable[Part], parts: Iterable[Part] = (
     size = numbers.put("undecided", "size", text=f"{amount} in {relation}-modality {METRICS[metric]}")
     pair = words([named(a, is_reconstruction(a)) for a in (widest.algorithm, widest.other)])
     norms = Settings.of(part.analyses.results(part.condition).runs).values("model", "norm")
+    several = part.primary.pairwise["declared"].sum() > 1
+    many = ", and corrected for so many comparisons," if several else ""
     told = [escape(part.title), *(NORMS.get(norm, escape(norm)) for norm in norms)]
     where = numbers.put("undecided", "where", text=", ".join(told))
     return (
         f"These tests are cautious: on {where}, a difference of {size} between "
         f"{numbers.put('undecided', 'pair', text=pair)}, the largest left open where no modality was left out of "
-        "training, is not distinguishable to them: over so few training runs, and corrected for so many comparisons, "
-        f"it could be luck.{_undecided_beside(numbers, parts)}"
+        f"training, is not distinguishable to them: over so few training runs{many} it could be luck."
+        f"{_undecided_beside(numbers, parts)}"
     )
 
 

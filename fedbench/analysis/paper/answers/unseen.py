@@ -79,8 +79,7 @@ def _verdicts(numbers: Numbers, parts: Sequence[Part]) -> str:
     best = numbers.put("unseen", "best", text=number(max(map(best_mean, parts))))
     told = in_words(numbers, "unseen", studied(parts, "unseen"), f"{UNSEEN} ({where})")
     least = min(map(best_mean, parts))
-    bar = f"we ask where one reaches {NEAR_ZERO:g}, which was chosen while results came in"
-    floor = f" ({bar})" if least < LITTLE * NEAR_ZERO else ""
+    floor = f" (we ask where one reaches {NEAR_ZERO:g}, a bound of the program)" if least < LITTLE * NEAR_ZERO else ""
     return f"{told} The highest mean Dice that an aggregation algorithm reached there was {best}{floor}."
 
 
