@@ -105,6 +105,13 @@ def test_every_builtin_loads_and_has_a_summary():
             assert plugin.summary.endswith("."), name
 
 
+def test_a_folder_in_place_of_a_dataset_is_told_how_to_be_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Dataset501_Eyes").mkdir()
+    with pytest.raises(UserError, match="To read the folder Dataset501_Eyes: NAME=Dataset501_Eyes, such as nnunet="):
+        find("dataset", "Dataset501_Eyes")
+
+
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(UserError, match="no algorithm named 'fedporx'; did you mean 'fedprox'"):
         find("algorithm", "fedporx")
