@@ -53,6 +53,7 @@ class Watch:
         steps: per batch, how often each optimiser stepped.
         model_steps: per batch, how many steps had parameters of the segmentation network.
         sent: bytes of the messages, by (round, client, "down" or "up").
+        ended: what a client's networks held when it sent its upload.
     """
 
     setup: Setup | None = None
@@ -60,6 +61,7 @@ class Watch:
     steps: dict[At, list[Counter[str]]] = field(default_factory=lambda: defaultdict(list))
     model_steps: dict[At, list[int]] = field(default_factory=lambda: defaultdict(list))
     sent: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    ended: dict[At, State] = field(default_factory=dict)
     aggregations: list[Aggregation] = field(default_factory=list)
     _client: Client | None = None
     _made: dict[Optimizer, dict[str, Any]] = field(default_factory=dict)  # in this client's round, by make()
@@ -246,7 +248,8 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
         def upload(self, client: Client) -> Message:
             before = copied(client.networks.state_dict())
             message = super().upload(client)
-            if names := differing(before, client.networks.state_dict()):
+            watch.ended[client.round, client.name] = ended = copied(client.networks.state_dict())
+            if names := differing(before, ended):
                 watch.note("modes", f"upload() changed the network: '{names[0]}'")
             if problem := _plain(message):
                 watch.note("messages", f"upload: {problem}")
