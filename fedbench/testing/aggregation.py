@@ -97,7 +97,11 @@ def samples(subject: Subject) -> str:
         raise NotApplicable("nothing is shared")
     doubled = subject.aggregated([replace(u, samples=2 * u.samples) for u in seen.uploads])
     if _distance(doubled, seen.after) > 1e-4 * _length(seen.after):
-        raise Broken("if every client had twice the samples the result would differ: the weights do not sum to 1")
+        alike = [replace(u, message=_mean(seen, [u.samples for u in seen.uploads])) for u in seen.uploads]
+        once, twice = subject.aggregated(alike), subject.aggregated([replace(u, samples=2 * u.samples) for u in alike])
+        sums = _distance(once, twice) > 1e-4 * _length(once)
+        why = "do not sum to 1" if sums else "are no shares of the samples, but of a root, logarithm or softmax of them"
+        raise Broken(f"if every client had twice the samples the result would differ: the weights {why}")
     found = _weighting(subject)
     if found is None:
         raise NotApplicable("what the server computes is not a function of a mean over the clients")
@@ -113,6 +117,7 @@ def _weights(subject: Subject, seen: Aggregation) -> dict[str, Sequence[float]]:
         SAMPLES: [u.samples for u in seen.uploads],
         "batches": [steps[u.client] for u in seen.uploads],
         "clients, all alike": [1] * len(seen.uploads),
+        "the root of their samples": [u.samples**0.5 for u in seen.uploads],
     }
 
 

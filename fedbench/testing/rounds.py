@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import torch
 
-from fedbench.algorithm import MODEL, Algorithm, Deployment, Server
+from fedbench.algorithm import MODEL, Algorithm, Deployment, Server, State
 from fedbench.engine.evaluation import load_deployment
 from fedbench.testing.findings import Broken, raised, rule
 from fedbench.testing.laboratory import SIZE, copied, differing
@@ -214,8 +215,11 @@ def _not_initial(subject: Subject) -> None:
 
 
 def _of_their_own(main: Trained) -> None:
-    """Let each client hold something else: only its model, and those for everybody, may change."""
-    training = main.training
+    """Let each client hold something else: only its model, and those for everybody, may change.
+
+    A model for everybody may hang on what all clients hold or on none of it; a client's own is not everybody's.
+    """
+    training, hang_on = main.training, Counter[str]()
     for k, changed in enumerate(training.states):
         states = [replace(s, local=copied(s.local), memory=copied(s.memory)) for s in training.states]
         for state in (states[k].local, states[k].memory):
@@ -226,6 +230,23 @@ def _of_their_own(main: Trained) -> None:
             if names := differing(deployment.entries, again.get((deployment.kind, deployment.client), {})):
                 what = f"the {deployment.kind} model of {deployment.client}: '{names[0]}'"
                 raise Broken(f"{what} is another when client {changed.name} holds something else")
+        for deployment in (d for d in main.deployed if d.client is None):
+            entries = again.get((deployment.kind, None), {})
+            hang_on[deployment.kind] += bool(differing(deployment.entries, entries))
+    for kind, count in hang_on.items():
+        if count == 1 < len(training.states):
+            raise Broken(f"the {kind} model for everybody hangs on what one client alone holds")
+    own: dict[str, list[State]] = {}
+    for deployment in main.deployed:
+        if deployment.client is not None:
+            own.setdefault(deployment.kind, []).append(deployment.entries)
+    for kind, models in own.items():
+        if len(models) > 1 and not any(differing(models[0], other) for other in models[1:]):
+            raise Broken(
+                f"the {kind} models of all clients are the same",
+                "the merge went the wrong way round, {**local, **shared}; a model that all share is one Deployment "
+                "for the client None.",
+            )
 
 
 def plain_local_training(cls: type[Algorithm]) -> bool:

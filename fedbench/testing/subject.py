@@ -15,9 +15,10 @@ from fedbench.algorithm import Algorithm, Deployment, Server, State, Upload, mod
 from fedbench.engine.compute import Compute
 from fedbench.engine.task import TrainingDiverged
 from fedbench.engine.training import Training
+from fedbench.errors import UserError
 from fedbench.parameters import Parameters
 from fedbench.testing import elsewhere
-from fedbench.testing.findings import Broken
+from fedbench.testing.findings import Broken, NotApplicable
 from fedbench.testing.global_state import changed, observe, seeded
 from fedbench.testing.laboratory import Averaging, Scenario, copied, differing
 from fedbench.testing.watching import Aggregation, Watch, watched
@@ -120,7 +121,15 @@ class Subject:
 
     @property
     def reduced(self) -> dict[str, Any]:
-        """The parameters with which the algorithm says it is plain averaging; empty if it says nothing."""
+        """The parameters with which the algorithm says it is plain averaging; empty if it says nothing.
+
+        Raises:
+            NotApplicable: it names what it does not accept.
+        """
+        try:
+            self.make(**self.cls.is_fedavg_with)
+        except UserError:
+            raise NotApplicable("is_fedavg_with is no parameter and value; see 'declaration'") from None
         return dict(self.cls.is_fedavg_with)
 
     @property

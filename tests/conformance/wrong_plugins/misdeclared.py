@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fedbench.algorithm import Deployment, model_entries
+from fedbench.algorithm import MODEL, Deployment, model_entries, pack, unpack
+from fedbench.algorithms.ditto import Ditto
 from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedprox import FedProx
@@ -19,6 +20,9 @@ CAUGHT_BY = {
     "HalfAModel": ["trains"],
     "ResetNorms": ["deployments"],
     "FirstNorms": ["deployments"],
+    "FirstForAll": ["deployments"],
+    "AllAlikePersonal": ["deployments"],
+    "NoSuchReduction": ["declaration"],
 }
 
 
@@ -118,3 +122,33 @@ class FirstNorms(FedBN):
     def deployments(self, server, clients):
         entries = model_entries({**server.weights, **clients[0].local})
         return [Deployment("personal", client.name, entries) for client in clients]
+
+
+class FirstForAll(FedAvg):
+    """Deploys for everybody what the first client ended with."""
+
+    name = "first-for-all"
+
+    def end_round(self, client):
+        client.memory = pack("end", {n: v for n, v in client.entries.items() if n.startswith(MODEL)})
+
+    def deployments(self, server, clients):
+        return [Deployment("global", None, unpack("end", clients[0].memory))]
+
+
+class AllAlikePersonal(Ditto):
+    """Merges the wrong way round: what is deployed as each client's own is the global model."""
+
+    name = "all-alike-personal"
+
+    def deployments(self, server, clients):
+        own = [{MODEL + n.removeprefix("personal."): v for n, v in c.local.items()} for c in clients]
+        merged = [model_entries({**entries, **server.weights}) for entries in own]
+        return [Deployment("personal", c.name, entries) for c, entries in zip(clients, merged, strict=True)]
+
+
+class NoSuchReduction(FedProx):
+    """Is plain averaging with a parameter that it does not have."""
+
+    name = "no-such-reduction"
+    is_fedavg_with = {"mo": 0.0}
