@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
+
 from fedbench.algorithm import MODEL, Deployment, model_entries, pack, unpack
 from fedbench.algorithms.ditto import Ditto
 from fedbench.algorithms.fedavg import FedAvg
@@ -23,6 +27,10 @@ CAUGHT_BY = {
     "FirstForAll": ["deployments"],
     "AllAlikePersonal": ["deployments"],
     "NoSuchReduction": ["declaration"],
+    "UnreadParameter": ["values"],
+    "OtherChoice": ["values"],
+    "DividesByBound": ["values"],
+    "SearchesTooFar": ["values"],
 }
 
 
@@ -152,3 +160,48 @@ class NoSuchReduction(FedProx):
 
     name = "no-such-reduction"
     is_fedavg_with = {"mo": 0.0}
+
+
+class UnreadParameter(FedAvg):
+    """Reads a constant in place of its parameter."""
+
+    name = "unread-parameter"
+
+    class Params(FedAvg.Params):
+        weight: float = hyperparameter(0.01, search=[0.001, 0.01, 0.1], gt=0)
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * step.logits.square().mean()
+
+
+class OtherChoice(FedAvg):
+    """Fails with a choice that is not the default."""
+
+    name = "other-choice"
+
+    class Params(FedAvg.Params):
+        kind: Literal["square", "norm"] = hyperparameter("square")
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * {"square": step.logits.square()}[self.params.kind].mean()
+
+
+class DividesByBound(FedAvg):
+    """Divides by what may be 0."""
+
+    name = "divides-by-bound"
+
+    class Params(FedAvg.Params):
+        tau: float = hyperparameter(0.5, ge=0)
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * (step.logits / torch.tensor(self.params.tau)).square().mean()
+
+
+class SearchesTooFar(DividesByBound):
+    """Diverges at an end of its search range."""
+
+    name = "searches-too-far"
+
+    class Params(FedAvg.Params):
+        tau: float = hyperparameter(0.5, search=[0.1, 0.5, 1e-38])
