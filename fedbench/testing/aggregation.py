@@ -19,6 +19,8 @@ from fedbench.testing.watching import Aggregation
 ALONE = Scenario(clients=1, rounds=2)
 SAMPLES = "samples"
 CLEAR = 0.05  # one candidate explains the result if its error is below this share of the next best's
+ASIDE = 0.01  # how far beside its way a buffer may lie, as a share of the way: messages may be rounded
+LEAST = 0.05  # the share of its way that a buffer must go, or it stands still
 
 
 @rule(
@@ -27,28 +29,25 @@ CLEAR = 0.05  # one candidate explains the result if its error is below this sha
     "samples, num_batches_tracked as the maximum.",
 )
 def buffers(subject: Subject) -> str:
-    """Every shared buffer becomes the weighted mean of the clients' (integers: the maximum); none is lost or reset."""
+    """Shared buffers go to the weighted mean of what the clients' networks hold, or a part of the way; integers become
+    the maximum; none is lost or reset, however they travel.
+    """
     names = [name for name, _ in subject.main.training.networks.named_buffers()]
+    weighting = _weighting(subject) or SAMPLES  # a wrong one is for the next rule to judge
     for seen in subject.watch.aggregations:
         _entries(seen)
         if not seen.before:
             continue
-        weights = _weights(subject, seen)[_weighting(subject) or SAMPLES]  # wrong ones are for the next rule to judge
-        expected = weighted_mean([{n: u.message[n] for n in seen.before} for u in seen.uploads], weights)
-        for name in [n for n in names if n in seen.after]:
-            if not _close(seen.after[name], expected[name]):
-                raise Broken(f"round {seen.round}: '{name}' {_instead(seen, name)}")
-        for name in [n for n in names if n in seen.after and n.endswith("running_var")]:
-            if (seen.after[name] < 0).any():
-                raise Broken(f"round {seen.round}: '{name}' is below 0")
+        held = [subject.watch.ended[seen.round, u.client] for u in seen.uploads]
+        expected = weighted_mean(held, _weights(subject, seen)[weighting], [n for n in names if n in seen.after])
+        for name, mean in expected.items():
+            if not _on_the_way(seen.before[name], seen.after[name], mean):
+                raise Broken(f"round {seen.round}: '{name}' {_instead(seen, held, name)}")
     shared = [name for name in names if name in subject.first_aggregation.before]
     return f"{len(shared)} shared buffers are means or maxima; {len(names) - len(shared)} stay with their client"
 
 
 def _entries(seen: Aggregation) -> None:
-    for upload in seen.uploads:
-        if missing := seen.before.keys() - upload.message.keys():
-            raise Broken(f"round {seen.round}: the upload of client {upload.client} lacks the shared '{min(missing)}'")
     if seen.after.keys() != seen.before.keys():
         name = min(seen.after.keys() ^ seen.before.keys())
         raise Broken(f"round {seen.round}: aggregate() {'lost' if name in seen.before else 'added'} '{name}'")
@@ -57,13 +56,25 @@ def _entries(seen: Aggregation) -> None:
             raise Broken(f"round {seen.round}: aggregate() made '{name}' {value.dtype} {tuple(value.shape)}")
 
 
-def _instead(seen: Aggregation, name: str) -> str:
+def _on_the_way(before: Tensor, after: Tensor, mean: Tensor) -> bool:
+    """Whether a buffer has gone from ``before`` to ``mean``, or a part of the way; integers must have arrived."""
+    if not mean.is_floating_point():
+        return torch.equal(after, mean)
+    way, gone = (value.double() - before.double() for value in (mean, after))
+    length, rounding = float(way.norm()), 1e-5 * float(mean.double().norm()) + 1e-6
+    if length <= rounding:
+        return float(gone.norm()) <= 2 * rounding
+    share = float((gone * way).sum()) / length**2
+    return LEAST <= share <= 1 + ASIDE and float((gone - share * way).norm()) <= ASIDE * length + rounding
+
+
+def _instead(seen: Aggregation, held: Sequence[State], name: str) -> str:
     """Say what a buffer is that is not what it should be."""
-    value, sent = seen.after[name], [upload.message[name] for upload in seen.uploads]
+    value = seen.after[name]
     if _close(value, seen.before[name]):
         return "is what it was before the round: it was forgotten"
-    for upload, theirs in zip(seen.uploads, sent, strict=True):
-        if _close(value, theirs):
+    for upload, state in zip(seen.uploads, held, strict=True):
+        if _close(value, state[name]):
             return f"is that of client {upload.client} alone"
     return "is not the maximum of the clients'" if not value.is_floating_point() else "is not the weighted mean"
 
@@ -86,7 +97,11 @@ def samples(subject: Subject) -> str:
         raise NotApplicable("nothing is shared")
     doubled = subject.aggregated([replace(u, samples=2 * u.samples) for u in seen.uploads])
     if _distance(doubled, seen.after) > 1e-4 * _length(seen.after):
-        raise Broken("if every client had twice the samples the result would differ: the weights do not sum to 1")
+        alike = [replace(u, message=_mean(seen, [u.samples for u in seen.uploads])) for u in seen.uploads]
+        once, twice = subject.aggregated(alike), subject.aggregated([replace(u, samples=2 * u.samples) for u in alike])
+        sums = _distance(once, twice) > 1e-4 * _length(once)
+        why = "do not sum to 1" if sums else "are no shares of the samples, but of a root, logarithm or softmax of them"
+        raise Broken(f"if every client had twice the samples the result would differ: the weights {why}")
     found = _weighting(subject)
     if found is None:
         raise NotApplicable("what the server computes is not a function of a mean over the clients")
@@ -102,6 +117,7 @@ def _weights(subject: Subject, seen: Aggregation) -> dict[str, Sequence[float]]:
         SAMPLES: [u.samples for u in seen.uploads],
         "batches": [steps[u.client] for u in seen.uploads],
         "clients, all alike": [1] * len(seen.uploads),
+        "the root of their samples": [u.samples**0.5 for u in seen.uploads],
     }
 
 

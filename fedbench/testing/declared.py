@@ -30,6 +30,12 @@ def declaration(subject: Subject) -> str:
     check_name(getattr(cls, "name", None), cls.__doc__, cls.Params, "algorithm")
     if cls.terms_move not in ("everything", "encoder"):
         raise Broken(f"terms_move = {cls.terms_move!r}", "write 'everything' or 'encoder'.")
+    try:
+        subject.make(**cls.is_fedavg_with)
+    except UserError as error:
+        raise Broken(
+            f"is_fedavg_with = {dict(cls.is_fedavg_with)}: {error}", "name parameters and values that they accept."
+        ) from None
     return f"'{cls.name}': {inspect.cleandoc(cls.__doc__ or '').partition(chr(10))[0]}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedbench import registry
 from fedbench.algorithm import Algorithm
-from fedbench.testing import aggregation, bits, declared, elsewhere, naming, rounds, shapes, terms
+from fedbench.testing import aggregation, bits, declared, elsewhere, moving, naming, rounds, shapes, terms, values
 from fedbench.testing.findings import Finding, Rule, chosen, examine
 from fedbench.testing.global_state import settings_restored
 from fedbench.testing.subject import Subject
@@ -16,7 +16,8 @@ GATES = ("trains", "finite", "same-bits", "messages")  # what the others compare
 PATIENCE = 120  # seconds for a rule, which takes a few
 RULES: tuple[Rule[Subject], ...] = (
     *declared.RULES, *rounds.FIRST, *bits.FIRST,
-    *rounds.RULES, naming.by_type, *aggregation.RULES, *terms.RULES, *bits.RULES, *shapes.RULES,
+    *rounds.RULES, naming.by_type, *aggregation.RULES, *moving.RULES, *terms.RULES, *values.RULES,
+    *bits.RULES, *shapes.RULES,
 )  # fmt: skip
 
 

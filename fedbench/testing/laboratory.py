@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,16 +32,26 @@ class GeneratedCase(PreparedCase):
 
     foreground: bool = True
 
-    @cached_property
+    @property
     def image(self) -> np.ndarray:
         """float32 ``(Z, 1, X, Y)``, read-only."""
-        sign = 1.0 if MODALITIES.index(self.modality) % 2 else -1.0
-        noise = self._stream("image").standard_normal((len(self.label), 1, *self.shape[:2]))
-        return _read_only((sign * self.label[:, None] / CLASSES + 0.2 * noise).astype(np.float32))
+        _is_read(self)
+        return self._image
 
-    @cached_property
+    @property
     def label(self) -> np.ndarray:
         """uint8 ``(Z, X, Y)``, read-only."""
+        _is_read(self)
+        return self._label
+
+    @cached_property
+    def _image(self) -> np.ndarray:
+        sign = 1.0 if MODALITIES.index(self.modality) % 2 else -1.0
+        noise = self._stream("image").standard_normal((len(self._label), 1, *self.shape[:2]))
+        return _read_only((sign * self._label[:, None] / CLASSES + 0.2 * noise).astype(np.float32))
+
+    @cached_property
+    def _label(self) -> np.ndarray:
         rng, label = self._stream("label"), np.zeros((self.shape[2], *self.shape[:2]), np.uint8)
         for z in range(len(label) if self.foreground else 0):
             for value in range(1, CLASSES + 1):
@@ -50,6 +61,24 @@ class GeneratedCase(PreparedCase):
 
     def _stream(self, what: str) -> np.random.Generator:
         return np.random.default_rng(list(hashlib.sha256(f"{self.id} {what}".encode()).digest()))
+
+
+_readers: list[Callable[[GeneratedCase], None]] = []  # who hears of a case that is read
+
+
+def _is_read(case: GeneratedCase) -> None:
+    for hears in _readers:
+        hears(case)
+
+
+@contextlib.contextmanager
+def reads_told(hears: Callable[[GeneratedCase], None]) -> Iterator[None]:
+    """Within the block, tell of every case whose image or label somebody reads."""
+    _readers.append(hears)
+    try:
+        yield
+    finally:
+        _readers.remove(hears)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

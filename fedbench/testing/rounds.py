@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import torch
 
-from fedbench.algorithm import MODEL, Algorithm, Deployment, Server
+from fedbench.algorithm import MODEL, Algorithm, Deployment, Server, State
 from fedbench.engine.evaluation import load_deployment
 from fedbench.testing.findings import Broken, raised, rule
 from fedbench.testing.laboratory import SIZE, copied, differing
@@ -51,7 +52,8 @@ def finite(subject: Subject) -> str:
 
 @rule(
     "batches",
-    "call super().local_step(step) or step.minimise(...) once per batch in every round; the harness deals the batches.",
+    "call super().local_step(step) or step.minimise(...) once per batch in every round, and none before or after them; "
+    "the harness deals the batches. No parameter belongs to two optimisers.",
 )
 def batches(subject: Subject) -> str:
     """Every batch moves the segmentation network once: none is skipped, none is used twice."""
@@ -64,6 +66,7 @@ def batches(subject: Subject) -> str:
                 raise Broken(f"{where}: no optimiser stepped the segmentation network")
             if twice := [name for name, times in by_name.items() if times > 1]:
                 raise Broken(f"{where}: optimiser '{twice[0]}' stepped {by_name[twice[0]]} times")
+    _notes(subject, "batches")
     expected = {c.name: s.steps for c, s in zip(reference.training.clients, reference.training.sets, strict=True)}
     for (round, client), counts in watch.steps.items():
         if len(counts) != expected.get(client, len(counts)):
@@ -74,10 +77,12 @@ def batches(subject: Subject) -> str:
 @rule(
     "optimizers",
     "build it in optimizers() with make(parameters), every round anew: an optimiser of another kind, rate or schedule, "
-    "or moments kept from round to round, would be compared in the method's name.",
+    "or moments kept from round to round or lost from batch to batch, would be compared in the method's name.",
 )
 def optimizers(subject: Subject) -> str:
-    """The suite's optimiser steps the segmentation network, and every optimiser begins the round without a past."""
+    """The suite's optimiser steps the segmentation network; all begin the round without a past, and keep it for the
+    whole round.
+    """
     _notes(subject, "optimizers")
     return "the suite's steps the segmentation network; all are fresh in every round"
 
@@ -109,12 +114,27 @@ def side_networks(subject: Subject) -> str:
 @rule(
     "modes",
     "a copy that stands for a fixed model belongs into eval mode, without gradients: client.frozen(entries). In train "
-    "mode its BatchNorm normalises by the batch and its statistics wander.",
+    "mode its BatchNorm normalises by the batch and its statistics wander. To look at the network in training, look at "
+    "such a copy.",
 )
 def modes(subject: Subject) -> str:
-    """The network in training trains in train mode; frozen copies compute in eval mode and stay as they were."""
+    """The network in training trains in train mode, and its statistics move with what it learns from alone; frozen
+    copies compute in eval mode and stay as they were.
+    """
     _notes(subject, "modes")
     return "train mode for what is trained, eval mode for copies; upload() leaves the networks alone"
+
+
+@rule(
+    "own-data",
+    "what the federation holds is in setup.clients, and no federation lets one client see another's: take images from "
+    "step.images or client.samples_without_augmentation(), and send what others need as a message, where it is "
+    "counted. Validation cases choose the round that is deployed, and must train nobody.",
+)
+def own_data(subject: Subject) -> str:
+    """A client reads its own training cases alone; the server reads none; a case trains at one client."""
+    _notes(subject, "own-data")
+    return "hooks read the training cases of the client at work alone"
 
 
 @rule(
@@ -195,8 +215,11 @@ def _not_initial(subject: Subject) -> None:
 
 
 def _of_their_own(main: Trained) -> None:
-    """Let each client hold something else: only its model, and those for everybody, may change."""
-    training = main.training
+    """Let each client hold something else: only its model, and those for everybody, may change.
+
+    A model for everybody may hang on what all clients hold or on none of it; a client's own is not everybody's.
+    """
+    training, hang_on = main.training, Counter[str]()
     for k, changed in enumerate(training.states):
         states = [replace(s, local=copied(s.local), memory=copied(s.memory)) for s in training.states]
         for state in (states[k].local, states[k].memory):
@@ -207,6 +230,23 @@ def _of_their_own(main: Trained) -> None:
             if names := differing(deployment.entries, again.get((deployment.kind, deployment.client), {})):
                 what = f"the {deployment.kind} model of {deployment.client}: '{names[0]}'"
                 raise Broken(f"{what} is another when client {changed.name} holds something else")
+        for deployment in (d for d in main.deployed if d.client is None):
+            entries = again.get((deployment.kind, None), {})
+            hang_on[deployment.kind] += bool(differing(deployment.entries, entries))
+    for kind, count in hang_on.items():
+        if count == 1 < len(training.states):
+            raise Broken(f"the {kind} model for everybody hangs on what one client alone holds")
+    own: dict[str, list[State]] = {}
+    for deployment in main.deployed:
+        if deployment.client is not None:
+            own.setdefault(deployment.kind, []).append(deployment.entries)
+    for kind, models in own.items():
+        if len(models) > 1 and not any(differing(models[0], other) for other in models[1:]):
+            raise Broken(
+                f"the {kind} models of all clients are the same",
+                "the merge went the wrong way round, {**local, **shared}; a model that all share is one Deployment "
+                "for the client None.",
+            )
 
 
 def plain_local_training(cls: type[Algorithm]) -> bool:
@@ -216,4 +256,4 @@ def plain_local_training(cls: type[Algorithm]) -> bool:
 
 
 FIRST = (trains, finite)
-RULES = (messages, batches, optimizers, learning_rate, side_networks, modes, in_place, deployments)
+RULES = (messages, batches, optimizers, learning_rate, side_networks, modes, own_data, in_place, deployments)

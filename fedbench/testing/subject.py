@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -15,9 +15,10 @@ from fedbench.algorithm import Algorithm, Deployment, Server, State, Upload, mod
 from fedbench.engine.compute import Compute
 from fedbench.engine.task import TrainingDiverged
 from fedbench.engine.training import Training
+from fedbench.errors import UserError
 from fedbench.parameters import Parameters
 from fedbench.testing import elsewhere
-from fedbench.testing.findings import Broken
+from fedbench.testing.findings import Broken, NotApplicable
 from fedbench.testing.global_state import changed, observe, seeded
 from fedbench.testing.laboratory import Averaging, Scenario, copied, differing
 from fedbench.testing.watching import Aggregation, Watch, watched
@@ -120,7 +121,15 @@ class Subject:
 
     @property
     def reduced(self) -> dict[str, Any]:
-        """The parameters with which the algorithm says it is plain averaging; empty if it says nothing."""
+        """The parameters with which the algorithm says it is plain averaging; empty if it says nothing.
+
+        Raises:
+            NotApplicable: it names what it does not accept.
+        """
+        try:
+            self.make(**self.cls.is_fedavg_with)
+        except UserError:
+            raise NotApplicable("is_fedavg_with is no parameter and value; see 'declaration'") from None
         return dict(self.cls.is_fedavg_with)
 
     @property
@@ -142,10 +151,12 @@ class Subject:
         return self.watch.aggregations[0]
 
     def aggregated(self, uploads: list[Upload]) -> State:
-        """Return the server's weights if after the first round it had got ``uploads``."""
-        seen, algorithm = self.first_aggregation, self.make()
-        assert self.watch.setup is not None
-        algorithm.setup = self.watch.setup
+        """Return the server's weights had it got ``uploads`` after the first round, in that order of clients."""
+        seen, algorithm, setup = self.first_aggregation, self.make(), self.watch.setup
+        assert setup is not None
+        number = {u.client: u.index for u in uploads}
+        clients = sorted(setup.clients, key=lambda c: number.get(c.name, len(number)))
+        algorithm.setup = replace(setup, clients=tuple(clients))
         server = Server(copied(seen.before), copied(seen.memory), seen.round)
         algorithm.aggregate(server, [Upload(u.client, u.index, u.samples, copied(u.message)) for u in uploads])
         return server.weights
@@ -163,9 +174,18 @@ def completes(trained: Trained, what: str) -> str:
 
 
 def differ(a: Trained, b: Trained) -> str:
-    """Say in which entry the models deployed by two runs differ first; empty if they have the same bits."""
+    """Say in which entry the models deployed by two runs differ first; empty if they have the same bits.
+
+    A model is compared with the other run's of the same kind for the same client. Plain averaging has one alone, with
+    which it is compared whatever its kind.
+    """
     for one in a.deployed:
-        fitting = [d for d in b.deployed if d.client in (None, one.client)] or b.deployed
+        fitting = [d for d in b.deployed if (d.kind, d.client) == (one.kind, one.client)]
+        if not fitting and isinstance(b.training.task.algorithm, Averaging):
+            fitting = [d for d in b.deployed if d.client in (None, one.client)] or b.deployed
+        what = f"{one.kind} model{f' of {one.client}' if one.client else ''}"
+        if not fitting:
+            return f"{what}, which one of the two lacks,"
         if names := differing(model_entries(one.entries), model_entries(fitting[0].entries)):
-            return f"{one.kind} model{f' of {one.client}' if one.client else ''}, '{names[0]}'"
+            return f"{what}, '{names[0]}'"
     return ""

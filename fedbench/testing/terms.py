@@ -151,18 +151,31 @@ def reference(subject: Subject) -> str:
     """What a step does depends on the networks, not on which batches came before: references are fixed at the start."""
     seen: dict[str, list[Any]] = {}
     first = _second_steps(subject, seen, replay=False)
-    again = _second_steps(subject, seen, replay=True)
-    for client, state in first.items():
-        if names := differing(state, again.get(client, {})):
-            raise Broken(f"client {client}, step 2: from the same weights, after another batch 1, '{names[0]}' differs")
+    if text := _other(first, _second_steps(subject, seen, replay=True)):
+        cleared: dict[str, list[Any]] = {}
+        first = _second_steps(subject, cleared, replay=False, clear=True)
+        if not _other(first, _second_steps(subject, cleared, replay=True, clear=True)):
+            raise Broken(
+                f"{text}, and not if gradients are cleared between: those of all batches pile up",
+                "call optimizer.zero_grad() before loss.backward(), or step.minimise(loss), which does.",
+            )
+        raise Broken(text)
     return "from the same weights and batch a step is the same whatever came before"
 
 
-def _second_steps(subject: Subject, seen: dict[str, list[Any]], replay: bool) -> dict[str, State]:
+def _other(first: dict[str, State], again: dict[str, State]) -> str:
+    """Say where the second step is another one in the replay."""
+    for client, state in first.items():
+        if names := differing(state, again.get(client, {})):
+            return f"client {client}, step 2: from the same weights, after another batch 1, '{names[0]}' differs"
+    return ""
+
+
+def _second_steps(subject: Subject, seen: dict[str, list[Any]], replay: bool, clear: bool = False) -> dict[str, State]:
     """Return every client's networks after step 2 of round 1.
 
     The first time, remember what it had after step 1. In the replay, step 1 is another one, and what was remembered is
-    put back after it.
+    put back after it. With ``clear``, no gradient is left after step 1.
     """
     after: dict[str, State] = {}
     number = 0
@@ -182,6 +195,8 @@ def _second_steps(subject: Subject, seen: dict[str, list[Any]], replay: bool) ->
             super().local_step(step)
             if here and number == 1:
                 _put_back(client, seen[client.name]) if replay else seen.__setitem__(client.name, _held(client))
+            if here and number == 1 and clear:
+                client.networks.zero_grad(set_to_none=True)
             if here and number == 2:
                 after[client.name] = copied(client.networks.state_dict())
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from fedbench.algorithm import (
     MODEL,
@@ -28,7 +28,9 @@ from fedbench.algorithm import (
     Step,
     Upload,
 )  # fmt: skip
-from fedbench.testing.laboratory import copied, differing
+from fedbench.data.prepared import PreparedCase
+from fedbench.federation import ClientData
+from fedbench.testing.laboratory import copied, differing, reads_told
 
 At = tuple[int, str]  # round, client
 
@@ -53,6 +55,7 @@ class Watch:
         steps: per batch, how often each optimiser stepped.
         model_steps: per batch, how many steps had parameters of the segmentation network.
         sent: bytes of the messages, by (round, client, "down" or "up").
+        ended: what a client's networks held when it sent its upload.
     """
 
     setup: Setup | None = None
@@ -60,11 +63,17 @@ class Watch:
     steps: dict[At, list[Counter[str]]] = field(default_factory=lambda: defaultdict(list))
     model_steps: dict[At, list[int]] = field(default_factory=lambda: defaultdict(list))
     sent: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    ended: dict[At, State] = field(default_factory=dict)
     aggregations: list[Aggregation] = field(default_factory=list)
     _client: Client | None = None
+    _hook: str = ""  # which of the plugin's is at work
     _made: dict[Optimizer, dict[str, Any]] = field(default_factory=dict)  # in this client's round, by make()
     _stepped: list[Optimizer] = field(default_factory=list)  # in this client's round
+    _times: Counter[int] = field(default_factory=Counter)  # how often a parameter was stepped with this batch
+    _late: list[Optimizer] = field(default_factory=list)  # made after the first batch
+    _remembered: dict[int, Optimizer] = field(default_factory=dict)  # parameter -> who remembers something of it
     _live: set[int] = field(default_factory=set)
+    _passes: Counter[int] = field(default_factory=Counter)  # of a BatchNorm, with gradients, within a hook
     _trained: set[int] = field(default_factory=set)
     _strangers: dict[int, nn.Module] = field(default_factory=dict)
     _guarded: list[tuple[str, Mapping[str, Tensor], State]] = field(default_factory=list)
@@ -73,6 +82,55 @@ class Watch:
         """Remember that ``rule`` was broken, with where."""
         place = f"round {self._client.round}, client {self._client.name}: " if self._client else ""
         self.notes[rule].append(place + text)
+
+    # -- hooks of the plugin --------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def within(self, hook: str, client: Client | None = None) -> Iterator[None]:
+        """A block in which one hook of the plugin is at work, for a client or for nobody."""
+        self._hook = hook
+        counted = self._counted(client) if client is not None else {}
+        self._passes = Counter()
+        try:
+            yield
+        finally:
+            self._hook = ""
+        for module, (name, before) in counted.items():
+            learned = self._passes[id(module)] if hook == "local_step" else 0
+            if int(module.num_batches_tracked) > before + learned:  # type: ignore[arg-type]
+                self.note("modes", f"{hook}: statistics of '{name}' moved in a forward pass that nobody learns from")
+                break
+
+    @staticmethod
+    def _counted(client: Client) -> dict[nn.Module, tuple[str, int]]:
+        """Return the model's layers that count the batches they have seen, with how many these are."""
+        return {
+            module: (name, int(module.num_batches_tracked))
+            for name, module in client.model.named_modules()
+            if isinstance(module, _NormBase) and module.num_batches_tracked is not None
+        }
+
+    def deals(self, given: Sequence[ClientData], dealt: Sequence[ClientData]) -> None:
+        """Note a client that trains on what is not for training, or on another's cases."""
+        owner: dict[str, str] = {}
+        kept = {case.id for client in given for case in client.val}
+        for client in dealt:
+            for case in client.train:
+                if case.id in kept:
+                    self.note("own-data", f"client {client.name} trains on the validation case {case.id}")
+                elif owner.setdefault(case.id, client.name) != client.name:
+                    self.note("own-data", f"case {case.id} trains at {owner[case.id]} and at {client.name}")
+
+    def reads(self, case: PreparedCase) -> None:
+        """Note a case that a hook has no right to read."""
+        if not self._hook:
+            return  # the harness reads
+        own = self._client is not None and self.setup is not None and self.setup.clients[self._client.index]
+        if not own:
+            self.note("own-data", f"{self._hook}() reads case {case.id}, which never leaves its client")
+        elif case.id not in {each.id for each in own.train}:
+            what = "a validation case" if case.id in {each.id for each in own.val} else "no case of this client"
+            self.note("own-data", f"{self._hook}() reads {case.id}, which is {what}")
 
     # -- tensors that must not be edited --------------------------------------------------------------------------
 
@@ -91,10 +149,15 @@ class Watch:
 
     @contextlib.contextmanager
     def overhearing(self) -> Iterator[None]:
-        """Within the block, see every module that computes and every optimiser that steps."""
-        handles = [register_module_forward_pre_hook(self._computes), register_optimizer_step_pre_hook(self._steps)]
+        """Within the block, see every module that computes, every optimiser that steps, every case that is read."""
+        handles = [
+            register_module_forward_pre_hook(self._computes),
+            register_optimizer_step_pre_hook(self._steps),
+            register_optimizer_step_post_hook(self._stepped_with),
+        ]
         try:
-            yield
+            with reads_told(self.reads):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -103,6 +166,10 @@ class Watch:
         tells = isinstance(module, _NormBase | nn.modules.dropout._DropoutNd)  # train and eval mode differ
         if self._client is not None and tells and module.training and id(module) not in self._live:
             self._strangers[id(module)] = module
+        if isinstance(module, _NormBase) and self._client is not None and torch.is_grad_enabled():
+            self._passes[id(module)] += module.training
+            if self._hook == "local_step" and not module.training and module in self._client.model.modules():
+                self.note("modes", "a batch goes through the segmentation network in eval mode, with gradients")
 
     def _steps(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if self._client is None:
@@ -117,6 +184,9 @@ class Watch:
         if self.steps[at]:
             self.steps[at][-1][name] += 1
             self.model_steps[at][-1] += moves
+        if moves and self._hook != "local_step":
+            self.note("batches", f"an optimiser steps the segmentation network in {self._hook}(), without a batch")
+        self._again(optimizer, name, moves)
         if optimizer not in self._stepped:
             self._first_step(optimizer, name, moves)
         self._as_given(optimizer, name, model, len(self.steps[at]))
@@ -124,6 +194,25 @@ class Watch:
             if p.grad is not None and not torch.isfinite(p.grad).all():
                 self.note("finite", f"step {len(self.steps[at])}: a gradient is NaN or infinite")
                 return
+
+    def _again(self, optimizer: Optimizer, name: str, moves: bool) -> None:
+        """Note parameters that are stepped once more with the same batch, or of which the past has been forgotten."""
+        assert self._client is not None
+        known = {id(p): entry for entry, p in self._client.networks.named_parameters()}
+        stepped = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self._times.update(id(p) for p in stepped)
+        if twice := [known[id(p)] for p in stepped if id(p) in known and self._times[id(p)] > 1]:
+            self.note("batches", f"'{twice[0]}' is stepped more than once with one batch, here by {name}")
+        for p in stepped if moves else ():
+            before = self._remembered.get(id(p))
+            if before is not None and not optimizer.state.get(p) and (before is optimizer or optimizer in self._late):
+                self.note(
+                    "optimizers", f"{name} has forgotten what it knew of '{known.get(id(p))}' after earlier batches"
+                )
+                return
+
+    def _stepped_with(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        self._remembered |= {id(p): optimizer for p, state in optimizer.state.items() if state}
 
     def _first_step(self, optimizer: Optimizer, name: str, moves: bool) -> None:
         """Note where an optimiser comes from, and what it remembers at its first step of a round."""
@@ -148,18 +237,22 @@ class Watch:
     def arrives(self, client: Client) -> None:
         """A client's networks are loaded and its round begins."""
         self._client, self._trained, self._strangers = client, set(), {}
-        self._made, self._stepped = {}, []
+        self._made, self._stepped, self._late, self._remembered = {}, [], [], {}
+        self._times = Counter()
         self._live = {id(module) for module in client.networks.modules()}
 
     def made(self, optimizer: Optimizer) -> None:
         """Remember an optimiser of the suite's making, and what the suite gave it: rate, moments, weight decay."""
         self._made[optimizer] = dict(optimizer.defaults)
+        if self._client is not None and self.steps[self._client.round, self._client.name]:
+            self._late.append(optimizer)
 
     def batch(self, step: Step) -> str:
         """Remember a batch; return its digest."""
         at = (step.client.round, step.client.name)
         self.steps[at].append(Counter())
         self.model_steps[at].append(0)
+        self._times = Counter()
         if any(isinstance(m, _NormBase) and not m.training for m in step.model.modules()):
             self.note("modes", "the segmentation network trains in eval mode")
         return batch_digest(step)
@@ -217,11 +310,25 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
     """Return a subclass of the plugin's class whose hooks tell ``watch`` what they see, and change nothing."""
 
     class Watched(cls):  # type: ignore[valid-type, misc]
+        def training_clients(self, clients: Sequence[ClientData]) -> Sequence[ClientData]:
+            dealt = super().training_clients(clients)
+            watch.deals(clients, dealt)
+            return dealt
+
+        def check(self, setup: Setup) -> None:
+            watch.setup = setup
+            with watch.within("check"):
+                super().check(setup)
+
+        def side_networks(self, setup: Setup) -> dict[str, nn.Module]:
+            with watch.within("side_networks"):
+                return super().side_networks(setup)
+
         def download(self, server: Server, client: ClientState, index: int) -> Message:
-            watch.setup = self.setup
             watch.guard("the server's", {**server.weights, **{f"memory/{k}": v for k, v in server.memory.items()}})
             watch.guard(f"the memory of client {client.name}", {**client.memory, **client.local})
-            message = super().download(server, client, index)
+            with watch.within("download"):
+                message = super().download(server, client, index)
             if problem := _plain(message):
                 watch.note("messages", f"download to client {client.name}: {problem}")
             else:
@@ -235,18 +342,30 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
                 watch.made(optimizer := make(parameters))
                 return optimizer
 
-            return super().optimizers(client, noted)
+            with watch.within("optimizers", client):
+                return super().optimizers(client, noted)
+
+        def begin_round(self, client: Client) -> None:
+            with watch.within("begin_round", client):
+                super().begin_round(client)
 
         def local_step(self, step: Step) -> None:
             digest = watch.batch(step)
-            super().local_step(step)
+            with watch.within("local_step", step.client):
+                super().local_step(step)
             if batch_digest(step) != digest:
                 watch.note("in-place", "the batch's images or labels were edited in place")
 
+        def end_round(self, client: Client) -> None:
+            with watch.within("end_round"):  # there a client may well let statistics settle
+                super().end_round(client)
+
         def upload(self, client: Client) -> Message:
             before = copied(client.networks.state_dict())
-            message = super().upload(client)
-            if names := differing(before, client.networks.state_dict()):
+            with watch.within("upload"):
+                message = super().upload(client)
+            watch.ended[client.round, client.name] = ended = copied(client.networks.state_dict())
+            if names := differing(before, ended):
                 watch.note("modes", f"upload() changed the network: '{names[0]}'")
             if problem := _plain(message):
                 watch.note("messages", f"upload: {problem}")
@@ -262,12 +381,14 @@ def watched(cls: type[Algorithm], watch: Watch) -> Callable[..., Algorithm]:
             watch.guard("what the server held before the round,", {**server.weights})
             for upload in uploads:
                 watch.guard(f"the upload of client {upload.client}:", upload.message)
-            super().aggregate(server, uploads)
+            with watch.within("aggregate"):
+                super().aggregate(server, uploads)
             watch.verify()
             watch.aggregations.append(Aggregation(server.round, before, memory, kept, copied(server.weights)))
 
         def deployments(self, server: Server, clients: Sequence[ClientState]) -> list[Deployment]:
-            deployed = super().deployments(server, clients)
+            with watch.within("deployments"):
+                deployed = super().deployments(server, clients)
             state = {MODEL + name: value for name, value in self.setup.model.state_dict().items()}
             for problem in filter(None, (misfit(deployment, state) for deployment in deployed)):
                 watch.note("deployments", problem)

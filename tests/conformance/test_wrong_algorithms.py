@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import math
 import pkgutil
 import sys
 
 import pytest
 import torch
 
+from fedbench.algorithm import weighted_mean
 from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedprox import FedProx
@@ -20,6 +22,8 @@ from fedbench.testing.laboratory import Scenario, differing, fingerprint
 from fedbench.testing.subject import Subject, train
 from tests import plugins
 from tests.conformance import wrong_plugins
+from tests.conformance.wrong_plugins.misdeclared import NoSuchReduction
+from tests.conformance.wrong_plugins.wrong_weights import NotDivided
 
 # Mistakes that were seen in published code; all rules are tried on them, and only on them.
 KNOWN_MISTAKES = (
@@ -172,3 +176,39 @@ def test_settings_of_a_plugin_do_not_outlive_the_check():
 
     assert failed(algorithm_findings(Precise, only=["trains", "global-state"]))
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_weights_that_are_no_shares_are_told_from_those_that_do_not_sum_to_one():
+    class ByLogarithm(FedAvg):
+        """Weighs by the logarithm of the samples."""
+
+        name = "by-logarithm"
+
+        def aggregate(self, server, uploads):
+            weights = [math.log(1 + upload.samples) for upload in uploads]
+            server.weights = weighted_mean([upload.message for upload in uploads], weights)
+
+    (by_logarithm,) = algorithm_findings(ByLogarithm, only=["samples"])
+    (not_divided,) = algorithm_findings(NotDivided, only=["samples"])
+    assert "the weights are no shares of the samples" in by_logarithm.message
+    assert "the weights do not sum to 1" in not_divided.message
+
+
+def test_gradients_that_pile_up_are_named():
+    class PilesUp(FedAvg):
+        """Never clears its gradients."""
+
+        name = "piles-up"
+
+        def local_step(self, step):
+            self.loss(step).backward()
+            step.client.optimizers["main"].step()
+
+    (finding,) = algorithm_findings(PilesUp, only=["reference"])
+    assert "pile up" in finding.message and "zero_grad" in finding.hint
+
+
+def test_a_misspelt_reduction_is_told_once():
+    findings = algorithm_findings(NoSuchReduction, only=["declaration", "one-client", "reduction", "effect"])
+    assert "did you mean 'mu'" in findings[0].message
+    assert [finding.passed for finding in findings] == [False, None, None, None]

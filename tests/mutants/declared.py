@@ -380,6 +380,15 @@ MUTATIONS: list[Mutation] = [
         ("        self._as_given(", "        if len(self.steps[at]) < 2:\n            self._as_given("),
         ("for group in optimizer.param_groups:\n", "for group in optimizer.param_groups[-1:]:\n"),
     ),
+    *of(
+        "fedbench/testing/moving.py", "tests/conformance/test_wrong_algorithms.py",
+        ("if cosine <= TOWARDS:", "if cosine < -2:"),
+        ("> STILL * length", "> 1e9 * length"),
+    ),
+    *of(
+        "fedbench/testing/values.py", "tests/conformance/test_wrong_algorithms.py",
+        ("return not others", "return True"),
+    ),
     # -- tuning --------------------------------------------------------------------------------------------------------
     *of(
         "fedbench/tuning/earlier.py", "tests/commands/test_tuning.py",

@@ -8,6 +8,7 @@ CAUGHT_BY = {
     "ParametersOnly": ["buffers"],
     "FirstClientsBuffers": ["buffers", "order"],
     "MeanOfCounts": ["buffers"],
+    "BeyondTheMean": ["buffers"],
 }
 
 
@@ -44,3 +45,16 @@ class MeanOfCounts(FedAvg):
         for name in [name for name in server.weights if name.endswith("num_batches_tracked")]:
             counts = [upload.message[name] for upload in uploads]
             server.weights[name] = sum(counts) // len(counts)
+
+
+class BeyondTheMean(FedAvg):
+    """Takes twice the way to the mean with everything, running statistics too."""
+
+    name = "beyond-the-mean"
+
+    def aggregate(self, server, uploads):
+        before = server.weights
+        super().aggregate(server, uploads)
+        for name, value in server.weights.items():
+            if value.is_floating_point():
+                server.weights[name] = before[name].lerp(value, 2.0)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from fedbench.algorithm import Deployment, model_entries
+from typing import Literal
+
+import torch
+
+from fedbench.algorithm import MODEL, Deployment, model_entries, pack, unpack
+from fedbench.algorithms.ditto import Ditto
 from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.fedbn import FedBN
 from fedbench.algorithms.fedprox import FedProx
@@ -19,6 +24,13 @@ CAUGHT_BY = {
     "HalfAModel": ["trains"],
     "ResetNorms": ["deployments"],
     "FirstNorms": ["deployments"],
+    "FirstForAll": ["deployments"],
+    "AllAlikePersonal": ["deployments"],
+    "NoSuchReduction": ["declaration"],
+    "UnreadParameter": ["values"],
+    "OtherChoice": ["values"],
+    "DividesByBound": ["values"],
+    "SearchesTooFar": ["values"],
 }
 
 
@@ -118,3 +130,78 @@ class FirstNorms(FedBN):
     def deployments(self, server, clients):
         entries = model_entries({**server.weights, **clients[0].local})
         return [Deployment("personal", client.name, entries) for client in clients]
+
+
+class FirstForAll(FedAvg):
+    """Deploys for everybody what the first client ended with."""
+
+    name = "first-for-all"
+
+    def end_round(self, client):
+        client.memory = pack("end", {n: v for n, v in client.entries.items() if n.startswith(MODEL)})
+
+    def deployments(self, server, clients):
+        return [Deployment("global", None, unpack("end", clients[0].memory))]
+
+
+class AllAlikePersonal(Ditto):
+    """Merges the wrong way round: what is deployed as each client's own is the global model."""
+
+    name = "all-alike-personal"
+
+    def deployments(self, server, clients):
+        own = [{MODEL + n.removeprefix("personal."): v for n, v in c.local.items()} for c in clients]
+        merged = [model_entries({**entries, **server.weights}) for entries in own]
+        return [Deployment("personal", c.name, entries) for c, entries in zip(clients, merged, strict=True)]
+
+
+class NoSuchReduction(FedProx):
+    """Is plain averaging with a parameter that it does not have."""
+
+    name = "no-such-reduction"
+    is_fedavg_with = {"mo": 0.0}
+
+
+class UnreadParameter(FedAvg):
+    """Reads a constant in place of its parameter."""
+
+    name = "unread-parameter"
+
+    class Params(FedAvg.Params):
+        weight: float = hyperparameter(0.01, search=[0.001, 0.01, 0.1], gt=0)
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * step.logits.square().mean()
+
+
+class OtherChoice(FedAvg):
+    """Fails with a choice that is not the default."""
+
+    name = "other-choice"
+
+    class Params(FedAvg.Params):
+        kind: Literal["square", "norm"] = hyperparameter("square")
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * {"square": step.logits.square()}[self.params.kind].mean()
+
+
+class DividesByBound(FedAvg):
+    """Divides by what may be 0."""
+
+    name = "divides-by-bound"
+
+    class Params(FedAvg.Params):
+        tau: float = hyperparameter(0.5, ge=0)
+
+    def loss(self, step):
+        return super().loss(step) + 0.01 * (step.logits / torch.tensor(self.params.tau)).square().mean()
+
+
+class SearchesTooFar(DividesByBound):
+    """Diverges at an end of its search range."""
+
+    name = "searches-too-far"
+
+    class Params(FedAvg.Params):
+        tau: float = hyperparameter(0.5, search=[0.1, 0.5, 1e-38])

@@ -15,6 +15,10 @@ CAUGHT_BY = {
     "LateRate": ["learning-rate"],
     "SlowEncoder": ["learning-rate"],
     "OwnDecay": ["learning-rate"],
+    "NewEveryBatch": ["optimizers"],
+    "Forgetful": ["optimizers"],
+    "TwoOwners": ["batches"],
+    "WarmsUp": ["batches", "modes"],
 }
 
 
@@ -98,3 +102,52 @@ class OwnDecay(FedAvg):
     def begin_round(self, client):
         for group in client.optimizers["main"].param_groups:
             group["weight_decay"] = 0.01
+
+
+class NewEveryBatch(FedAvg):
+    """Makes the optimiser anew for every batch, which makes Adam forget."""
+
+    name = "new-every-batch"
+
+    def optimizers(self, client, make):
+        client.scratch["make"] = make
+        return super().optimizers(client, make)
+
+    def local_step(self, step):
+        step.client.optimizers["main"] = step.client.scratch["make"](step.client.networks.parameters())
+        super().local_step(step)
+
+
+class Forgetful(FedAvg):
+    """Clears what the optimiser has learned after every batch."""
+
+    name = "forgetful"
+
+    def local_step(self, step):
+        super().local_step(step)
+        step.client.optimizers["main"].state.clear()
+
+
+class TwoOwners(FedAvg):
+    """A second optimiser of the suite's making steps the encoder once more."""
+
+    name = "two-owners"
+
+    def optimizers(self, client, make):
+        return {**super().optimizers(client, make), "encoder": make(client.model.parameters())}
+
+    def local_step(self, step):
+        super().local_step(step)
+        step.minimise(step.model.encode(step.images)[0].float().square().mean(), "encoder")
+
+
+class WarmsUp(FedAvg):
+    """Takes a step before the first batch."""
+
+    name = "warms-up"
+
+    def begin_round(self, client):
+        images = client.samples_without_augmentation(2, client.generator)
+        client.optimizers["main"].zero_grad(set_to_none=True)
+        client.model.encode(images)[0].float().square().mean().backward()
+        client.optimizers["main"].step()

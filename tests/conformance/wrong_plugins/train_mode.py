@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import copy
 
+import torch
+
 from fedbench.algorithm import unpack
 from fedbench.algorithms.fedavg import FedAvg
 from fedbench.algorithms.moon import MOON, PREVIOUS
 
-CAUGHT_BY = {"MoonInTrainMode": ["modes"], "ForeverEval": ["modes"], "LiveUpload": ["modes"]}
+CAUGHT_BY = {
+    "MoonInTrainMode": ["modes"],
+    "ForeverEval": ["modes"],
+    "LiveUpload": ["modes"],
+    "EvalWithinStep": ["modes"],
+    "LooksBefore": ["modes"],
+    "LooksTwice": ["modes"],
+}
 
 
 class MoonInTrainMode(MOON):
@@ -42,3 +51,38 @@ class LiveUpload(FedAvg):
     def upload(self, client):
         features = client.model.encode(client.samples_without_augmentation(2, client.generator))[0]
         return {**super().upload(client), "features": features.clone()}
+
+
+class EvalWithinStep(FedAvg):
+    """Goes to eval mode for a look at the logits, which are those it learns from."""
+
+    name = "eval-within-step"
+
+    def loss(self, step):
+        step.model.eval()
+        step.log("spread", step.logits.float().std())
+        loss = super().loss(step)
+        step.model.train()
+        return loss
+
+
+class LooksBefore(FedAvg):
+    """Computes features of plain images with the network in training before the first batch."""
+
+    name = "looks-before"
+
+    def begin_round(self, client):
+        with torch.no_grad():
+            client.model.encode(client.samples_without_augmentation(2, client.generator))
+
+
+class LooksTwice(FedAvg):
+    """Computes a target with the network in training, without gradients, in train mode."""
+
+    name = "looks-twice"
+
+    def loss(self, step):
+        loss = super().loss(step)
+        with torch.no_grad():
+            target = step.model(step.images.flip(-1)).flip(-1).float()
+        return loss + 0.1 * (step.logits.float() - target).square().mean()

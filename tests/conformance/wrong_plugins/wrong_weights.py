@@ -10,6 +10,7 @@ from fedbench.algorithms.fedavg import FedAvg
 CAUGHT_BY = {
     "ByBatches": ["samples"],
     "AllAlike": ["samples"],
+    "ByRoot": ["samples"],
     "NotDivided": ["samples", "one-client"],
     "FirstLeads": ["order"],
 }
@@ -39,6 +40,15 @@ class AllAlike(FedAvg):
 
     def aggregate(self, server, uploads):
         server.weights = weighted_mean([upload.message for upload in uploads], [1] * len(uploads))
+
+
+class ByRoot(FedAvg):
+    """Clients weigh as the root of their samples."""
+
+    name = "by-root"
+
+    def aggregate(self, server, uploads):
+        server.weights = weighted_mean([upload.message for upload in uploads], [u.samples**0.5 for u in uploads])
 
 
 class NotDivided(FedAvg):
