@@ -35,6 +35,20 @@ class Raising(FedAvg):
             raise RuntimeError("the plugin broke")
 '''
 
+EXITING = '''
+"""Leaves by sys.exit in round 1, with the status of success."""
+import sys
+from fedbench.algorithms.fedavg import FedAvg
+
+class Exiting(FedAvg):
+    """Exits."""
+    name = "exiting"
+
+    def begin_round(self, client):
+        if client.round == 1:
+            sys.exit(0)
+'''
+
 UNREADY = '''
 """Raises before anything is trained."""
 from fedbench.algorithms.fedprox import FedProx

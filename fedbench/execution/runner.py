@@ -40,6 +40,7 @@ from fedbench.suite import Cell
 from fedbench.views import array_key, cut, keep_views, save_arrays
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
+OF_RAY = "ray_terminate_msg"  # what a SystemExit has by which Ray ends a worker, for SIGTERM, say; a plugin's has not
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ def events(
             for name in (store.FAILURE, store.TRACEBACK):
                 (folder / name).unlink(missing_ok=True)
             yield from _run(cell, inputs or Inputs(cell.prepared, cell.algorithm), results, folder, options, started)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if hasattr(error, OF_RAY):
+                raise
             message = _in_words(error)
             record_failure(folder, message)
             yield Outcome(cell.id, "failed", time.time() - started, message, is_out_of_memory(error))
@@ -168,10 +171,14 @@ def events(
     yield Outcome(cell.id, "done", time.time() - started)
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: Exception | SystemExit) -> str:
     if is_out_of_memory(error):
         first = str(error).partition("\n")[0][:200]
         return f"out of memory on the device; lower training.batch_size, data.size or model.channels ({first})"
+    if isinstance(error, SystemExit):
+        return (
+            f"SystemExit: {error}; a plugin called sys.exit, which ends no run; raise an error that says what is wrong"
+        )
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 

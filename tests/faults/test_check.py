@@ -59,6 +59,15 @@ def test_one_that_catches_every_exception_cannot_hide_it(fedbench, tmp_path, mon
     assert "FAIL trains           did not come back within 10 s (stubborn.py:" in out
 
 
+def test_one_that_exits_is_a_finding(fedbench, tmp_path):
+    """With the status of success, by which the command would have said nothing."""
+    plugin = plugins.write(tmp_path, "exiting", plugins.EXITING)
+    status, out, _ = fedbench("check", f"{plugin}:Exiting", "--only", "trains", "--only", "buffers")
+    assert status == 1
+    assert "FAIL trains           raises SystemExit (exiting.py:" in out
+    assert "buffers          not tried, since 'trains' failed" in out
+
+
 def test_a_dataset_that_hangs(fedbench, tmp_path, monkeypatch):
     monkeypatch.setattr(kit_datasets, "PATIENCE", 3)
     plugin, data = plugins.write(tmp_path, "sleeping", SLEEPING_DATASET), tmp_path / "patients"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 import pytest
 
 from fedbench.store import Store, read_json
 from tests import plugins
-from tests.faults.machine import bits, finish, here, make
+from tests.faults.machine import PATIENCE, at_the_gate, bits, finish, here, make, make_gated, open_gate, start
 
 ODD = ("SELFISH", "LASTING", "NOISY", "LEAKING", "HUNGRY")
 AFTER = tuple(f"fedprox[mu={mu}]" for mu in (0.01, 0.02, 0.03, 0.04, 0.05))  # one run after each of them
@@ -63,6 +65,34 @@ def test_one_that_raises_or_diverges_fails_alone(alone, tmp_path):
     assert "round 1" in message and "client 'CT'" in message and "odd term" in message
     assert "Traceback" in next((tmp_path / "runs").glob("*raising*/traceback.txt")).read_text()
     assert not list((tmp_path / "runs").glob("*diverging*/cases.parquet"))
+
+
+@pytest.mark.parametrize(("workers", "clients"), [(0, 1), (0, 2), (1, 1)])
+def test_one_that_exits_fails_alone_and_says_so(alone, tmp_path, workers, clients):
+    """Its status is that of success: nothing would be said, and no other run would begin."""
+    exiting = plugins.write(tmp_path, "exiting", plugins.EXITING)
+    command = make(tmp_path, exiting, AFTER[0], rounds=3, workers=workers)
+    status, out, err = finish([*command, "--clients-at-once", str(clients)], tmp_path)
+    assert status == 1, out + err
+    assert re.search(r"failed: toy\.exiting\.\S+: SystemExit: 0; a plugin called sys\.exit", err)
+    assert "worker lost" not in out + err
+    (trace,) = (tmp_path / "runs").glob("*exiting*/traceback.txt")
+    assert "exiting.py" in trace.read_text()
+    assert is_one_of(bits(tmp_path / "runs"), alone)
+
+
+def test_a_worker_that_is_told_to_end_is_none_that_exits(tmp_path):
+    """SIGTERM, as a batch system sends it: Ray ends the worker by the same exception; the run goes on in another."""
+    command, environment = make_gated(tmp_path, workers=1)
+    process = start(command, tmp_path, **environment)
+    at_the_gate(tmp_path, process)
+    (progress,) = (tmp_path / "runs").glob("*/progress.json")
+    os.kill((read_json(progress) or {})["pid"], signal.SIGTERM)
+    open_gate(tmp_path)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, out + err
+    assert "worker lost" in out + err
+    assert len(bits(tmp_path / "runs")) == 1
 
 
 def is_one_of(found, expected) -> bool:
