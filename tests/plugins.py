@@ -257,6 +257,20 @@ class Leaking(FedAvg):
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 '''
 
+LINGERING = '''
+"""Leaves a thread behind that Python waits for before it ends."""
+import threading, time
+from fedbench.algorithms.fedavg import FedAvg
+
+class Lingering(FedAvg):
+    """Leaves a thread that is no daemon."""
+    name = "lingering"
+
+    def begin_round(self, client):
+        if not client.round and not client.index:
+            threading.Thread(target=time.sleep, args=(3600,), name="lingerer").start()
+'''
+
 HUNGRY = '''
 """Fills all the memory that there is: as much as its process has, and 256 MiB."""
 import resource

@@ -95,6 +95,26 @@ def test_a_worker_that_is_told_to_end_is_none_that_exits(tmp_path):
     assert len(bits(tmp_path / "runs")) == 1
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_thread_that_never_ends_does_not_keep_the_command_from_ending(alone, tmp_path, workers):
+    """It is no daemon, so that Python would wait for it; the runs are done and their table is printed."""
+    lingering = plugins.write(tmp_path, "lingering", plugins.LINGERING)
+    status, out, err = finish(make(tmp_path, lingering, AFTER[0], rounds=3, workers=workers), tmp_path)
+    assert status == 0, err
+    assert "overlays:" in out and "Traceback" not in out + err
+    left = re.findall(r"1 thread that a plugin left behind would not end: lingerer; not waited for", err)
+    assert len(left) == (1 if workers == 0 else 0)  # a worker's threads end with it
+    found = bits(tmp_path / "runs")
+    assert len(found) == 2 and alone.items() & found.items()
+
+
+def test_nor_does_it_hide_a_failure(tmp_path):
+    lingering = plugins.write(tmp_path, "lingering", plugins.LINGERING)
+    raising = plugins.write(tmp_path, "raising", plugins.RAISING)
+    status, _, err = finish(make(tmp_path, lingering, raising, rounds=2), tmp_path)
+    assert status == 1 and "the plugin broke" in err and "lingerer" in err
+
+
 def is_one_of(found, expected) -> bool:
     """One run is finished, with the bits it was to have."""
     return len(found) == 1 and found.items() <= expected.items()
