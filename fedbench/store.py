@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from fedbench.errors import UserError
 from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
 from fedbench.reading import plain_name, read_table, unreadable
+from fedbench.wording import listed
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
     import pandas as pd
@@ -39,6 +40,9 @@ DONE = "done"
 REASON = ".reason.txt"
 RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
+
+IDENTIFYING = ("dataset", "algorithm", "seed", "partition", "data")  # of a record's identity, what frames tell
+TOLD = ("started", "ended", "seconds", "steps", "parameters")
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -211,17 +215,38 @@ def _moved_at(name: str) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON file's content, None where there is none or it is not JSON.
+    """Return the object that a JSON file holds, None where there is none or it is no JSON object.
 
     Raises:
         UserError: it is there and could not be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):  # the last: brackets within brackets
         return None
     except OSError as error:
         raise unreadable(path, error) from None
+    return content if isinstance(content, dict) else None
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Return what a finished run's ``run.json`` says.
+
+    Raises:
+        UserError: it holds something else, though it may be sealed.
+    """
+    run = read_json(folder / RUN) or {}
+    identity = run.get("identity")
+    lacks = [key for key in ("label", *TOLD) if key not in run]
+    lacks += [f"identity.{key}" for key in IDENTIFYING if not isinstance(identity, dict) or key not in identity]
+    if isinstance(identity, dict) and not lacks and not isinstance(identity["data"], dict):
+        lacks = ["identity.data"]
+    if lacks:
+        raise UserError(
+            f"{folder / RUN} is sealed, but is no record of a run (it lacks {listed(lacks)}); delete {folder}, and "
+            "`fedbench run` repeats it."
+        )
+    return run
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -260,7 +285,7 @@ def broken(folder: Path) -> str | None:
         UserError: a file of it is there and could not be read.
     """
     sealed = read_json(folder / DONE)
-    if not isinstance(sealed, dict) or not isinstance(sealed.get("sha256"), dict):
+    if sealed is None or not isinstance(sealed.get("sha256"), dict):
         return f"{DONE} is not readable"
     for name in SEALED:
         checksum = _checksum(folder / name)
@@ -322,13 +347,13 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
                 f"run {folder.name} is corrupt ({problem}); `fedbench status --out {root}` moves it aside, and "
                 "`fedbench run` repeats it."
             )
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        keys = {"run_id": folder.name} | {k: run["identity"][k] for k in ("dataset", "algorithm", "seed", "partition")}
+        run = record(folder)
+        keys = {"run_id": folder.name} | {key: run["identity"][key] for key in IDENTIFYING if key != "data"}
         data = run["identity"]["data"]
-        keys |= {"setting": run["label"], "fold": -1 if data["fold"] is None else data["fold"]}
-        keys["unseen"] = data["leave_out"] or ""
+        fold = data.get("fold")
+        keys |= {"setting": run["label"], "fold": -1 if fold is None else fold, "unseen": data.get("leave_out") or ""}
         every.append(keys)
-        facts = {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")}
+        facts = {key: run[key] for key in TOLD}
         at_once = max(attempt.get("clients_at_once", 1) for attempt in attempts_of(run))
         identity = json.dumps(run["identity"], sort_keys=True)
         runs.append(keys | facts | {"clients_at_once": at_once, "identity": identity})

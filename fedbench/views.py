@@ -17,6 +17,7 @@ import numpy as np
 
 from fedbench.config import digest
 from fedbench.data.prepared import PreparedCase, describe
+from fedbench.errors import UserError
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
 from fedbench.reading import read_arrays
@@ -105,16 +106,25 @@ def save_views(target: Path, views: Mapping[str, CaseView]) -> None:
 
 
 def load_views(file: Path) -> dict[str, CaseView]:
-    """Read what :func:`save_views` wrote."""
+    """Read what :func:`save_views` wrote.
+
+    Raises:
+        UserError: it is something else.
+    """
     arrays = read_arrays(file)
-    facts = json.loads(arrays["facts"].tobytes())
-    return {
-        case: CaseView(
-            image=arrays[f"image|{case}"], truth=arrays[f"truth|{case}"],
-            **fact | {"slices": tuple(fact["slices"]), "spacing": tuple(fact["spacing"])},
-        )
-        for case, fact in facts.items()
-    }  # fmt: skip
+    try:
+        facts = json.loads(arrays["facts"].tobytes())
+        return {
+            case: CaseView(
+                image=arrays[f"image|{case}"], truth=arrays[f"truth|{case}"],
+                **fact | {"slices": tuple(fact["slices"]), "spacing": tuple(fact["spacing"])},
+            )
+            for case, fact in facts.items()
+        }  # fmt: skip
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{file}: holds no pictures of test cases; delete it, and the next run makes it again."
+        ) from None
 
 
 def save_arrays(target: Path, arrays: Mapping[str, np.ndarray]) -> None:
