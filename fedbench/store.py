@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
-from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
+from fedbench.files import is_locked, sha256, try_lock, unlinked, write_atomic, write_text
 from fedbench.reading import plain_name, read_table, unreadable
 from fedbench.wording import listed
 
@@ -43,6 +43,9 @@ SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
 
 IDENTIFYING = ("dataset", "algorithm", "seed", "partition", "data")  # of a record's identity, what frames tell
 TOLD = ("started", "ended", "seconds", "steps", "parameters")
+
+LOCKS, QUARANTINE = ".locks", ".quarantine"
+OWN = (LOCKS, QUARANTINE, ".views", ".cluster", "figures")  # folders beside those of runs; `.prepared` may be a link
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -91,7 +94,7 @@ class Store:
         left: what is wrong with each run that was found damaged and could not be moved, by its id.
 
     Raises:
-        UserError: the folder cannot be made or written.
+        UserError: the folder cannot be made or written, or one in it that is written into is a symbolic link.
     """
 
     def __init__(self, root: Path, *, reading: bool = False) -> None:
@@ -108,6 +111,8 @@ class Store:
             ) from None
         if not os.access(root, os.W_OK):
             raise UserError(f"cannot write results to {root}: no permission; choose another folder with --out.")
+        for name in OWN:
+            unlinked(root, name)
 
     @property
     def prepared(self) -> Path:
@@ -126,10 +131,11 @@ class Store:
         """Claim a run; yields False if another process has it.
 
         Raises:
-            UserError: its folder is a symbolic link, and what lies at its end is not this store's to write.
+            UserError: its folder, or that of the locks, is a symbolic link: what lies at its end is not to be written.
         """
         if (folder := self.folder(run_id)).is_symlink():
             raise UserError(f"{folder} is a symbolic link, which no run is written through; remove it.")
+        unlinked(self.root, LOCKS)
         return try_lock(self._lock_file(run_id))
 
     def running(self, run_id: str) -> bool:
@@ -137,7 +143,7 @@ class Store:
         return is_locked(self._lock_file(run_id))
 
     def _lock_file(self, run_id: str) -> Path:
-        return self.root / ".locks" / run_id
+        return self.root / LOCKS / run_id
 
     def status(self, run_id: str, *, claimed: bool = False) -> Status:
         """Return how far a run is; ``done`` means its checksums were verified.
@@ -166,6 +172,7 @@ class Store:
 
     def _claim_and_move(self, run_id: str, problem: str) -> Status:
         """Move a run that was found damaged aside, if nobody else has it and that can be done; return its status."""
+        unlinked(self.root, LOCKS)
         try:
             with try_lock(self._lock_file(run_id)) as free:  # it may be moved, and made anew, by now
                 return self.status(run_id, claimed=True) if free else "absent"
@@ -181,8 +188,11 @@ class Store:
         """Move a corrupt folder aside, never delete it; the reason is written beside it.
 
         The caller holds the run's lock.
+
+        Raises:
+            UserError: the place is a symbolic link.
         """
-        target = self.root / ".quarantine" / f"{run_id}.{time.time_ns()}"
+        target = unlinked(self.root, QUARANTINE) / f"{run_id}.{time.time_ns()}"
         target.parent.mkdir(exist_ok=True)
         try:
             os.rename(self.folder(run_id), target)
@@ -193,7 +203,7 @@ class Store:
 
     def set_aside(self) -> dict[str, str]:
         """Return why each folder that is still in ``.quarantine`` was moved there, by its name; oldest first."""
-        place = self.root / ".quarantine"
+        place = self.root / QUARANTINE
         found = {path.name.removesuffix(REASON): path for path in place.glob(f"*{REASON}")}
         names = sorted((name for name in found if (place / name).is_dir()), key=_moved_at)
         return {name: found[name].read_text(encoding="utf-8").strip() for name in names}

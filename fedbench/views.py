@@ -19,7 +19,7 @@ from fedbench.config import digest
 from fedbench.data.prepared import PreparedCase, describe
 from fedbench.errors import UserError
 from fedbench.federation import Federation
-from fedbench.files import write_atomic
+from fedbench.files import unlinked, write_atomic
 from fedbench.reading import read_arrays
 
 FOLDER = ".views"
@@ -88,7 +88,7 @@ def views_key(federation: Federation) -> str:
 def keep_views(root: Path, federation: Federation) -> str:
     """Write the views of the test cases under ``root`` unless they are there; return their key."""
     key = views_key(federation)
-    target = root / FOLDER / f"{key}.npz"
+    target = unlinked(root, FOLDER) / f"{key}.npz"
     if not target.exists():
         save_views(target, {case.id: view_of(case) for case in federation.test})
     return key

@@ -154,6 +154,7 @@ def show(
     from fedbench.execution.planning import variants
     from fedbench.execution.prepared_data import prepared_of
     from fedbench.federation import partition as deal
+    from fedbench.files import unlinked
     from fedbench.names import safe
     from fedbench.store import Store
 
@@ -178,6 +179,6 @@ def show(
         parts += [f"fold{data.fold}"] if data.fold is not None else []
         parts += [f"no-{safe(data.leave_out)}"] if data.leave_out else []
         render(frame, f"{' '.join(parts)}: partition {federation.digest[:12]}", console)
-        target = png or options.out / "figures" / "partitions" / f"{'.'.join(parts)}.png"
+        target = png or unlinked(options.out, "figures", "partitions") / f"{'.'.join(parts)}.png"
         draw(frame, " ".join(parts), target)
         console.print(f"picture: {target}", highlight=False, soft_wrap=True, markup=False)

@@ -370,6 +370,41 @@ def test_no_run_is_written_through_a_symbolic_link(tmp_path):
     assert bits(tmp_path / "runs") == before
 
 
+LINKED = (".locks", ".views", ".quarantine", ".cluster", "figures")
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_nor_is_anything_else_of_a_results_folder(tmp_path, name):
+    command, theirs, link = make(tmp_path, "fedavg", rounds=1), tmp_path / "theirs", tmp_path / "runs" / name
+    theirs.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(theirs)
+    refused(here(command, tmp_path), f"{link} is a symbolic link, which nothing is written through; remove it.")
+    assert not list(theirs.iterdir())
+    link.unlink()
+    assert here(command, tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("name", [".locks", ".quarantine"])
+def test_a_damaged_run_is_not_moved_through_a_symbolic_link(fedbench, tmp_path, name):
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg",), patients=3))
+    run, theirs = next(runs.glob("toy.*")), tmp_path / "theirs"
+    (run / "run.json").write_text("{}")
+    theirs.mkdir()
+    (runs / name).symlink_to(theirs)
+    refused(fedbench("status", "--out", str(runs)), f"{runs / name} is a symbolic link")
+    assert run.is_dir() and not list(theirs.iterdir())
+
+
+def test_a_linked_results_folder_and_linked_prepared_data_are_the_users_own(tmp_path):
+    for name in ("disk", "cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / ".prepared").symlink_to(tmp_path / "cache")
+    assert here(make(tmp_path, "fedavg", rounds=1), tmp_path)[0] == 0
+    assert list((tmp_path / "disk").glob("toy.fedavg.*/done")) and list((tmp_path / "cache").glob("toy-*"))
+
+
 def test_nothing_of_fedbench_and_its_plugins_reads_pickles_or_runs_text():
     """No import of pickle and the like, no eval or exec, no load that allows pickles.
 
