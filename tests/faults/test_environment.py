@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,31 @@ def test_no_variable_of_the_environment_is_kept(tmp_path):
     assert {"run.json", "traceback.txt", "failure.json"} <= {file.name for file in (tmp_path / "runs").rglob("*")}
     assert not list(holding_the_secret(tmp_path / "runs"))
     assert SECRET not in out + err
+
+
+CHOICE = "ONEDNN_MAX_CPU_ISA=SSE41"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_variable_that_chooses_how_the_cpu_computes_is_kept_and_named(tmp_path, workers):
+    """Torch says of its own instructions what it always does."""
+    name, _, value = CHOICE.partition("=")
+    status, _, err = finish_fresh(make(tmp_path, "fedavg", rounds=1, workers=workers), tmp_path, **{name: value})
+    assert status == 0 and CHOICE not in err
+    (run,) = (tmp_path / "runs").glob("toy.fedavg.*/run.json")
+    assert (read_json(run) or {})["hardware"]["variables"] == CHOICE
+    status, _, err = finish_fresh(make(tmp_path, "fedavg", "fedprox", rounds=1, workers=workers), tmp_path)
+    assert status == 0
+    assert f"1 finished run was made with {CHOICE}, here no variables that choose how" in err
+    (other,) = (tmp_path / "runs").glob("toy.fedprox.*/run.json")
+    assert "variables" not in (read_json(other) or {})["hardware"]
+    looking = [sys.executable, "-m", "fedbench"]
+    out = finish([*looking, "verify", "toy.fedavg", "--from", "runs"], tmp_path)[1]
+    assert f"made with {CHOICE}, here no variables that choose how" in out
+    out = finish([*looking, "diff", "toy.fedavg", "toy.fedprox", "--out", "runs"], tmp_path)[1]
+    assert "hardware.variables" in out
+    out = "".join(finish([*looking, "tables", "--from", "runs", "--to", "tables"], tmp_path)[1:])
+    assert f"runs were made with the variables {CHOICE} (1 run) or none (1 run)" in out
 
 
 def test_a_worker_that_always_dies_fails_its_run_alone(usual, tmp_path):
