@@ -96,6 +96,60 @@ def test_a_worker_that_is_told_to_end_is_none_that_exits(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+def test_one_that_patches_another_algorithm_fails_and_the_others_run_is_what_it_is(alone, tmp_path, workers):
+    patching = plugins.write(tmp_path, "patching", plugins.PATCHING)
+    status, _, err = finish(make(tmp_path, patching, AFTER[0], rounds=3, workers=workers), tmp_path)
+    assert status == 1
+    assert re.search(
+        r"failed: toy\.patching\.\S+: 'patching' replaced FedProx\.loss, FedProx\.upload while it ran", err
+    )
+    assert is_one_of(bits(tmp_path / "runs"), alone)
+
+
+LOOKING = '''
+"""Writes down what its process is like as it begins."""
+import gc, os, signal, warnings
+import numpy as np
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.parameters import hyperparameter
+
+class Looking(FedAvg):
+    """Looks."""
+    name = "looking"
+
+    class Params(FedAvg.Params):
+        number: int = hyperparameter(0, search=[0, 1])
+
+    def begin_round(self, client):
+        mask = os.umask(0o22)
+        os.umask(mask)
+        raised = [f for f in warnings.filters if f[0] == "error"]
+        seen = [mask, os.getcwd(), np.geterr(), raised, gc.isenabled(), os.environ.get("TZ")]
+        seen.append(signal.getsignal(signal.SIGTERM) == signal.SIG_IGN)
+        if not client.round and not client.index:
+            with open(os.environ["FEDBENCH_TEST_MARKER"], "a") as file:
+                file.write(repr(seen) + chr(10))
+'''
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_not_torchs_is_put_back_too(tmp_path, workers):
+    """Results at a relative path, and pictures in folders that are made when the runs are done."""
+    looking, untidy = (plugins.write(tmp_path, n, s) for n, s in (("looking", LOOKING), ("untidy", plugins.UNTIDY)))
+    turns = (f"{looking}:Looking[number=0]", untidy, f"{looking}:Looking[number=1]")
+    command = make(tmp_path, *turns, rounds=2, workers=workers)
+    command[command.index("--out") + 1] = "runs"
+    process = start(command, tmp_path, FEDBENCH_TEST_MARKER=str(tmp_path / "seen"))
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, out + err
+    first, second = (tmp_path / "seen").read_text().splitlines()
+    assert first == second
+    assert len(bits(tmp_path / "runs")) == 3
+    folders = [folder for folder in (tmp_path / "runs").rglob("*") if folder.is_dir()]
+    assert folders and all(folder.stat().st_mode & 0o700 == 0o700 for folder in folders)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_thread_that_never_ends_does_not_keep_the_command_from_ending(alone, tmp_path, workers):
     """It is no daemon, so that Python would wait for it; the runs are done and their table is printed."""
     lingering = plugins.write(tmp_path, "lingering", plugins.LINGERING)
