@@ -11,23 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fedbench.errors import UserError
-
 BEFORE = ".before"  # what the name of a folder ends with while it is replaced
-
-
-def unlinked(root: Path, *names: str) -> Path:
-    """Return a folder below ``root`` that is to be written into; ``root`` itself may be a link.
-
-    Raises:
-        UserError: it, or a folder on the way, is a symbolic link: what lies at its end is somebody else's.
-    """
-    folder = root
-    for name in names:
-        folder = folder / name
-        if folder.is_symlink():
-            raise UserError(f"{folder} is a symbolic link, which nothing is written through; remove it.")
-    return folder
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:

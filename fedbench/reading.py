@@ -49,6 +49,20 @@ def plain_name(name: str, where: object) -> str:
     return name
 
 
+def unlinked(root: Path, *names: str) -> Path:
+    """Return a folder below ``root`` that is to be written into; ``root`` itself may be a link.
+
+    Raises:
+        UserError: it, or a folder on the way, is a symbolic link: what lies at its end is somebody else's.
+    """
+    folder = root
+    for name in names:
+        folder = folder / name
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a symbolic link, which nothing is written through; remove it.")
+    return folder
+
+
 def unreadable(file: Path, error: Exception) -> UserError:
     """Return what to say of a file that is there and could not be read: that is no damage, and may pass."""
     reason = getattr(error, "strerror", None) or _first_line(error)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
-from fedbench.files import is_locked, sha256, try_lock, unlinked, write_atomic, write_text
-from fedbench.reading import plain_name, read_table, unreadable
+from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
+from fedbench.reading import plain_name, read_table, unlinked, unreadable
 from fedbench.wording import listed
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it

@@ -19,8 +19,8 @@ from fedbench.config import digest
 from fedbench.data.prepared import PreparedCase, describe
 from fedbench.errors import UserError
 from fedbench.federation import Federation
-from fedbench.files import unlinked, write_atomic
-from fedbench.reading import read_arrays
+from fedbench.files import write_atomic
+from fedbench.reading import read_arrays, unlinked
 
 FOLDER = ".views"
 MOST = 3  # slices per case

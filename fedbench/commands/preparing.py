@@ -154,8 +154,8 @@ def show(
     from fedbench.execution.planning import variants
     from fedbench.execution.prepared_data import prepared_of
     from fedbench.federation import partition as deal
-    from fedbench.files import unlinked
     from fedbench.names import safe
+    from fedbench.reading import unlinked
     from fedbench.store import Store
 
     if png is not None:

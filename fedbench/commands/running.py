@@ -255,8 +255,8 @@ def check_resources(
 def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
-    from fedbench.files import unlinked
     from fedbench.names import safe
+    from fedbench.reading import unlinked
     from fedbench.store import load_results, read_json, write_json
 
     finished = load_results(results.root, [cell.id for cell in cells])
