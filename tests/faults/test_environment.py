@@ -23,6 +23,7 @@ from tests.faults.machine import (
     kill_at,
     make,
     start,
+    start_fresh,
     wait_for,
 )
 
@@ -181,6 +182,21 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
 
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_what_ray_left_of_a_killed_driver_is_removed_by_the_next(tmp_path, rays_folder):
+    """Not what is somebody else's: a session without our mark stays."""
+    command, sessions = make(tmp_path, "fedavg", rounds=200, workers=1), Path(rays_folder) / "ray"
+    process = start_fresh(command, tmp_path, RAY_TMPDIR=rays_folder)
+    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
+    process.kill()
+    process.communicate()
+    (dead,) = (path for path in sessions.glob("session_2*") if path.is_dir())
+    (sessions / "session_2000-01-01_00-00-00_000000_1").mkdir()
+    command[command.index("--rounds") + 1] = "1"
+    status, _, err = finish_fresh(command, tmp_path, RAY_TMPDIR=rays_folder)
+    assert status == 0, err
+    assert [path.name for path in sessions.glob("session_2*")] == ["session_2000-01-01_00-00-00_000000_1"], dead
 
 
 def test_ray_listens_to_this_machine_alone_and_ends_with_a_killed_driver(tmp_path):
