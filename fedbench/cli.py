@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -14,6 +18,9 @@ from fedbench.commands import analysing, drawing, looking, plugins, reporting, r
 from fedbench.commands import preparing as data
 from fedbench.commands.options import errors
 from fedbench.errors import UserError
+from fedbench.wording import counted, listed
+
+PATIENCE = 1.0  # seconds for threads that are about to end
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -71,6 +78,43 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake, or a disk that takes no more, is one message and status 2; an interruption 130."""
+    before = set(threading.enumerate())
+    try:
+        _command()
+    except BaseException as end:
+        if left := [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]:
+            _end_without(left, end)
+        raise
+
+
+def _end_without(threads: list[threading.Thread], end: BaseException) -> None:
+    """End the process as ``end`` says if threads that were left behind, as by a plugin, go on; Python would wait."""
+    deadline = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    names = [thread.name for thread in threads if thread.is_alive()]
+    if not names:
+        return
+    if isinstance(end, SystemExit):
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    else:
+        sys.excepthook(type(end), end, end.__traceback__)
+        status = 130 if isinstance(end, KeyboardInterrupt) else 1
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        errors.print(
+            f"{counted(len(names), 'thread')} that a plugin left behind would not end: {listed(names)}; not "
+            "waited for. A plugin should end its threads, or make them daemons.",
+            style="yellow", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+    if (kit := sys.modules.get("fedbench.testing.elsewhere")) is not None:
+        kit.stop()  # a process that waits for such a thread as well
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def _command() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -27,6 +28,10 @@ SMALL = 256 * 1024**2  # bytes that any table may unpack to
 MOST_TIMES = 1000  # its size on disk that a larger table may unpack to; results do to fifty times or so
 ROWS = 2**16  # measured at a time
 HEAD = 10  # bytes of an ``.npy`` file up to its header: magic, version, and how long the header is
+HEADERS: Mapping[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
+}  # fmt: skip
+MISREAD = (RecursionError, TypeError, ValueError, KeyError, AttributeError)  # by pandas, of what a table says of itself
 LISTED = ".list.element"  # how parquet names what a list holds
 
 
@@ -42,6 +47,20 @@ def plain_name(name: str, where: object) -> str:
     if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
         raise UserError(f"{where}: '{name}' is no plain name: it would lead out of its folder; not followed.")
     return name
+
+
+def unlinked(root: Path, *names: str) -> Path:
+    """Return a folder below ``root`` that is to be written into; ``root`` itself may be a link.
+
+    Raises:
+        UserError: it, or a folder on the way, is a symbolic link: what lies at its end is somebody else's.
+    """
+    folder = root
+    for name in names:
+        folder = folder / name
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a symbolic link, which nothing is written through; remove it.")
+    return folder
 
 
 def unreadable(file: Path, error: Exception) -> UserError:
@@ -74,7 +93,7 @@ def read_table(file: Path, columns: Collection[str] | None = None) -> pd.DataFra
                 raise UserError(f"{file}: unpacks to more than {most} bytes: too large to be results; not read.")
         with tables_in_system_memory():
             return pd.read_parquet(file, columns=None if columns is None else list(columns))
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, *MISREAD) as error:
         raise UserError(f"{file}: damaged or not parquet ({_first_line(error)}); make it again.") from None
 
 
@@ -153,9 +172,9 @@ class LazyArrays(Mapping[str, np.ndarray]):
         if name not in self._names:
             raise KeyError(name)
         try:
-            with np.load(self.file, allow_pickle=False) as arrays:
-                return arrays[name]
-        except (zipfile.BadZipFile, ValueError, EOFError, zlib.error) as error:
+            with zipfile.ZipFile(self.file) as archive:
+                return _read_member(archive, self._names[name])
+        except UNPACKED_WRONG as error:
             raise UserError(f"{self.file}: damaged or not arrays ({_first_line(error)}); make it again.") from None
 
     def __iter__(self) -> Iterator[str]:
@@ -165,7 +184,29 @@ class LazyArrays(Mapping[str, np.ndarray]):
         return len(self._names)
 
 
-def _checked_names(file: Path) -> dict[str, None]:
+UNPACKED_WRONG = (
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError,
+    RuntimeError,  # what is marked as encrypted, or NotImplementedError: packed by a method that nobody knows
+)  # fmt: skip
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an array out of an archive, if it has as many bytes as its header says: memory is taken by that."""
+    with archive.open(name) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = HEADERS.get(version)
+        if read_header is None:
+            raise ValueError(f"arrays of version {version} hold no results")
+        shape, _, dtype = read_header(stream)
+        told, there = stream.tell() + math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size
+        if told != there and not dtype.hasobject:
+            raise ValueError(f"'{name}' has {there} bytes, by its header {told}")
+    with archive.open(name) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _checked_names(file: Path) -> dict[str, str]:
+    """Return the names of a file's arrays, each with that of its member."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -174,7 +215,7 @@ def _checked_names(file: Path) -> dict[str, None]:
     size = sum(member.file_size for member in members)
     if size > MOST_BYTES:
         raise UserError(f"{file}: {size} bytes unpacked: too large to be results; not read.")
-    return dict.fromkeys(member.filename.removesuffix(".npy") for member in members)
+    return {member.filename.removesuffix(".npy"): member.filename for member in members}
 
 
 def steadily(read: Callable[[], T]) -> T:

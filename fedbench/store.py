@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedbench.errors import UserError
 from fedbench.files import is_locked, sha256, try_lock, write_atomic, write_text
-from fedbench.reading import plain_name, read_table, unreadable
+from fedbench.reading import plain_name, read_table, unlinked, unreadable
+from fedbench.wording import listed
 
 if TYPE_CHECKING:  # pandas takes most of a second, and to look after runs nobody needs it
     import pandas as pd
@@ -39,6 +40,12 @@ DONE = "done"
 REASON = ".reason.txt"
 RUN_ID = re.compile(r"[^./][^/]*\.s\d+\.[^/]+")  # dataset.algorithm.sSEED...; see Cell.id
 SEALED = (RUN, CASES, ROUNDS, CHECKPOINT, PREDICTIONS, FEATURES)
+
+IDENTIFYING = ("dataset", "algorithm", "seed", "partition", "data")  # of a record's identity, what frames tell
+TOLD = ("started", "ended", "seconds", "steps", "parameters")
+
+LOCKS, QUARANTINE = ".locks", ".quarantine"
+OWN = (LOCKS, QUARANTINE, ".views", ".cluster", "figures")  # folders beside those of runs; `.prepared` may be a link
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -87,7 +94,7 @@ class Store:
         left: what is wrong with each run that was found damaged and could not be moved, by its id.
 
     Raises:
-        UserError: the folder cannot be made or written.
+        UserError: the folder cannot be made or written, or one in it that is written into is a symbolic link.
     """
 
     def __init__(self, root: Path, *, reading: bool = False) -> None:
@@ -104,6 +111,8 @@ class Store:
             ) from None
         if not os.access(root, os.W_OK):
             raise UserError(f"cannot write results to {root}: no permission; choose another folder with --out.")
+        for name in OWN:
+            unlinked(root, name)
 
     @property
     def prepared(self) -> Path:
@@ -122,10 +131,11 @@ class Store:
         """Claim a run; yields False if another process has it.
 
         Raises:
-            UserError: its folder is a symbolic link, and what lies at its end is not this store's to write.
+            UserError: its folder, or that of the locks, is a symbolic link: what lies at its end is not to be written.
         """
         if (folder := self.folder(run_id)).is_symlink():
             raise UserError(f"{folder} is a symbolic link, which no run is written through; remove it.")
+        unlinked(self.root, LOCKS)
         return try_lock(self._lock_file(run_id))
 
     def running(self, run_id: str) -> bool:
@@ -133,7 +143,7 @@ class Store:
         return is_locked(self._lock_file(run_id))
 
     def _lock_file(self, run_id: str) -> Path:
-        return self.root / ".locks" / run_id
+        return self.root / LOCKS / run_id
 
     def status(self, run_id: str, *, claimed: bool = False) -> Status:
         """Return how far a run is; ``done`` means its checksums were verified.
@@ -162,6 +172,7 @@ class Store:
 
     def _claim_and_move(self, run_id: str, problem: str) -> Status:
         """Move a run that was found damaged aside, if nobody else has it and that can be done; return its status."""
+        unlinked(self.root, LOCKS)
         try:
             with try_lock(self._lock_file(run_id)) as free:  # it may be moved, and made anew, by now
                 return self.status(run_id, claimed=True) if free else "absent"
@@ -177,8 +188,11 @@ class Store:
         """Move a corrupt folder aside, never delete it; the reason is written beside it.
 
         The caller holds the run's lock.
+
+        Raises:
+            UserError: the place is a symbolic link.
         """
-        target = self.root / ".quarantine" / f"{run_id}.{time.time_ns()}"
+        target = unlinked(self.root, QUARANTINE) / f"{run_id}.{time.time_ns()}"
         target.parent.mkdir(exist_ok=True)
         try:
             os.rename(self.folder(run_id), target)
@@ -189,7 +203,7 @@ class Store:
 
     def set_aside(self) -> dict[str, str]:
         """Return why each folder that is still in ``.quarantine`` was moved there, by its name; oldest first."""
-        place = self.root / ".quarantine"
+        place = self.root / QUARANTINE
         found = {path.name.removesuffix(REASON): path for path in place.glob(f"*{REASON}")}
         names = sorted((name for name in found if (place / name).is_dir()), key=_moved_at)
         return {name: found[name].read_text(encoding="utf-8").strip() for name in names}
@@ -211,17 +225,38 @@ def _moved_at(name: str) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON file's content, None where there is none or it is not JSON.
+    """Return the object that a JSON file holds, None where there is none or it is no JSON object.
 
     Raises:
         UserError: it is there and could not be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):  # the last: brackets within brackets
         return None
     except OSError as error:
         raise unreadable(path, error) from None
+    return content if isinstance(content, dict) else None
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Return what a finished run's ``run.json`` says.
+
+    Raises:
+        UserError: it holds something else, though it may be sealed.
+    """
+    run = read_json(folder / RUN) or {}
+    identity = run.get("identity")
+    lacks = [key for key in ("label", *TOLD) if key not in run]
+    lacks += [f"identity.{key}" for key in IDENTIFYING if not isinstance(identity, dict) or key not in identity]
+    if isinstance(identity, dict) and not lacks and not isinstance(identity["data"], dict):
+        lacks = ["identity.data"]
+    if lacks:
+        raise UserError(
+            f"{folder / RUN} is sealed, but is no record of a run (it lacks {listed(lacks)}); delete {folder}, and "
+            "`fedbench run` repeats it."
+        )
+    return run
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -260,7 +295,7 @@ def broken(folder: Path) -> str | None:
         UserError: a file of it is there and could not be read.
     """
     sealed = read_json(folder / DONE)
-    if not isinstance(sealed, dict) or not isinstance(sealed.get("sha256"), dict):
+    if sealed is None or not isinstance(sealed.get("sha256"), dict):
         return f"{DONE} is not readable"
     for name in SEALED:
         checksum = _checksum(folder / name)
@@ -322,13 +357,13 @@ def load_results(path: Path | str, run_ids: list[str] | None = None, *, skip_dam
                 f"run {folder.name} is corrupt ({problem}); `fedbench status --out {root}` moves it aside, and "
                 "`fedbench run` repeats it."
             )
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        keys = {"run_id": folder.name} | {k: run["identity"][k] for k in ("dataset", "algorithm", "seed", "partition")}
+        run = record(folder)
+        keys = {"run_id": folder.name} | {key: run["identity"][key] for key in IDENTIFYING if key != "data"}
         data = run["identity"]["data"]
-        keys |= {"setting": run["label"], "fold": -1 if data["fold"] is None else data["fold"]}
-        keys["unseen"] = data["leave_out"] or ""
+        fold = data.get("fold")
+        keys |= {"setting": run["label"], "fold": -1 if fold is None else fold, "unseen": data.get("leave_out") or ""}
         every.append(keys)
-        facts = {k: run[k] for k in ("started", "ended", "seconds", "steps", "parameters")}
+        facts = {key: run[key] for key in TOLD}
         at_once = max(attempt.get("clients_at_once", 1) for attempt in attempts_of(run))
         identity = json.dumps(run["identity"], sort_keys=True)
         runs.append(keys | facts | {"clients_at_once": at_once, "identity": identity})

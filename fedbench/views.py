@@ -17,9 +17,10 @@ import numpy as np
 
 from fedbench.config import digest
 from fedbench.data.prepared import PreparedCase, describe
+from fedbench.errors import UserError
 from fedbench.federation import Federation
 from fedbench.files import write_atomic
-from fedbench.reading import read_arrays
+from fedbench.reading import read_arrays, unlinked
 
 FOLDER = ".views"
 MOST = 3  # slices per case
@@ -87,7 +88,7 @@ def views_key(federation: Federation) -> str:
 def keep_views(root: Path, federation: Federation) -> str:
     """Write the views of the test cases under ``root`` unless they are there; return their key."""
     key = views_key(federation)
-    target = root / FOLDER / f"{key}.npz"
+    target = unlinked(root, FOLDER) / f"{key}.npz"
     if not target.exists():
         save_views(target, {case.id: view_of(case) for case in federation.test})
     return key
@@ -105,16 +106,25 @@ def save_views(target: Path, views: Mapping[str, CaseView]) -> None:
 
 
 def load_views(file: Path) -> dict[str, CaseView]:
-    """Read what :func:`save_views` wrote."""
+    """Read what :func:`save_views` wrote.
+
+    Raises:
+        UserError: it is something else.
+    """
     arrays = read_arrays(file)
-    facts = json.loads(arrays["facts"].tobytes())
-    return {
-        case: CaseView(
-            image=arrays[f"image|{case}"], truth=arrays[f"truth|{case}"],
-            **fact | {"slices": tuple(fact["slices"]), "spacing": tuple(fact["spacing"])},
-        )
-        for case, fact in facts.items()
-    }  # fmt: skip
+    try:
+        facts = json.loads(arrays["facts"].tobytes())
+        return {
+            case: CaseView(
+                image=arrays[f"image|{case}"], truth=arrays[f"truth|{case}"],
+                **fact | {"slices": tuple(fact["slices"]), "spacing": tuple(fact["spacing"])},
+            )
+            for case, fact in facts.items()
+        }  # fmt: skip
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{file}: holds no pictures of test cases; delete it, and the next run makes it again."
+        ) from None
 
 
 def save_arrays(target: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -35,6 +35,20 @@ class Raising(FedAvg):
             raise RuntimeError("the plugin broke")
 '''
 
+EXITING = '''
+"""Leaves by sys.exit in round 1, with the status of success."""
+import sys
+from fedbench.algorithms.fedavg import FedAvg
+
+class Exiting(FedAvg):
+    """Exits."""
+    name = "exiting"
+
+    def begin_round(self, client):
+        if client.round == 1:
+            sys.exit(0)
+'''
+
 UNREADY = '''
 """Raises before anything is trained."""
 from fedbench.algorithms.fedprox import FedProx
@@ -241,6 +255,57 @@ class Leaking(FedAvg):
 
     def begin_round(self, client):
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+'''
+
+UNTIDY = '''
+"""Ends well, and leaves its process in another state: rights, folder, signals, and what is an error."""
+import gc, os, signal, warnings
+import numpy as np
+from fedbench.algorithms.fedavg import FedAvg
+
+class Untidy(FedAvg):
+    """Changes what is not torch's."""
+    name = "untidy"
+
+    def end_round(self, client):
+        os.umask(0o777)
+        os.chdir("/")
+        np.seterr(all="raise")
+        warnings.simplefilter("error")
+        gc.disable()
+        os.environ["TZ"] = "Asia/Tokyo"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+'''
+
+PATCHING = '''
+"""Replaces a method of another algorithm's class."""
+from fedbench.algorithms.fedavg import FedAvg
+from fedbench.algorithms.fedprox import FedProx
+
+def lighter(self, step, own=FedProx.loss):
+    return own(self, step) * 0.5
+
+class Patching(FedAvg):
+    """Patches FedProx."""
+    name = "patching"
+
+    def begin_round(self, client):
+        FedProx.loss = lighter
+        FedProx.upload = FedAvg.upload
+'''
+
+LINGERING = '''
+"""Leaves a thread behind that Python waits for before it ends."""
+import threading, time
+from fedbench.algorithms.fedavg import FedAvg
+
+class Lingering(FedAvg):
+    """Leaves a thread that is no daemon."""
+    name = "lingering"
+
+    def begin_round(self, client):
+        if not client.round and not client.index:
+            threading.Thread(target=time.sleep, args=(3600,), name="lingerer").start()
 '''
 
 HUNGRY = '''

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fedbench import __version__, load_results
+from fedbench.analysis.evidence import Condition
 from fedbench.commands.options import SuiteOptions
 from fedbench.errors import UserError
 from fedbench.sources import harness_digest
@@ -343,17 +344,21 @@ def test_a_failing_run_is_reported_and_the_others_finish(fedbench, tmp_path, tin
     assert "the plugin broke" in fedbench("show", "phantom-heart.raising", "--out", runs)[1]
 
 
-def test_help_status_and_list_do_not_import_torch():
+def test_help_status_and_list_do_not_import_torch(tmp_path):
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg", "moon"), patients=3))
+    (next(runs.glob("toy.moon.*")) / "run.json").write_text("{}")  # also where one is to be moved aside
     code = (
         "import sys\nfrom fedbench.cli import main\n"
-        "for arguments in (['--help'], ['--version'], *(['list', x] for x in ('algorithms', 'datasets', 'suites'))):\n"
+        f"for arguments in (['--help'], ['--version'], ['status', '--out', {str(runs)!r}],\n"
+        "                  *(['list', x] for x in ('algorithms', 'datasets', 'suites'))):\n"
         "    sys.argv = ['fedbench', *arguments]\n"
         "    try: main()\n    except SystemExit as stop: assert not stop.code, arguments\n"
         "    assert not {'torch', 'monai', 'ray'} & set(sys.modules), f'heavy import of {arguments}'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in ("Usage", "fedprox", "phantom-heart", "smoke"))
+    assert all(name in done.stdout for name in ("Usage", "fedprox", "phantom-heart", "smoke", "toy.fedavg."))
+    assert "damaged: toy.moon." in done.stderr
 
 
 def test_a_prepared_array_that_was_changed_is_refused_by_name(fedbench, tiny):

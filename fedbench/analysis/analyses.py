@@ -29,6 +29,8 @@ ALONE, POOLED = "local", "centralised"
 REFERENCE_POINTS = (ALONE, POOLED)  # not federated; they bound what federated training can be expected to do
 RECONSTRUCTED = "†"  # behind the name of an algorithm that is our reconstruction of a published method
 RECONSTRUCTION = "our reconstruction from the paper's text, not the authors' code."
+VARIABLES = "variables"  # of the environment, by which a user chose how the CPU computes; absent where none was set
+HARDWARE = {"CPUs of": "instructions", "the variables": VARIABLES, "the GPU": "gpu"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,12 @@ def _machines(runs: pd.DataFrame) -> dict[str, Counter[str]]:
     """
     every = [attempts_of(json.loads(text)) for text in runs["provenance"]]
     kinds = [(name, "versions", name) for name in DECIDING]
+    kinds += [(what, "hardware", key) for what, key in HARDWARE.items()]
     found = {}
-    for what, section, key in (*kinds, ("CPUs of", "hardware", "instructions"), ("the GPU", "hardware", "gpu")):
-        said = [[str(made[section][key]) for made in run if key in (made.get(section) or {})] for run in every]
+    for what, section, key in kinds:
+        unset = {VARIABLES: "none"} if section == "hardware" else {}
+        told = [[unset | (made.get(section) or {}) for made in run] for run in every]
+        said = [[str(made[key]) for made in run if key in made] for run in told]
         if len({value for values in said for value in values}) > 1:
             found[what] = Counter(", then ".join(dict.fromkeys(values)) for values in sorted(said) if values)
     return found

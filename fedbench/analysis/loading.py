@@ -161,7 +161,7 @@ def _of_store(root: Path, run_ids: Iterable[str] | None) -> Evidence:
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
-    run = json.loads((folder / store.RUN).read_text(encoding="utf-8"))
+    run = store.record(folder)
     keys = ("versions", "git", "hardware", ATTEMPTS, "samples", "partition", "classes")
     return {
         "views": plain_name(run["views"], folder / store.RUN),

@@ -67,7 +67,7 @@ def status(out: From = OUT) -> None:
         seconds = (
             f"{(read_json(results.folder(run_id) / RUN) or {}).get('seconds', 0):.0f} s" if state == "done" else ""
         )
-        rounds = f"{progress['round']}/{progress['rounds']}" if progress else ""
+        rounds = f"{progress.get('round')}/{progress.get('rounds')}" if progress else ""
         lines.append(LINE.format(state, rounds, seconds, run_id))
         if state == "failed":
             lines.append(f"  {(read_json(results.folder(run_id) / FAILURE) or {}).get('error', '')}")

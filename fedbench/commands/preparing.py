@@ -162,6 +162,7 @@ def show(
     from fedbench.execution.prepared_data import prepared_of
     from fedbench.federation import partition as deal
     from fedbench.names import safe
+    from fedbench.reading import unlinked
     from fedbench.store import Store
 
     if png is not None:
@@ -185,6 +186,6 @@ def show(
         parts += [f"fold{data.fold}"] if data.fold is not None else []
         parts += [f"no-{safe(data.leave_out)}"] if data.leave_out else []
         render(frame, f"{' '.join(parts)}: partition {federation.digest[:12]}", console)
-        target = png or options.out / "figures" / "partitions" / f"{'.'.join(parts)}.png"
+        target = png or unlinked(options.out, "figures", "partitions") / f"{'.'.join(parts)}.png"
         draw(frame, " ".join(parts), target)
         console.print(f"picture: {target}", highlight=False, soft_wrap=True, markup=False)

@@ -256,6 +256,7 @@ def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
     from fedbench.analysis.tables.summary import conditions, heading, summarise
     from fedbench.analysis.tables.summary_view import render
     from fedbench.names import safe
+    from fedbench.reading import unlinked
     from fedbench.store import load_results, read_json, write_json
 
     finished = load_results(results.root, [cell.id for cell in cells])
@@ -267,7 +268,7 @@ def _report(cells: list[Cell], suite: Suite, results: Store) -> None:
     for name, unseen in conditions(finished.runs):
         title = heading(name, unseen)
         render(summarise(finished, name, rule, labels, unseen), f"{title} ({rule} round)", console)
-        target = results.root / "figures" / safe(title) / "overlays.png"
+        target = unlinked(results.root, "figures", safe(title)) / "overlays.png"
         own = [c for c in cells if (c.identity["dataset"], c.identity["data"]["leave_out"] or "") == (name, unseen)]
         shown = {"runs": [cell.id for cell in own if cell.id in done]}
         if not target.exists() or read_json(target.with_suffix(".json")) != shown:  # drawing takes seconds

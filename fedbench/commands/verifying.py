@@ -105,7 +105,7 @@ Record = tuple[dict[str, Any], Path]  # the content of run.json, and the folder 
 
 
 def _stored(out: Path, run: str) -> Record:
-    from fedbench.store import RUN, Store
+    from fedbench.store import Store, record
     from fedbench.wording import listed
 
     results = Store(out, reading=True)
@@ -116,7 +116,7 @@ def _stored(out: Path, run: str) -> Record:
         raise UserError(f"no finished run '{run}' in {out}: {listed(f'{n} ({s})' for n, s in states.items())}.")
     done = [name for name, state in states.items() if state == "done"]
     name = _one(done, run, out, f"see `fedbench status --out {out}`")
-    return json.loads((out / name / RUN).read_text(encoding="utf-8")), out / name
+    return record(out / name), out / name
 
 
 def _published(source: Path, run: str, scratch: Path) -> Record:

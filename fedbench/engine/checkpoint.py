@@ -81,6 +81,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     text = metadata.get("content", "") if content is None else content.numpy().tobytes().decode(errors="replace")
     if metadata.get("sha256") != _checksum(tensors, text):
         raise CorruptCheckpoint(f"{path}: content does not match its checksum")
-    found = json.loads(text)
-    aliased = {name: tensors[home] for name, home in found["aliases"].items()}
-    return {**tensors, **aliased}, found["facts"]
+    try:
+        found = json.loads(text)
+        aliased = {name: tensors[home] for name, home in found["aliases"].items()}
+        return {**tensors, **aliased}, found["facts"]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):  # sealed by somebody else
+        raise CorruptCheckpoint(f"{path}: content is no checkpoint") from None

@@ -22,8 +22,10 @@ from typing import Any
 
 from fedbench.errors import UserError
 from fedbench.execution.installation import describer, differences, installation, other_instructions
+from fedbench.files import locked, try_lock
 
 TOKENS = ".cluster"  # under the results folder
+ALIVE = "fedbench.lock"  # in the folder of a session of Ray that was started here; held as long as its driver lives
 PROBE_SECONDS = 120.0  # a node's first worker process imports torch, perhaps from a network drive
 
 
@@ -47,10 +49,13 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_sigterm = signal.getsignal(signal.SIGTERM) if in_main_thread else None
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    held = contextlib.ExitStack()
     left: Path | None = None  # what Ray leaves on the disk: megabytes of logs and sockets for every start
     try:
         if address is None:
             left = _start(ray, cpus, common)
+            _remove_dead_sessions(left.parent)
+            held.enter_context(locked(left / ALIVE))
         else:
             _connect(ray, address, common)
         if on_sigterm is not None:
@@ -58,6 +63,7 @@ def join(address: str | None, cpus: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+        held.close()
         if left is not None:
             _remove_session(left)
         if set_here:
@@ -107,6 +113,14 @@ def _remove_session(folder: Path) -> None:
     with contextlib.suppress(OSError):
         if latest.is_symlink() and Path(os.readlink(latest)).name == folder.name:
             latest.unlink()
+
+
+def _remove_dead_sessions(folder: Path) -> None:
+    """Remove the sessions of drivers of fedbench that were killed, which no lock tells to live; nobody else's."""
+    for mark in folder.glob(f"session_*/{ALIVE}"):
+        with contextlib.suppress(OSError), try_lock(mark) as free:
+            if free and not mark.parent.is_symlink():
+                _remove_session(mark.parent)
 
 
 def _knock(address: str) -> None:

@@ -19,9 +19,9 @@ from fedbench.data.prepared import FACTS, is_store
 from fedbench.differing import ATTEMPTS, DECIDING, attempts_of, differing_rows, flat, short, untimed
 from fedbench.engine import checkpoint
 from fedbench.errors import UserError
-from fedbench.execution.installation import BF16, versions
+from fedbench.execution.installation import BF16, NO_VARIABLES, VARIABLES, versions
 from fedbench.execution.prepared_data import refuse_damage
-from fedbench.execution.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name
+from fedbench.execution.provenance import bf16_instructions, bf16_on_cpu, cpu_instructions, gpu_name, variables
 from fedbench.execution.runner import Options, execute
 from fedbench.reading import read_arrays, read_table
 from fedbench.sources import harness_digest
@@ -120,7 +120,8 @@ def elsewhere(run: Mapping[str, Any]) -> str:
     """Say how the machine that made a run (its ``run.json``) differs from this one in what bits depend on; or nothing.
 
     Bits depend on versions, on the CPU's vector instructions, at bf16 on those for bf16 (of which older runs say
-    nothing), and on the GPU: they decide in which order sums are added. A run that went on elsewhere has had several.
+    nothing), on environment variables that choose among them, and on the GPU: they decide in which order sums are
+    added. A run that went on elsewhere has had several.
     """
     bf16 = bf16_on_cpu(run.get("identity") or {})
     attempts = [_elsewhere(attempt, bf16) for attempt in attempts_of(run)]
@@ -137,6 +138,8 @@ def _elsewhere(made_with: Mapping[str, Any], at_bf16: bool) -> list[str]:
     bf16, own_bf16 = hardware.get(BF16), bf16_instructions()
     if bf16 and own_bf16 and bf16 != own_bf16 and at_bf16:
         found.append(f"a CPU with {bf16} for bf16, here {own_bf16}")
+    if (chosen := hardware.get(VARIABLES, "")) != (now := variables()):
+        found.append(f"{chosen or NO_VARIABLES}, here {now or NO_VARIABLES}")
     if (gpu := hardware.get("gpu")) and gpu != (own := gpu_name()):
         found.append(f"a {gpu}, here {f'a {own}' if own else 'no GPU'}")
     return found

@@ -102,7 +102,7 @@ def _timed_step(cell: Cell) -> float:
         return _timed_round(task, cell.identity["device"])
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NoEstimate(f"{cell.id} fails when it is tried: {said_by(type(task.algorithm), error)}") from error
 
 

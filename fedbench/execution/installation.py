@@ -10,8 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "pandas", "ray")
 Installation = Mapping[str, str]  # what -> which
-# Of the CPU: no part of what is installed, and no reason to refuse a node. The second is absent where it is not known.
-INSTRUCTIONS, BF16 = "instructions", "bf16_instructions"
+# Of the CPU: no part of what is installed, and no reason to refuse a node. The second is absent where it is not known,
+# the third (variables by which a user chooses how the CPU computes) where none is set.
+INSTRUCTIONS, BF16, VARIABLES = "instructions", "bf16_instructions", "variables"
+NO_VARIABLES = "no variables that choose how"
 
 
 @cache
@@ -30,9 +32,17 @@ def describer() -> Callable[[], dict[str, str]]:
     def describe() -> dict[str, str]:
         """What is installed on this node, and what its CPU computes with."""
         import importlib.metadata
+        import os
         import platform
 
+        choosing = (  # what torch says of its own instructions tells ATEN_CPU_CAPABILITY
+            "ONEDNN_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA",
+            "DNNL_CPU_ISA_HINTS", "DNNL_DEFAULT_FPMATH_MODE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+            "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES",
+        )  # fmt: skip
         facts, packages = {"python": platform.python_version().rpartition(".")[0]}, ("torch", "monai", "numpy", "scipy")
+        if chosen := ", ".join(f"{name}={os.environ[name]}" for name in choosing if os.environ.get(name)):
+            facts["variables"] = chosen
         try:
             with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
                 flags = next((line.split() for line in lines if line.startswith("flags")), [])
@@ -65,7 +75,7 @@ def installation() -> Installation:
 
 def differences(driver: Installation, node: Installation) -> list[str]:
     """Return what is installed otherwise on a node than at the driver, in words."""
-    there = {what: node.get(what, "unknown") for what in driver if what not in (INSTRUCTIONS, BF16)}
+    there = {what: node.get(what, "unknown") for what in driver if what not in (INSTRUCTIONS, BF16, VARIABLES)}
     return [f"{what} is {there[what]}, here {driver[what]}" for what in there if there[what] != driver[what]]
 
 
@@ -75,4 +85,5 @@ def other_instructions(driver: Installation, node: Installation, bf16: bool) -> 
         here, there = driver.get(which), node.get(which)
         if here != there and (which == INSTRUCTIONS or (here and there)):
             return f"computes {what} {there}, this machine with {here}"
-    return ""
+    here, there = driver.get(VARIABLES), node.get(VARIABLES)
+    return f"computes with {there or NO_VARIABLES}, this machine with {here or NO_VARIABLES}" if here != there else ""

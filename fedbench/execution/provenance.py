@@ -19,7 +19,7 @@ import torch
 from fedbench.differing import ATTEMPTS, DECIDING
 from fedbench.engine.task import Task
 from fedbench.engine.training import Training
-from fedbench.execution.installation import BF16, installation, versions
+from fedbench.execution.installation import BF16, VARIABLES, installation, versions
 from fedbench.suite import Cell
 
 PEAK = "peak_memory_bytes"
@@ -29,6 +29,7 @@ def take_note() -> None:
     """Read what this process computes with, so that what is installed or checked out from here on changes nothing."""
     versions()
     git_state()
+    variables()
 
 
 def now() -> str:
@@ -73,6 +74,15 @@ def bf16_instructions() -> str:
     return installation().get(BF16, "")
 
 
+@cache
+def variables() -> str:
+    """Return the environment variables that choose how the CPU computes (``ONEDNN_MAX_CPU_ISA=SSE41``); mostly none.
+
+    They decide the last bits as the CPU does, and are not among what :func:`cpu_instructions` says.
+    """
+    return installation().get(VARIABLES, "")
+
+
 def bf16_on_cpu(identity: Mapping[str, Any]) -> bool:
     """Say whether a run of this identity computes with bf16 on the CPU."""
     return identity.get("device") == "cpu" and identity.get("training", {}).get("precision") == "bf16"
@@ -87,6 +97,8 @@ def _hardware(device: str) -> dict[str, Any]:
     }
     if own := bf16_instructions():
         facts[BF16] = own
+    if chosen := variables():
+        facts[VARIABLES] = chosen
     if device == "cuda":
         facts["gpu"] = gpu_name()
     return facts

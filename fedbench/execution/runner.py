@@ -23,7 +23,7 @@ from fedbench.engine.compute import Compute
 from fedbench.engine.inference import pooled_features, truth
 from fedbench.engine.training import Training, score_rounds
 from fedbench.errors import UserError, is_out_of_memory
-from fedbench.execution import planning
+from fedbench.execution import planning, surroundings
 from fedbench.execution.provenance import (
     PEAK,
     conditions,
@@ -40,6 +40,7 @@ from fedbench.suite import Cell
 from fedbench.views import array_key, cut, keep_views, save_arrays
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
+OF_RAY = "ray_terminate_msg"  # what a SystemExit has by which Ray ends a worker, for SIGTERM, say; a plugin's has not
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,17 @@ def events(
             yield Outcome(cell.id, "done" if done else "busy")
             return
         started = time.time()
+        held.enter_context(surroundings.put_back())
         held.enter_context(tables_in_system_memory())
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in (store.FAILURE, store.TRACEBACK):
                 (folder / name).unlink(missing_ok=True)
-            yield from _run(cell, inputs or Inputs(cell.prepared, cell.algorithm), results, folder, options, started)
-        except Exception as error:
+            given = inputs or Inputs(cell.prepared, cell.algorithm)
+            yield from _run(cell, given, results, folder, options, started, held)
+        except (Exception, SystemExit) as error:
+            if hasattr(error, OF_RAY):
+                raise
             message = _in_words(error)
             record_failure(folder, message)
             yield Outcome(cell.id, "failed", time.time() - started, message, is_out_of_memory(error))
@@ -168,10 +173,14 @@ def events(
     yield Outcome(cell.id, "done", time.time() - started)
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: Exception | SystemExit) -> str:
     if is_out_of_memory(error):
         first = str(error).partition("\n")[0][:200]
         return f"out of memory on the device; lower training.batch_size, data.size or model.channels ({first})"
+    if isinstance(error, SystemExit):
+        return (
+            f"SystemExit: {error}; a plugin called sys.exit, which ends no run; raise an error that says what is wrong"
+        )
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
@@ -189,17 +198,20 @@ def record_failure(folder: Path, message: str, details: str = "") -> None:
 
 
 def _run(
-    cell: Cell, inputs: Inputs, results: Store, folder: Path, options: Options, started: float
-) -> Iterator[Progress | Saved]:
+    cell: Cell, inputs: Inputs, results: Store, folder: Path, options: Options, started: float,
+    held: contextlib.ExitStack,
+) -> Iterator[Progress | Saved]:  # fmt: skip
     take_note()
     forget_peak_memory()
     prepared = load(Path(inputs.prepared))
     task = planning.make_task(replace(cell, prepared=inputs.prepared, algorithm=inputs.algorithm), prepared)
+    own, classes = type(task.algorithm), surroundings.Classes()
+    held.callback(classes.put_back, own)
     compute = Compute.start(task.training, cell.identity["device"])
     training = Training(task, compute, options.clients_at_once)
     earlier = _resume(training, results, cell.id)
-    own = conditions(cell.identity["device"], len(training.trainers))
-    attempts = with_attempt(earlier.attempts, training.server.round, own)
+    here = conditions(cell.identity["device"], len(training.trainers))
+    attempts = with_attempt(earlier.attempts, training.server.round, here)
     begun = time.perf_counter()
 
     def save() -> Saved:
@@ -212,18 +224,20 @@ def _run(
     board = _board(folder, training.server.round) if options.tensorboard else None
     saved = time.perf_counter()
     yield _tell(folder, cell, training, started, "training")
-    for _ in training.rounds():
-        if time.perf_counter() - saved > options.checkpoint_seconds:
-            yield save()
-            saved = time.perf_counter()
-        if board is not None:
-            _events(board, training)
-        yield _tell(folder, cell, training, started, "training")
+    with surroundings.put_back():  # before folders are made
+        for _ in training.rounds():
+            if time.perf_counter() - saved > options.checkpoint_seconds:
+                yield save()
+                saved = time.perf_counter()
+            if board is not None:
+                _events(board, training)
+            yield _tell(folder, cell, training, started, "training")
     yield save()
     if board is not None:
         board.close()
     yield _tell(folder, cell, training, started, "scoring")
     rows = _score(cell, training, prepared.regions, folder)
+    classes.refuse_changed(own)
     store.write_parquet(folder / store.CASES, rows)
     store.write_parquet(folder / store.ROUNDS, training.history)
     seconds = earlier.seconds + time.perf_counter() - begun

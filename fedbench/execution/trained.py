@@ -45,7 +45,7 @@ def load_model(run_folder: Path | str, *, selection: str = "last", client: str |
         raise UserError(f"{folder} is not a finished run; `fedbench status` lists the runs of a results folder.")
     if problem := store.broken(folder):
         raise UserError(f"run {folder.name} is corrupt ({problem}); `fedbench run` repeats it.")
-    run = store.read_json(folder / store.RUN) or {}
+    run = store.record(folder)
     tensors, facts = checkpoint.load(folder / store.CHECKPOINT)
     names = list(run["samples"])
     if client is not None and client not in names:

@@ -138,7 +138,7 @@ def _finding(each: Rule[S], subject: S, patience: int) -> tuple[Finding, bool]:
         return Finding(
             each.name, False, message, "a loop without an end, or a wait for something that never comes."
         ), True
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Finding(each.name, False, raised(error), f"this rule asks: {each.promise}."), False
 
 

@@ -23,6 +23,11 @@ def test_another_processor_is_named_and_no_reason_to_refuse_a_node():
         other_instructions(driver, {"instructions": "AVX2"}, bf16=False)
         == "computes with AVX2, this machine with AVX512"
     )
+    chosen = driver | {"variables": "MKL_CBWR=AVX2"}
+    assert differences(driver, chosen) == differences(chosen, driver) == []
+    assert other_instructions(driver, chosen, bf16=False) == (
+        "computes with MKL_CBWR=AVX2, this machine with no variables that choose how"
+    )
     for here, there, bf16 in (
         (driver, other, False),
         (driver, older, True),

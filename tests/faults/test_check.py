@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -57,6 +58,31 @@ def test_one_that_catches_every_exception_cannot_hide_it(fedbench, tmp_path, mon
     status, out, _ = fedbench("check", f"{plugin}:Hanging", "--only", "trains")
     assert status == 1
     assert "FAIL trains           did not come back within 10 s (stubborn.py:" in out
+
+
+def test_one_that_exits_is_a_finding(fedbench, tmp_path):
+    """With the status of success, by which the command would have said nothing."""
+    plugin = plugins.write(tmp_path, "exiting", plugins.EXITING)
+    status, out, _ = fedbench("check", f"{plugin}:Exiting", "--only", "trains", "--only", "buffers")
+    assert status == 1
+    assert "FAIL trains           raises SystemExit (exiting.py:" in out
+    assert "buffers          not tried, since 'trains' failed" in out
+
+
+def test_one_whose_threads_never_end_does_not_keep_the_check_from_ending(tmp_path):
+    """Nor the kit's other process, which has such a thread as well."""
+    plugin = plugins.write(tmp_path, "lingering", plugins.LINGERING)
+    rules = [word for rule in ("trains", "global-state", "other-process") for word in ("--only", rule)]
+    process = start(check(f"{plugin}:Lingering", *rules), tmp_path)
+    deadline, family = time.monotonic() + PATIENCE, set[int]()
+    while process.poll() is None and time.monotonic() < deadline:
+        family |= descendants(process.pid)
+        time.sleep(0.2)
+    assert process.returncode == 1 and family
+    out, err = process.communicate(timeout=PATIENCE)
+    assert all_gone(family)
+    assert "FAIL global-state" in out and "the threads that run" in out
+    assert "lingerer; not waited for" in err
 
 
 def test_a_dataset_that_hangs(fedbench, tmp_path, monkeypatch):

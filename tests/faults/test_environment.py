@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.faults.machine import (
     kill_at,
     make,
     start,
+    start_fresh,
     wait_for,
 )
 
@@ -109,6 +111,31 @@ def test_no_variable_of_the_environment_is_kept(tmp_path):
     assert SECRET not in out + err
 
 
+CHOICE = "ONEDNN_MAX_CPU_ISA=SSE41"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_variable_that_chooses_how_the_cpu_computes_is_kept_and_named(tmp_path, workers):
+    """Torch says of its own instructions what it always does."""
+    name, _, value = CHOICE.partition("=")
+    status, _, err = finish_fresh(make(tmp_path, "fedavg", rounds=1, workers=workers), tmp_path, **{name: value})
+    assert status == 0 and CHOICE not in err
+    (run,) = (tmp_path / "runs").glob("toy.fedavg.*/run.json")
+    assert (read_json(run) or {})["hardware"]["variables"] == CHOICE
+    status, _, err = finish_fresh(make(tmp_path, "fedavg", "fedprox", rounds=1, workers=workers), tmp_path)
+    assert status == 0
+    assert f"1 finished run was made with {CHOICE}, here no variables that choose how" in err
+    (other,) = (tmp_path / "runs").glob("toy.fedprox.*/run.json")
+    assert "variables" not in (read_json(other) or {})["hardware"]
+    looking = [sys.executable, "-m", "fedbench"]
+    out = finish([*looking, "verify", "toy.fedavg", "--from", "runs"], tmp_path)[1]
+    assert f"made with {CHOICE}, here no variables that choose how" in out
+    out = finish([*looking, "diff", "toy.fedavg", "toy.fedprox", "--out", "runs"], tmp_path)[1]
+    assert "hardware.variables" in out
+    out = "".join(finish([*looking, "tables", "--from", "runs", "--to", "tables"], tmp_path)[1:])
+    assert f"runs were made with the variables {CHOICE} (1 run) or none (1 run)" in out
+
+
 def test_a_worker_that_always_dies_fails_its_run_alone(usual, tmp_path):
     """As by the system's out-of-memory killer: three attempts, then the run failed; the next one is what it is."""
     dying = plugins.FRAGILE.replace("not marker.exists()", "True").replace("step.client.round == 2", "True")
@@ -155,6 +182,21 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
 
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_what_ray_left_of_a_killed_driver_is_removed_by_the_next(tmp_path, rays_folder):
+    """Not what is somebody else's: a session without our mark stays."""
+    command, sessions = make(tmp_path, "fedavg", rounds=200, workers=1), Path(rays_folder) / "ray"
+    process = start_fresh(command, tmp_path, RAY_TMPDIR=rays_folder)
+    wait_for(tmp_path / "runs", "*/checkpoint.safetensors", process)
+    process.kill()
+    process.communicate()
+    (dead,) = (path for path in sessions.glob("session_2*") if path.is_dir())
+    (sessions / "session_2000-01-01_00-00-00_000000_1").mkdir()
+    command[command.index("--rounds") + 1] = "1"
+    status, _, err = finish_fresh(command, tmp_path, RAY_TMPDIR=rays_folder)
+    assert status == 0, err
+    assert [path.name for path in sessions.glob("session_2*")] == ["session_2000-01-01_00-00-00_000000_1"], dead
 
 
 def test_ray_listens_to_this_machine_alone_and_ends_with_a_killed_driver(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +173,78 @@ def test_arrays_that_unpack_without_end_are_refused(tmp_path, monkeypatch):
         read_arrays(file)
 
 
+def member(header: str, content: bytes = b"") -> bytes:
+    """An ``.npy`` file whose header says what is given, whatever follows."""
+    head = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + content
+
+
+def archive(file: Path, content: bytes, name: str = "a.npy", **marks: int) -> Path:
+    """Write an ``.npz`` file of one member, and put ``marks`` into both its descriptions of it."""
+    with zipfile.ZipFile(file, "w") as stream:
+        stream.writestr(name, content)
+    packed = bytearray(file.read_bytes())
+    for at, own in ((0, {"encrypted": 6, "method": 8}), (packed.find(b"PK\x01\x02"), {"encrypted": 8, "method": 10})):
+        for mark, value in marks.items():
+            packed[at + own[mark]] = value
+    file.write_bytes(packed)
+    return file
+
+
+FLOATS = "{{'descr': '<f4', 'fortran_order': False, 'shape': ({},)}}"
+CRAFTED = {
+    "more-than-memory": ({}, member(FLOATS.format(10**13))),
+    "more-than-a-number": ({}, member(FLOATS.format(10**22))),
+    "less-than-nothing": ({}, member(FLOATS.format(-5))),
+    "more-than-told": ({}, member(FLOATS.format(1), bytes(400))),
+    "nested": ({}, member("(" * 3000 + ")" * 3000)),
+    "another-version": ({}, b"\x93NUMPY\x09\x00" + bytes(100)),
+    "no-array": ({"name": "a"}, b"hello"),
+    "encrypted": ({"encrypted": 1}, member(FLOATS.format(1), bytes(4))),
+    "packed-by-none-knows-what": ({"method": 99}, member(FLOATS.format(1), bytes(4))),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_arrays_that_are_none_are_a_message(tmp_path, name):
+    marks, content = CRAFTED[name]
+    with pytest.raises(UserError, match=r"a\.npz: damaged or not arrays \(.+\); make it again"):
+        read_arrays(archive(tmp_path / "a.npz", content, **marks))
+
+
+@pytest.mark.parametrize("told", ["[" * 100_000, '{"index_columns": ["b"], "columns": 3}', "{}", "3"])
+def test_a_table_that_says_nonsense_of_itself_is_a_message(tmp_path, told):
+    table = pyarrow.table({"a": [1]}).replace_schema_metadata({"pandas": told})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: damaged or not parquet"):
+        read_table(tmp_path / "a.parquet")
+
+
+NESTED = "[" * 200_000
+
+
+def test_brackets_without_end_are_damage_like_any_other(fedbench, tmp_path):
+    """Of one run: the others are shown."""
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg", "moon"), patients=3))
+    run = next(runs.glob("toy.moon.*"))
+    (run / "done").write_text(NESTED)
+    status, out, err = fedbench("status", "--out", str(runs))
+    assert status == 0 and f"damaged: {run.name}: done is not readable; moved to" in err
+    assert out.count("toy.fedavg.") == len(list(runs.glob("toy.fedavg.*")))
+
+
+@pytest.mark.parametrize("content", [NESTED, "{}", "[1]", '{"identity": 3}', '{"identity": {"data": 3}}'])
+def test_a_sealed_record_of_no_run_is_a_message(fedbench, tmp_path, content):
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg", "moon"), patients=3))
+    run = next(runs.glob("toy.moon.*"))
+    (run / "run.json").write_text(content)
+    seal(run)
+    assert fedbench("status", "--out", str(runs))[0] == 0
+    other = next(runs.glob("toy.fedavg.*")).name
+    for command in (("summary",), ("tables",), ("diff", other, run.name)):
+        refused(fedbench(*command, "--from", str(runs)), str(run / "run.json"), "is no record of a run")
+
+
 def test_a_damaged_table_in_a_sealed_run_is_a_message(tmp_path):
     assert here(make(tmp_path, "fedavg", rounds=1), tmp_path)[0] == 0
     (run,) = (tmp_path / "runs").glob("toy.fedavg.*")
@@ -295,6 +368,41 @@ def test_no_run_is_written_through_a_symbolic_link(tmp_path):
     run.unlink()
     assert here(command, tmp_path)[0] == 0
     assert bits(tmp_path / "runs") == before
+
+
+LINKED = (".locks", ".views", ".quarantine", ".cluster", "figures")
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_nor_is_anything_else_of_a_results_folder(tmp_path, name):
+    command, theirs, link = make(tmp_path, "fedavg", rounds=1), tmp_path / "theirs", tmp_path / "runs" / name
+    theirs.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(theirs)
+    refused(here(command, tmp_path), f"{link} is a symbolic link, which nothing is written through; remove it.")
+    assert not list(theirs.iterdir())
+    link.unlink()
+    assert here(command, tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("name", [".locks", ".quarantine"])
+def test_a_damaged_run_is_not_moved_through_a_symbolic_link(fedbench, tmp_path, name):
+    runs = write_store(tmp_path / "runs", evidence((Condition("toy"),), ("fedavg",), patients=3))
+    run, theirs = next(runs.glob("toy.*")), tmp_path / "theirs"
+    (run / "run.json").write_text("{}")
+    theirs.mkdir()
+    (runs / name).symlink_to(theirs)
+    refused(fedbench("status", "--out", str(runs)), f"{runs / name} is a symbolic link")
+    assert run.is_dir() and not list(theirs.iterdir())
+
+
+def test_a_linked_results_folder_and_linked_prepared_data_are_the_users_own(tmp_path):
+    for name in ("disk", "cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / ".prepared").symlink_to(tmp_path / "cache")
+    assert here(make(tmp_path, "fedavg", rounds=1), tmp_path)[0] == 0
+    assert list((tmp_path / "disk").glob("toy.fedavg.*/done")) and list((tmp_path / "cache").glob("toy-*"))
 
 
 def test_nothing_of_fedbench_and_its_plugins_reads_pickles_or_runs_text():
