@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 import inspect
-import io
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from fedbench.config import DataConfig
 from fedbench.data.inspection import inventory
@@ -20,11 +16,10 @@ from fedbench.dataset import Case, Intensity
 from fedbench.errors import UserError
 from fedbench.federation import partition
 from fedbench.names import safe
+from fedbench.testing.datasets.opening import TABLES, noting
 from fedbench.testing.datasets.subject import Subject
 from fedbench.testing.declared import check_name, check_parameters
 from fedbench.testing.findings import Broken, rule
-
-TABLES = {".json", ".csv", ".tsv", ".txt", ".xlsx", ".xml"}  # a listing may read what says which images there are
 
 
 @rule("declaration", "see the class attributes of fedbench.dataset.Dataset.")
@@ -88,7 +83,7 @@ def refusal(subject: Subject) -> str:
 def lists(subject: Subject) -> str:
     """It lists the same cases in the same order every time, opens no image to do so, and finds nothing amiss."""
     opened: list[Path] = []
-    with _noting(opened):
+    with noting(opened):
         listed = subject.listed
     sources = {path.resolve() for case in subject.cases for path in case.sources if path.suffix not in TABLES}
     if read := [path for path in opened if path.resolve() in sources]:
@@ -101,20 +96,6 @@ def lists(subject: Subject) -> str:
         raise Broken(f"{problems[0]}{more}", "mend the data, or the listing; `fedbench prepare --check` lists all.")
     patients = {case.patient for case in subject.cases}
     return f"{len(subject.cases)} cases of {len(patients)} patients"
-
-
-@contextlib.contextmanager
-def _noting(opened: list[Path]) -> Iterator[None]:
-    """Within the block, note every file that Python opens."""
-    original = builtins.open
-
-    def noting(file: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(file, str | Path):
-            opened.append(Path(file))
-        return original(file, *args, **kwargs)
-
-    with mock.patch.object(builtins, "open", noting), mock.patch.object(io, "open", noting):
-        yield
 
 
 def _described(found: Case | UserError) -> Any:

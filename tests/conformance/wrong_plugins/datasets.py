@@ -40,6 +40,8 @@ CAUGHT_BY = {
     "SpacingOfOne": ["orientation"],
     "TwoNames": ["leaks"],
     "EmptyWindow": ["prepares"],
+    "ImageAloneAsSource": ["sources"],
+    "NoSources": ["sources"],
 }
 
 
@@ -337,3 +339,22 @@ class EmptyWindow(Sound):
 
     name = "empty-window"
     intensity = {"CT": Nothing("window", 0.0, 1.0), "MR": Nothing("window", 0.0, 1.0)}
+
+
+class ImageAloneAsSource(Sound):
+    """A corrected mask makes no new run."""
+
+    name = "image-alone-as-source"
+
+    def case(self, patient, modality):
+        case = super().case(patient, modality)
+        return replace(case, sources=case.sources[:1])
+
+
+class NoSources(Sound):
+    """Nothing that changes makes a new run."""
+
+    name = "no-sources"
+
+    def case(self, patient, modality):
+        return replace(super().case(patient, modality), sources=())
