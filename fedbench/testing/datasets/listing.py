@@ -17,7 +17,7 @@ from fedbench.errors import UserError
 from fedbench.federation import partition
 from fedbench.names import safe
 from fedbench.testing.datasets.opening import TABLES, noting
-from fedbench.testing.datasets.subject import Subject
+from fedbench.testing.datasets.subject import Subject, described
 from fedbench.testing.declared import check_name, check_parameters
 from fedbench.testing.findings import Broken, rule
 
@@ -89,17 +89,13 @@ def lists(subject: Subject) -> str:
     if read := [path for path in opened if path.resolve() in sources]:
         raise Broken(f"listing opened {read[0]}")
     for dataset in (subject.dataset, subject.again()):
-        if [_described(each) for each in dataset.cases()] != [_described(each) for each in listed]:
+        if [described(each) for each in dataset.cases()] != [described(each) for each in listed]:
             raise Broken("another listing gives other cases, or another order")
     if problems := list(inventory(subject.limited(listed)).problems):  # type: ignore[arg-type]  # problems listed too
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise Broken(f"{problems[0]}{more}", "mend the data, or the listing; `fedbench prepare --check` lists all.")
     patients = {case.patient for case in subject.cases}
     return f"{len(subject.cases)} cases of {len(patients)} patients"
-
-
-def _described(found: Case | UserError) -> Any:
-    return str(found) if isinstance(found, UserError) else (found.id, found.site, found.part, found.sources)
 
 
 @rule("names", "one person has one name in every modality; without its name a modality has nobody.")

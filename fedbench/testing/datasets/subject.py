@@ -62,6 +62,14 @@ class Subject:
         return limited
 
 
+def described(found: Case | UserError) -> str:
+    """Return what a dataset lists in words: all of a case but its read."""
+    if isinstance(found, UserError):
+        return f"problem: {found}"
+    site = f" at {found.site}" if found.site else ""
+    return f"{found.id}{site} ({', '.join(map(str, found.sources)) or 'no sources'})"
+
+
 def volume_digest(volume: Volume) -> str:
     """Return the sha256 of everything a volume holds."""
     sha = hashlib.sha256(repr((volume.image.shape, volume.image.dtype.str, volume.spacing)).encode())

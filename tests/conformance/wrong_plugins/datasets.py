@@ -30,9 +30,9 @@ CAUGHT_BY = {
     "LabelOutside": ["volumes"],
     "NoForeground": ["volumes"],
     "NotInHU": ["volumes"],
-    "HandsOutItsOwn": ["again", "prepares"],
+    "HandsOutItsOwn": ["again", "prepares", "other-process"],
     "Lambda": ["again"],
-    "NewNoise": ["again", "prepares"],
+    "NewNoise": ["again", "prepares", "other-process"],
     "SeedsNumpy": ["untouched"],
     "TouchesFiles": ["untouched"],
     "Mirrored": ["orientation"],
@@ -42,6 +42,11 @@ CAUGHT_BY = {
     "EmptyWindow": ["prepares"],
     "ImageAloneAsSource": ["sources"],
     "NoSources": ["sources"],
+    "OrderOfASet": ["other-process"],
+    "NamesByHash": ["other-process"],
+    "NoiseByHash": ["other-process"],
+    "Unsorted": ["other-process"],
+    "WhateverComesFirst": ["other-process", "sources"],
 }
 
 
@@ -358,3 +363,59 @@ class NoSources(Sound):
 
     def case(self, patient, modality):
         return replace(super().case(patient, modality), sources=())
+
+
+class OrderOfASet(Sound):
+    """Numbers patients as a set goes through their names."""
+
+    name = "order-of-a-set"
+
+    def cases(self):
+        number = {name: k for k, name in enumerate({case.patient for case in super().cases()})}
+        return [replace(case, patient=f"N{number[case.patient]:02d}") for case in super().cases()]
+
+
+class NamesByHash(Sound):
+    """Pseudonyms that every process makes anew."""
+
+    name = "names-by-hash"
+
+    def case(self, patient, modality):
+        return replace(super().case(patient, modality), patient=f"N{abs(hash(patient.name))}")
+
+
+class NoiseByHash(Sound):
+    """Augments, from a hash that every process makes anew."""
+
+    name = "noise-by-hash"
+
+    @classmethod
+    def read(cls, image, mask):
+        volume = super().read(image, mask)
+        noise = np.random.default_rng(abs(hash(str(image)))).normal(0, 1, volume.image.shape)
+        return replace(volume, image=volume.image + noise.astype(np.float32))
+
+
+class Unsorted(Sound):
+    """Numbers patients as the folder lists them."""
+
+    name = "unsorted"
+
+    def case(self, patient, modality):
+        return replace(super().case(patient, modality), patient=f"N{list(self.path.iterdir()).index(patient):02d}")
+
+
+class WhateverComesFirst(Sound):
+    """Reads the first image that the folder lists."""
+
+    name = "whatever-comes-first"
+
+    def case(self, patient, modality):
+        case = super().case(patient, modality)
+        return replace(case, read=partial(self.read_first, patient, case.sources[1]))
+
+    @classmethod
+    def read_first(cls, patient, mask):
+        return cls.read(
+            next(path for path in patient.glob("*.nii.gz") if path.name in ("CT.nii.gz", "MR.nii.gz")), mask
+        )
