@@ -42,6 +42,9 @@ CAUGHT_BY = {
     "EmptyWindow": ["prepares"],
     "ImageAloneAsSource": ["sources"],
     "NoSources": ["sources"],
+    "PassesOver": ["missing"],
+    "OneImageForBoth": ["images"],
+    "TheMaskTwice": ["images", "sources"],
     "OrderOfASet": ["other-process"],
     "NamesByHash": ["other-process"],
     "NoiseByHash": ["other-process"],
@@ -419,3 +422,36 @@ class WhateverComesFirst(Sound):
         return cls.read(
             next(path for path in patient.glob("*.nii.gz") if path.name in ("CT.nii.gz", "MR.nii.gz")), mask
         )
+
+
+class PassesOver(Sound):
+    """A patient whose mask is not there is left out without a word."""
+
+    name = "passes-over"
+
+    def cases(self):
+        found = [case for case in super().cases() if all(path.exists() for path in case.sources)]
+        if not found:
+            raise UserError(f"no patients in {self.path}")
+        return found
+
+
+class OneImageForBoth(Sound):
+    """A pattern finds CT for MR, too."""
+
+    name = "one-image-for-both"
+
+    def case(self, patient, modality):
+        files = (patient / "CT.nii.gz", patient / "CT_mask.nii.gz")
+        return Case(patient.name, modality, partial(self.read, *files), sources=files)
+
+
+class TheMaskTwice(Sound):
+    """A pattern finds the mask for the image."""
+
+    name = "the-mask-twice"
+    intensity = {"CT": Intensity("window", 0.0, 1.0), "MR": Intensity("percentile", 0.5, 99.5)}
+
+    def case(self, patient, modality):
+        files = (patient / f"{modality}_mask.nii.gz",) * 2
+        return Case(patient.name, modality, partial(self.read, *files), sources=files)
