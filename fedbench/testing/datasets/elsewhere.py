@@ -55,13 +55,12 @@ def _ask(subject: Subject) -> dict[str, Any]:
     }  # fmt: skip
     seed = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
     environment = os.environ | {"PYTHONHASHSEED": seed, INSIDE: "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(each for each in sys.path if each)
     done = subprocess.run(
         [sys.executable, "-m", "fedbench.testing.datasets.answering"],
-        input=json.dumps(question), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-        check=False,
+        input=json.dumps(question), capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
-    return json.loads(done.stdout) if done.stdout else {"error": "it died"}
+    last = done.stderr.strip().rpartition("\n")[2][-300:]
+    return json.loads(done.stdout) if done.stdout else {"error": f"it died; its last words: {last}"}
 
 
 RULES = (other_process,)

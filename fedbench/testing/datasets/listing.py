@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fedbench.testing.datasets.opening import TABLES, noting
 from fedbench.testing.datasets.subject import Subject, described
 from fedbench.testing.declared import check_name, check_parameters
 from fedbench.testing.findings import Broken, rule
+
+SLICE = re.compile(r"(.*\d)[-_. ](?:slice|sl|s|z|img|image|frame)?[-_]?\d+", re.IGNORECASE)
 
 
 @rule("declaration", "see the class attributes of fedbench.dataset.Dataset.")
@@ -114,26 +117,57 @@ def names(subject: Subject) -> str:
         for path in case.sources:
             if path.suffix not in TABLES and owners.setdefault(path, case.patient) != case.patient:
                 raise Broken(f"{path} belongs to patients {owners[path]} and {case.patient}", "that would leak.")
-    return _paired(cases, d.modalities)
+    return _asked(cases, d.modalities)
 
 
-def _paired(cases: Sequence[Case], modalities: Sequence[str]) -> str:
+def _asked(cases: Sequence[Case], modalities: Sequence[str]) -> str:
     has: dict[str, set[str]] = defaultdict(set)
+    sites: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         has[case.patient].add(case.modality)
+        sites[case.patient] |= {case.site} - {""}
     several = sum(len(theirs) > 1 for theirs in has.values())
-    if several or len(modalities) < 2:
-        return f"every modality occurs; {several} patients have several"
+    said = f"every modality occurs; {several or 'no'} patient{'s have' if several > 1 else ' has'} several"
+    pair = _numbered(has) or _slices(has)
+    if not pair and not several and len(modalities) > 1:
+        pair = _alike(has, modalities)
+    if pair:
+        said += f": sure that '{pair[0]}' and '{pair[1]}' are two people?"
+    if moved := [patient for patient, places in sites.items() if len(places) > 1]:
+        places = " and at ".join(f"'{site}'" for site in sorted(sites[moved[0]])[:2])
+        said += f"; {len(moved)} at several sites: sure that '{moved[0]}' at {places} is one person?"
+    return said
+
+
+def _alike(patients: Iterable[str], modalities: Sequence[str]) -> tuple[str, str] | None:
+    """Return two patients whose names differ in the modality alone."""
     tokens = {word.lower() for m in modalities for word in (m, safe(m))}
-    stems: dict[str, set[str]] = defaultdict(set)
-    for patient in has:
-        parts = [part for part in safe(patient).lower().split("-") if part not in tokens]
-        stems["-".join(parts)].add(patient)
-    alike = [sorted(group) for group in stems.values() if len(group) > 1]
-    if not alike:
-        return "every modality occurs; no patient has several"
-    one, other = alike[0][:2]
-    return f"every modality occurs; no patient has several: sure that '{one}' and '{other}' are two people?"
+    return _first_pair(
+        (patient, "-".join(part for part in safe(patient).lower().split("-") if part not in tokens))
+        for patient in patients
+    )
+
+
+def _numbered(patients: Iterable[str]) -> tuple[str, str] | None:
+    """Return two patients whose names differ in case or leading zeros alone."""
+    return _first_pair((patient, re.sub(r"(?<!\d)0+(?=\d)", "", patient.lower())) for patient in patients)
+
+
+def _slices(patients: Iterable[str]) -> tuple[str, str] | None:
+    """Return two patients whose names differ in the number of a slice alone: ``pat01_slice1`` and ``pat01_slice2``.
+
+    Where all names begin alike, what differs is the number of the patient.
+    """
+    found = {patient: match[1] for patient in patients if (match := SLICE.fullmatch(patient))}
+    return _first_pair(found.items()) if len(set(found.values())) > 1 else None
+
+
+def _first_pair(named: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the first two patients of one stem, if there are any."""
+    stems: dict[str, list[str]] = defaultdict(list)
+    for patient, stem in named:
+        stems[stem].append(patient)
+    return next(((group[0], group[1]) for group in map(sorted, stems.values()) if len(group) > 1), None)
 
 
 @rule("partition", "add patients, or name them so that each is one person; see fedbench partition show.")

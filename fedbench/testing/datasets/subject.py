@@ -23,6 +23,7 @@ class Subject:
     def __init__(self, dataset: Dataset, cases: int | None) -> None:
         self.dataset, self.most = dataset, cases
         self.cls = type(dataset)
+        self.labels: dict[str, set[int]] = {}  # of the cases read so far
 
     def again(self) -> Dataset:
         """Return another instance for the same folder."""

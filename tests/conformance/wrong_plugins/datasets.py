@@ -30,14 +30,14 @@ CAUGHT_BY = {
     "LabelOutside": ["volumes"],
     "NoForeground": ["volumes"],
     "NotInHU": ["volumes"],
-    "HandsOutItsOwn": ["again", "prepares", "other-process"],
+    "HandsOutItsOwn": ["again", "prepares", "images", "masks", "other-process"],
     "Lambda": ["again"],
     "NewNoise": ["again", "prepares", "other-process"],
     "SeedsNumpy": ["untouched"],
     "TouchesFiles": ["untouched"],
     "Mirrored": ["orientation"],
     "Transposed": ["orientation"],
-    "SpacingOfOne": ["orientation"],
+    "SpacingOfOne": ["orientation", "masks"],
     "TwoNames": ["leaks"],
     "EmptyWindow": ["prepares"],
     "ImageAloneAsSource": ["sources"],
@@ -45,11 +45,12 @@ CAUGHT_BY = {
     "PassesOver": ["missing"],
     "OneImageForBoth": ["images"],
     "TheMaskTwice": ["images", "sources"],
+    "TwiceTheSpace": ["masks"],
     "OrderOfASet": ["other-process"],
     "NamesByHash": ["other-process"],
     "NoiseByHash": ["other-process"],
     "Unsorted": ["other-process"],
-    "WhateverComesFirst": ["other-process", "sources"],
+    "WhateverComesFirst": ["images", "other-process", "sources"],
 }
 
 
@@ -455,3 +456,58 @@ class TheMaskTwice(Sound):
     def case(self, patient, modality):
         files = (patient / f"{modality}_mask.nii.gz",) * 2
         return Case(patient.name, modality, partial(self.read, *files), sources=files)
+
+
+class TwiceTheSpace(Sound):
+    """Takes every other column, and forgets that voxels have grown."""
+
+    name = "twice-the-space"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image[:, ::2].copy(), label=volume.label[::2].copy())
+
+
+class TwoClasses(Sound):
+    """Declares a class that no mask holds."""
+
+    name, classes = "two-classes", ("organ", "vessel")
+
+
+class Halves(Sound):
+    """Masks hold two halves of the organ, of which the lower is passed over."""
+
+    name = "halves"
+
+    @classmethod
+    def read(cls, image, mask):
+        return read_pair(image, mask, {1: 1, 2: 0})
+
+
+class Padded(Sound):
+    """One person is P01 in CT and P1 in MR."""
+
+    name = "padded"
+
+    def case(self, patient, modality):
+        case = super().case(patient, modality)
+        return case if modality == "CT" else replace(case, patient=f"P{int(patient.name[1:])}")
+
+
+class Slices(Sound):
+    """Every slice is a patient."""
+
+    name = "slices"
+
+    def case(self, patient, modality):
+        number = int(patient.name[1:])
+        return replace(super().case(patient, modality), patient=f"P{number // 3:02d}_slice{number % 3}")
+
+
+class Collide(Sound):
+    """Two hospitals give the same numbers."""
+
+    name = "collide"
+
+    def case(self, patient, modality):
+        return replace(super().case(patient, modality), site={"CT": "north", "MR": "south"}[modality])
