@@ -67,6 +67,14 @@ def test_values_that_become_background_are_asked_about(tmp_path):
     assert "sure that 2 in the masks is background?" in finding.message
 
 
+def test_pictures_run_to_the_right_and_upwards(tmp_path):
+    pictures = wrong_datasets.write_pictures(tmp_path)
+    check_dataset(wrong_datasets.Pictures, path=pictures)
+    (finding,) = dataset_findings(wrong_datasets.RowsForX, path=pictures, only=["orientation"])
+    assert finding.passed is False
+    assert "X does not run to the right and Y upwards" in finding.message and "YX in place of XY" in finding.message
+
+
 def test_an_instance_is_checked_as_it_is(patients):
     dataset = wrong_datasets.Sound(patients)
     assert check_dataset(dataset, only=["lists"])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 from math import prod, sqrt
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -22,6 +23,7 @@ from fedbench.testing.findings import Broken, NotApplicable, rule
 VALUES = 32  # of a mask: an image has more
 FEW_VALUES = 10  # of which a class may be made of up to four
 SAME_SPACE = 0.1  # how far space may be off, relatively: resampling changes it, most of all of what is small
+SAME_VALUE = 0.01  # how far values may be off, of the range of an image
 
 
 @rule("images", "does a pattern such as *t1*.nii.gz match another file, too: t1ce, or the mask?")
@@ -71,17 +73,21 @@ def masks(subject: Subject) -> str:
 
 def _mask_of(case: Case) -> dict[int, float] | None:
     """Return the space (mm3) that each value of a case's mask takes up; None where no one file is its mask."""
-    found = []
-    for path in case.sources:
-        if path.name.endswith(NIFTI):
-            file: Any = nib.load(path)
-            stored = np.asanyarray(file.dataobj)
-            if stored.ndim == 3 and 0 <= stored.min() < stored.max() <= np.iinfo(np.uint16).max:
-                whole = np.rint(stored)
-                if np.abs(whole - stored).max() <= WHOLE:
-                    held = _space(whole.astype(np.uint16), prod(voxel_sizes(file.affine)))
-                    found += [held] if len(held) <= VALUES else []
+    found = [held for path in case.sources if path.name.endswith(NIFTI) and (held := _held(path))]
     return found[0] if len(found) == 1 else None
+
+
+def _held(path: Path) -> dict[int, float] | None:
+    """Return the space (mm3) that each value of a NIfTI mask takes up; None if the file is no mask."""
+    file: Any = nib.load(path)
+    stored = np.asanyarray(file.dataobj)
+    if stored.ndim != 3 or not 0 <= stored.min() < stored.max() <= np.iinfo(np.uint16).max:
+        return None
+    whole = np.rint(stored)
+    if np.abs(whole - stored).max() > WHOLE:
+        return None
+    held = _space(whole.astype(np.uint16), prod(voxel_sizes(file.affine)))
+    return held if len(held) <= VALUES else None
 
 
 def _space(label: np.ndarray, voxel: float) -> dict[int, float]:
@@ -105,4 +111,27 @@ def _ml(space: float) -> str:
     return f"{space / 1000:.3g} ml"
 
 
-RULES = (images, masks)
+@rule("values", "a window is in the image's own units: apply the header's slope and intercept, and normalise nothing.")
+def values(subject: Subject) -> str:
+    """Images that are clipped to a window hold the values of their NIfTI file, with its scale factors applied."""
+    seen = 0
+    for case in subject.first(FEW):
+        files = [path for path in case.sources if path.name.endswith(NIFTI) and not _held(path)]
+        if subject.dataset.intensity[case.modality].kind == "window" and len(files) == 1:
+            image, file = case.read().image, nib.load(files[0])
+            stored = np.asanyarray(file.dataobj)  # type: ignore[attr-defined]
+            if stored.size != image.size:
+                continue  # cropped or resampled
+            low, high = float(image.min()), float(image.max())
+            kept = np.clip(stored, low, high)  # an image may be clipped as it is read
+            mine, its = (np.array([a.min(), a.max(), a.mean(dtype=np.float64)]) for a in (image, kept))
+            if np.abs(mine - its).max() > SAME_VALUE * (high - low):
+                here, there = (f"{least:g} to {most:g}" for least, most in ((low, high), (stored.min(), stored.max())))
+                raise Broken(f"case {case.id}: its values are {here}, those of {files[0].name} {there}")
+            seen += 1
+    if not seen:
+        raise NotApplicable("no modality with a window has NIfTI files of the shape of its volumes")
+    return f"{seen} images hold the values of their files"
+
+
+RULES = (images, masks, values)

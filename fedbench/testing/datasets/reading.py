@@ -120,20 +120,20 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @rule(
     "orientation",
-    "reorient to RAS (fedbench.data.imaging.read_pair does): X to the right, Y to the front, Z up.",
+    "turn to RAS (fedbench.data.imaging.read_pair does): X to the right, Y to the front, Z up; pictures: Y upwards.",
 )
 def orientation(subject: Subject) -> str:
-    """Axes of NIfTI files arrive in RAS order, with the spacing of their header."""
+    """Axes of NIfTI files arrive in RAS order, with the spacing of their header; those of pictures right and up."""
     seen = 0
     for case in subject.first(FEW):
-        for path in [p for p in case.sources if p.name.endswith((".nii", ".nii.gz"))]:
+        for path in case.sources:
             verdict = turned(case.read(), path)
             if verdict:
                 raise Broken(f"case {case.id}: {verdict} ({path})")
             seen += verdict is not None
     if not seen:
-        raise NotApplicable("no NIfTI file has the shape of its volume, so axes cannot be compared")
-    return f"{seen} NIfTI files arrive as their headers say"
+        raise NotApplicable("no NIfTI file and no picture is the volume or holds it, so axes cannot be compared")
+    return f"{seen} files arrive as they say"
 
 
 @rule("leaks", "the same person under two names gets into training and into test: give one name in all modalities.")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 from fedbench.data.imaging import read_pair
+from fedbench.data.pictures import read_masked
 from fedbench.dataset import Case, Dataset, Intensity, Volume
 from fedbench.errors import UserError
 
@@ -46,6 +48,9 @@ CAUGHT_BY = {
     "OneImageForBoth": ["images"],
     "TheMaskTwice": ["images", "sources"],
     "TwiceTheSpace": ["masks"],
+    "WrapsAround": ["values"],
+    "CroppedMirrored": ["orientation"],
+    "CroppedReversed": ["orientation"],
     "OrderOfASet": ["other-process"],
     "NamesByHash": ["other-process"],
     "NoiseByHash": ["other-process"],
@@ -67,6 +72,16 @@ def write(folder: Path, patients: int = 12) -> Path:
             affine = np.diag([-2.0, 1.5, 5.0, 1.0])
             nib.save(nib.Nifti1Image(image.astype(np.float32), affine), target / f"{modality}.nii.gz")
             nib.save(nib.Nifti1Image(inside.astype(np.uint8), affine), target / f"{modality}_mask.nii.gz")
+    return folder
+
+
+def write_pictures(folder: Path, patients: int = 12) -> Path:
+    """Write a slice of every random patient as pictures."""
+    for image in sorted(write(folder, patients).glob("*/*.nii.gz")):
+        pixels = np.asarray(nib.load(image).dataobj)[:, :, 2]
+        grey = 255 * pixels if "mask" in image.name else np.clip(pixels / 4 + 128, 0, 255)
+        Image.fromarray(grey.T.astype(np.uint8)).save(image.with_name(image.name.replace("nii.gz", "png")))
+        image.unlink()
     return folder
 
 
@@ -264,7 +279,7 @@ class NewNoise(Sound):
 
     @staticmethod
     def change(volume):
-        return replace(volume, image=volume.image + np.random.default_rng().normal(size=()).astype(np.float32))
+        return replace(volume, image=volume.image + np.float32(np.random.default_rng().normal(0, 0.1)))
 
 
 class SeedsNumpy(Sound):
@@ -396,7 +411,7 @@ class NoiseByHash(Sound):
     @classmethod
     def read(cls, image, mask):
         volume = super().read(image, mask)
-        noise = np.random.default_rng(abs(hash(str(image)))).normal(0, 1, volume.image.shape)
+        noise = np.random.default_rng(abs(hash(str(image)))).normal(0, 0.1, volume.image.shape)
         return replace(volume, image=volume.image + noise.astype(np.float32))
 
 
@@ -511,3 +526,59 @@ class Collide(Sound):
 
     def case(self, patient, modality):
         return replace(super().case(patient, modality), site={"CT": "north", "MR": "south"}[modality])
+
+
+class WrapsAround(Sound):
+    """Values below zero become large ones."""
+
+    name = "wraps-around"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image.astype(np.int64).astype(np.uint8).astype(np.float32))
+
+
+class CroppedMirrored(Sound):
+    """Takes the voxels as they are stored, and crops a margin."""
+
+    name = "cropped-mirrored"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image[:, ::-1][:, 1:-1].copy(), label=volume.label[::-1][1:-1].copy())
+
+
+class CroppedReversed(Sound):
+    """Crops a margin, and gives the spacing as other libraries do."""
+
+    name = "cropped-reversed"
+
+    @staticmethod
+    def change(volume):
+        return Volume(volume.image[:, 1:-1].copy(), volume.label[1:-1].copy(), volume.spacing[::-1])
+
+
+class Pictures(Sound):
+    """Pictures with their masks; nothing is wrong with it."""
+
+    name = "pictures"
+    spacing, unit = (1.0, 1.0), "px"
+    intensity = {m: Intensity("percentile", 0.5, 99.5) for m in ("CT", "MR")}
+
+    def case(self, patient, modality):
+        files = (patient / f"{modality}.png", patient / f"{modality}_mask.png")
+        return Case(patient.name, modality, partial(self.read, *files), sources=files)
+
+    @classmethod
+    def read(cls, image, mask):
+        return cls.change(read_masked(image, [mask]))
+
+
+class RowsForX(Pictures):
+    """Takes rows and columns for X and Y."""
+
+    name = "rows-for-x"
+
+    @staticmethod
+    def change(volume):
+        return replace(volume, image=volume.image.transpose(0, 2, 1)[:, ::-1].copy(), label=volume.label.T[::-1].copy())
