@@ -463,12 +463,14 @@ class OneImageForBoth(Sound):
 
 
 class TheMaskTwice(Sound):
-    """A pattern finds the mask for the image."""
+    """A pattern finds the mask of CT for its image."""
 
     name = "the-mask-twice"
     intensity = {"CT": Intensity("window", 0.0, 1.0), "MR": Intensity("percentile", 0.5, 99.5)}
 
     def case(self, patient, modality):
+        if modality == "MR":
+            return super().case(patient, modality)
         files = (patient / f"{modality}_mask.nii.gz",) * 2
         return Case(patient.name, modality, partial(self.read, *files), sources=files)
 
