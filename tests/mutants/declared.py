@@ -496,4 +496,29 @@ MUTATIONS: list[Mutation] = [
         ("str(len(every) - many - easy)", "str(len(every) - easy)"),
         ("bool(own > other and means[POOLED] > means[reference])", "bool(own > other)"),
     ),
+    # -- the rules for datasets --------------------------------------------------------------------------------------
+    *of(
+        "fedbench/testing/datasets/files.py", "tests/conformance/test_wrong_datasets.py",
+        ("and path not in declared", "and path.suffix not in declared and not declared"),
+        ("if found.problems:\n        return", "if found.problems or found.cases:\n        return"),
+    ),
+    *of(
+        "fedbench/testing/datasets/answering.py", "tests/conformance/test_wrong_datasets.py",
+        ("        _list_backwards()\n", ""),
+    ),
+    *of(
+        "fedbench/testing/datasets/elsewhere.py", "tests/conformance/test_wrong_datasets.py",
+        ("!= digest", "is None"),
+    ),
+    *of(
+        "fedbench/testing/datasets/content.py", "tests/conformance/test_wrong_datasets.py",
+        ("if other.modality != case.modality", "if other.patient != case.patient"),
+        ("values == values[:, :1]", "values == values[:, :1] + 1"),
+        ("if off <= tolerance", "if off <= 1"),
+        ("SAME_VALUE * (high - low)", "high - low"),
+    ),
+    *of(
+        "fedbench/testing/datasets/orientation.py", "tests/conformance/test_wrong_datasets.py",
+        ("if np.array_equal(block, part)", "if block is part"),
+    ),
 ]  # fmt: skip

@@ -8,14 +8,14 @@ from typing import Any
 
 from fedbench import registry
 from fedbench.dataset import Dataset
-from fedbench.testing.datasets import listing, reading
+from fedbench.testing.datasets import content, elsewhere, files, listing, reading
 from fedbench.testing.datasets.subject import Subject
 from fedbench.testing.findings import Finding, Rule, chosen, examine
 from fedbench.testing.global_state import settings_restored
 
 GATES = ("declaration", "lists", "volumes")
 PATIENCE = 600  # seconds for a rule that reads a few cases; all of them may take as long as they do
-RULES: tuple[Rule[Subject], ...] = (*listing.RULES, *reading.RULES)
+RULES: tuple[Rule[Subject], ...] = (*listing.RULES, *reading.RULES, *content.RULES, *elsewhere.RULES, *files.RULES)
 
 
 def examine_dataset(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 import inspect
-import io
+import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from fedbench.config import DataConfig
 from fedbench.data.inspection import inventory
@@ -20,11 +17,12 @@ from fedbench.dataset import Case, Intensity
 from fedbench.errors import UserError
 from fedbench.federation import partition
 from fedbench.names import safe
-from fedbench.testing.datasets.subject import Subject
+from fedbench.testing.datasets.opening import TABLES, noting
+from fedbench.testing.datasets.subject import Subject, described
 from fedbench.testing.declared import check_name, check_parameters
 from fedbench.testing.findings import Broken, rule
 
-TABLES = {".json", ".csv", ".tsv", ".txt", ".xlsx", ".xml"}  # a listing may read what says which images there are
+SLICE = re.compile(r"(.*\d)[-_. ](?:slice|sl|s|z|img|image|frame)?[-_]?\d+", re.IGNORECASE)
 
 
 @rule("declaration", "see the class attributes of fedbench.dataset.Dataset.")
@@ -88,37 +86,19 @@ def refusal(subject: Subject) -> str:
 def lists(subject: Subject) -> str:
     """It lists the same cases in the same order every time, opens no image to do so, and finds nothing amiss."""
     opened: list[Path] = []
-    with _noting(opened):
+    with noting(opened):
         listed = subject.listed
     sources = {path.resolve() for case in subject.cases for path in case.sources if path.suffix not in TABLES}
     if read := [path for path in opened if path.resolve() in sources]:
         raise Broken(f"listing opened {read[0]}")
     for dataset in (subject.dataset, subject.again()):
-        if [_described(each) for each in dataset.cases()] != [_described(each) for each in listed]:
+        if [described(each) for each in dataset.cases()] != [described(each) for each in listed]:
             raise Broken("another listing gives other cases, or another order")
     if problems := list(inventory(subject.limited(listed)).problems):  # type: ignore[arg-type]  # problems listed too
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise Broken(f"{problems[0]}{more}", "mend the data, or the listing; `fedbench prepare --check` lists all.")
     patients = {case.patient for case in subject.cases}
     return f"{len(subject.cases)} cases of {len(patients)} patients"
-
-
-@contextlib.contextmanager
-def _noting(opened: list[Path]) -> Iterator[None]:
-    """Within the block, note every file that Python opens."""
-    original = builtins.open
-
-    def noting(file: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(file, str | Path):
-            opened.append(Path(file))
-        return original(file, *args, **kwargs)
-
-    with mock.patch.object(builtins, "open", noting), mock.patch.object(io, "open", noting):
-        yield
-
-
-def _described(found: Case | UserError) -> Any:
-    return str(found) if isinstance(found, UserError) else (found.id, found.site, found.part, found.sources)
 
 
 @rule("names", "one person has one name in every modality; without its name a modality has nobody.")
@@ -137,26 +117,57 @@ def names(subject: Subject) -> str:
         for path in case.sources:
             if path.suffix not in TABLES and owners.setdefault(path, case.patient) != case.patient:
                 raise Broken(f"{path} belongs to patients {owners[path]} and {case.patient}", "that would leak.")
-    return _paired(cases, d.modalities)
+    return _asked(cases, d.modalities)
 
 
-def _paired(cases: Sequence[Case], modalities: Sequence[str]) -> str:
+def _asked(cases: Sequence[Case], modalities: Sequence[str]) -> str:
     has: dict[str, set[str]] = defaultdict(set)
+    sites: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         has[case.patient].add(case.modality)
+        sites[case.patient] |= {case.site} - {""}
     several = sum(len(theirs) > 1 for theirs in has.values())
-    if several or len(modalities) < 2:
-        return f"every modality occurs; {several} patients have several"
+    said = f"every modality occurs; {several or 'no'} patient{'s have' if several > 1 else ' has'} several"
+    pair = _numbered(has) or _slices(has)
+    if not pair and not several and len(modalities) > 1:
+        pair = _alike(has, modalities)
+    if pair:
+        said += f": sure that '{pair[0]}' and '{pair[1]}' are two people?"
+    if moved := [patient for patient, places in sites.items() if len(places) > 1]:
+        places = " and at ".join(f"'{site}'" for site in sorted(sites[moved[0]])[:2])
+        said += f"; {len(moved)} at several sites: sure that '{moved[0]}' at {places} is one person?"
+    return said
+
+
+def _alike(patients: Iterable[str], modalities: Sequence[str]) -> tuple[str, str] | None:
+    """Return two patients whose names differ in the modality alone."""
     tokens = {word.lower() for m in modalities for word in (m, safe(m))}
-    stems: dict[str, set[str]] = defaultdict(set)
-    for patient in has:
-        parts = [part for part in safe(patient).lower().split("-") if part not in tokens]
-        stems["-".join(parts)].add(patient)
-    alike = [sorted(group) for group in stems.values() if len(group) > 1]
-    if not alike:
-        return "every modality occurs; no patient has several"
-    one, other = alike[0][:2]
-    return f"every modality occurs; no patient has several: sure that '{one}' and '{other}' are two people?"
+    return _first_pair(
+        (patient, "-".join(part for part in safe(patient).lower().split("-") if part not in tokens))
+        for patient in patients
+    )
+
+
+def _numbered(patients: Iterable[str]) -> tuple[str, str] | None:
+    """Return two patients whose names differ in case or leading zeros alone."""
+    return _first_pair((patient, re.sub(r"(?<!\d)0+(?=\d)", "", patient.lower())) for patient in patients)
+
+
+def _slices(patients: Iterable[str]) -> tuple[str, str] | None:
+    """Return two patients whose names differ in the number of a slice alone: ``pat01_slice1`` and ``pat01_slice2``.
+
+    Where all names begin alike, what differs is the number of the patient.
+    """
+    found = {patient: match[1] for patient in patients if (match := SLICE.fullmatch(patient))}
+    return _first_pair(found.items()) if len(set(found.values())) > 1 else None
+
+
+def _first_pair(named: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the first two patients of one stem, if there are any."""
+    stems: dict[str, list[str]] = defaultdict(list)
+    for patient, stem in named:
+        stems[stem].append(patient)
+    return next(((group[0], group[1]) for group in map(sorted, stems.values()) if len(group) > 1), None)
 
 
 @rule("partition", "add patients, or name them so that each is one person; see fedbench partition show.")

@@ -26,7 +26,6 @@ TELLING = 30  # voxels of foreground that two patients do not have alike by chan
 @rule("volumes", "Volume(image, label, spacing): float32 (channels, X, Y[, Z]), uint8 (X, Y[, Z]), RAS order.")
 def volumes(subject: Subject) -> str:
     """What is read has the types, shapes, labels and spacing of the contract."""
-    found: set[int] = set()
     for case in subject.chosen:
         volume = case.read()
         if problem := _wrong(volume):
@@ -36,12 +35,27 @@ def volumes(subject: Subject) -> str:
             check_contrast(case, volume.image, subject.dataset.intensity[case.modality])
         except UserError as error:
             raise Broken(str(error)) from None
-        found |= set(np.unique(volume.label).tolist())
-    absent = [name for label, name in enumerate(subject.dataset.classes, start=1) if label not in found]
-    if len(absent) == len(subject.dataset.classes):
+        subject.labels[case.id] = set(np.unique(volume.label).tolist())
+    if len(_absent(subject)) == len(subject.dataset.classes):
         raise Broken("no case that was read has any foreground", "are the labels of the files mapped to 1, 2, ...?")
-    seen = f"{len(subject.chosen)} of {len(subject.cases)} cases read"
-    return seen + (f"; without '{absent[0]}' so far" if absent else "; every class occurs")
+    return f"{len(subject.chosen)} of {len(subject.cases)} cases read"
+
+
+def _absent(subject: Subject) -> list[str]:
+    found = set().union(*subject.labels.values())
+    return [name for label, name in enumerate(subject.dataset.classes, start=1) if label not in found]
+
+
+@rule("classes", "are the labels of the files mapped to 1, 2, ..., in the order of the classes?")
+def classes(subject: Subject) -> str:
+    """Every class occurs where all cases are read; which one has not occurred so far is said where a few are."""
+    for case in subject.chosen:
+        if case.id not in subject.labels:
+            subject.labels[case.id] = set(np.unique(case.read().label).tolist())
+    absent = _absent(subject)
+    if absent and subject.most is None:
+        raise Broken(f"class '{absent[0]}' occurs in no case")
+    return f"none of the cases read has '{absent[0]}'; --all-cases reads all" if absent else "every class occurs"
 
 
 def _wrong(volume: Volume) -> str | None:
@@ -106,20 +120,20 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @rule(
     "orientation",
-    "reorient to RAS (fedbench.data.imaging.read_pair does): X to the right, Y to the front, Z up.",
+    "turn to RAS (fedbench.data.imaging.read_pair does): X to the right, Y to the front, Z up; pictures: Y upwards.",
 )
 def orientation(subject: Subject) -> str:
-    """Axes of NIfTI files arrive in RAS order, with the spacing of their header."""
+    """Axes of NIfTI files arrive in RAS order, with the spacing of their header; those of pictures right and up."""
     seen = 0
     for case in subject.first(FEW):
-        for path in [p for p in case.sources if p.name.endswith((".nii", ".nii.gz"))]:
+        for path in case.sources:
             verdict = turned(case.read(), path)
             if verdict:
                 raise Broken(f"case {case.id}: {verdict} ({path})")
             seen += verdict is not None
     if not seen:
-        raise NotApplicable("no NIfTI file has the shape of its volume, so axes cannot be compared")
-    return f"{seen} NIfTI files arrive as their headers say"
+        raise NotApplicable("no NIfTI file and no picture is the volume or holds it, so axes cannot be compared")
+    return f"{seen} files arrive as they say"
 
 
 @rule("leaks", "the same person under two names gets into training and into test: give one name in all modalities.")
@@ -162,4 +176,4 @@ def prepares(subject: Subject) -> str:
     return f"content {contents[0][:12]}, twice"
 
 
-RULES = (volumes, again, untouched, orientation, leaks, prepares)
+RULES = (volumes, classes, again, untouched, orientation, leaks, prepares)

@@ -23,6 +23,7 @@ class Subject:
     def __init__(self, dataset: Dataset, cases: int | None) -> None:
         self.dataset, self.most = dataset, cases
         self.cls = type(dataset)
+        self.labels: dict[str, set[int]] = {}  # of the cases read so far
 
     def again(self) -> Dataset:
         """Return another instance for the same folder."""
@@ -60,6 +61,14 @@ class Subject:
         limited = copy.copy(self.dataset)
         limited.cases = lambda: cases  # type: ignore[method-assign]
         return limited
+
+
+def described(found: Case | UserError) -> str:
+    """Return what a dataset lists in words: all of a case but its read."""
+    if isinstance(found, UserError):
+        return f"problem: {found}"
+    site = f" at {found.site}" if found.site else ""
+    return f"{found.id}{site} ({', '.join(map(str, found.sources)) or 'no sources'})"
 
 
 def volume_digest(volume: Volume) -> str:
