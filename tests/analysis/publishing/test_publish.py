@@ -283,7 +283,7 @@ def test_of_a_patient_the_case_nearest_to_it_is_shown():
         for m, dice in (("PET", 0.6), ("MR", 0.8), ("T2", 0.6))
     ]
     (best, _) = choice.qualitative(Analyses(of_cases(pd.concat(rows, ignore_index=True))), TOY)
-    assert (best.case, best.client, round(best.difference, 6)) == ("P000/PET", "CT", 0.1)
+    assert (best.case, best.client, round(best.difference, 6)) == ("P000/PET", "CT", 0.166667)
 
 
 def test_the_focus_is_the_first_reconstruction_else_the_best_federated_algorithm():

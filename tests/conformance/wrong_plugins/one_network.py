@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedbench.algorithms.ditto import Ditto
 
-CAUGHT_BY = {"OneNetwork": ["side-networks"]}
+CAUGHT_BY = {"OneNetwork": ["batches", "side-networks"]}  # whose parameters two optimisers step
 
 
 class OneNetwork(Ditto):
