@@ -447,6 +447,30 @@ MUTATIONS: list[Mutation] = [
         ("(_holm(scores) < ALPHA) & (runs < ALPHA)", "(_holm(scores) < ALPHA)"),
         ("i >= k - scores.focus", "i < scores.focus"),
     ),
+    *of(
+        "fedbench/data/imaging.py", "tests/data/test_imaging.py",
+        ('int(image.header["xyzt_units"]) % 8', "0"),
+        ("        if stream.read(1):", "        if False:"),
+        ("if known and packed !=", "if packed and packed !="),
+        ("if not np.allclose(one, other, rtol=WHOLE", "if not np.allclose(one, one, rtol=WHOLE"),
+    ),
+    *of(
+        "fedbench/data/preparation.py", "tests/data/test_preparation.py",
+        ("stat.st_mtime_ns, stat.st_ctime_ns]", "stat.st_mtime_ns]"),
+        ("[[case.id, case.patient, case.site] for", "[[case.id, case.patient] for"),
+        ("            _require_absent(target)  # another", "            pass  # another"),
+        ('f".{target.name}.fedbench-lock"', 'f"{target.name}.lock"'),
+        ("if len({case.patient for case in cases}) > 1", "if len(cases) > 1"),
+    ),
+    *of(
+        "fedbench/data/mapping.py", "tests/datasets/test_nnunet.py",
+        ('unicodedata.normalize("NFC", cells.get(column, ""))', 'cells.get(column, "")'),
+        ("(what, key.casefold())", "(what, key)"),
+    ),
+    *of(
+        "fedbench/dataset.py", "tests/data/test_preparation.py",
+        ("if deviation < TINY and deviation <= TINY * float(np.abs(clipped).max())", "if deviation < TINY"),
+    ),
     # -- what the paper says -------------------------------------------------------------------------------------------
     *of(
         "fedbench/analysis/paper/longer.py", "tests/analysis/paper/test_convergence.py",
