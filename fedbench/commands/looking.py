@@ -132,6 +132,7 @@ def show(
 
 def _show_run(run_id: str, out: Path) -> None:
     from fedbench.store import FAILURE, RUN, TRACEBACK, Store, read_json
+    from fedbench.wording import listed
 
     must_exist(out)
     results = Store(out, reading=True)
@@ -140,7 +141,7 @@ def _show_run(run_id: str, out: Path) -> None:
     if len(matches) != 1:
         hint = f"see `fedbench status --out {out}`"
         if matches:
-            hint = f"it fits {len(matches)} runs: {', '.join(matches[:5])}"
+            hint = f"it fits {len(matches)} runs: {listed(matches)}"
         raise UserError(f"no single run '{run_id}' in {out}; {hint}.")
     folder = results.folder(matches[0])
     with telling_damage(results):

@@ -68,6 +68,7 @@ def run(
     counts = f"{counted(len(cells), 'run')}, {len(cells) - len(todo)} finished, {len(todo)} to do"
     console.print(f"{counts}; results in {options.out}", soft_wrap=True)
     say_other_declaration([cell for cell in cells if cell.id in done], results)
+    say_one_client(todo)
     say_absent_reference(chosen.evaluation.reference, cells, results)
     failed = []
     if todo:
@@ -121,6 +122,7 @@ def plan(
     left = [cell for cell in cells if states[cell.id] != "done"]
     counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
     console.print(f"{counted(len(cells), 'run')}: {counts}")
+    say_one_client(left)
     say_absent_reference(chosen.evaluation.reference, cells, results)
     if left:
         resources = scheduler.Resources(None, chosen.training.threads, options.gpus)
@@ -201,6 +203,25 @@ def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> N
             f"[evaluation] reference = '{reference}' is no algorithm of this suite, and {listed(without)} in "
             f"{results.root} has no finished run of it, so tables will be refused; add '{setting}' to the algorithms, "
             f"or set evaluation.reference to one of them: {listed(cell.label for cell in cells)}.",
+            style="yellow", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def say_one_client(cells: list[Cell]) -> None:
+    """Say where there is one client alone: what aggregates then aggregates nothing."""
+    from fedbench.execution.planning import make_task
+    from fedbench.wording import listed
+
+    of_a_kind = {(cell.prepared, cell.identity["partition"]): cell for cell in cells}
+    alone = []
+    for cell in of_a_kind.values():
+        if len(clients := make_task(cell).federation.clients) == 1:
+            out = cell.identity["data"]["leave_out"]
+            alone.append(f"{cell.identity['dataset']}{f' without {out}' if out else ''} ({clients[0].name})")
+    if alone:
+        errors.print(
+            f"one client alone in {listed(alone)}: there is nothing to federate, and aggregation algorithms do what "
+            "local training does.",
             style="yellow", highlight=False, soft_wrap=True,
         )  # fmt: skip
 

@@ -142,7 +142,9 @@ def _one(found: list[str], run: str, where: Path, otherwise: str) -> str:
     if run in found:
         return run
     if len(found) != 1:
-        hint = f"it fits {len(found)} runs: {', '.join(found[:5])}" if found else otherwise
+        from fedbench.wording import listed
+
+        hint = f"it fits {len(found)} runs: {listed(found)}" if found else otherwise
         raise UserError(f"no single finished run '{run}' in {where}; {hint}.")
     return found[0]
 

@@ -56,3 +56,15 @@ def test_a_plugin_that_cannot_be_set_up_is_refused_with_its_line(fedbench, tmp_p
     line = r"cannot be set up: KeyError (unready.py:10): 'no such key'"
     listed = ("--set", f'algorithms=["{plugin}[mu=0.5]", "fedprox"]')
     refused(fedbench(command, *chosen, *listed), "algorithm 'unready[mu=0.5]'", line)
+
+
+def test_a_client_that_is_alone_is_told_of(fedbench, tmp_path):
+    """Of two modalities one is left out; of what is finished nothing is said again."""
+    (tmp_path / "tiny.toml").write_text(TINY_SUITE)
+    alone = ("--suite", "tiny.toml", "--leave-out", "MR")
+    assert (
+        "one client alone in phantom-heart without MR (CT): there is nothing to federate" in fedbench("plan", *alone)[2]
+    )
+    status, _, err = fedbench("run", *alone, "--workers", "0")
+    assert status == 0 and "one client alone" in err
+    assert fedbench("run", *alone, "--workers", "0")[2] == "" == fedbench("plan", "--suite", "tiny.toml")[2]

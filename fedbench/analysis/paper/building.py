@@ -33,7 +33,10 @@ def build(target: Path) -> Path:
         raise UserError(f"cannot build {target / PDF}: latexmk and pdflatex are not installed; {HOW}.")
     for name in (MAIN, REFERENCES):
         if not (target / name).is_file():
-            raise UserError(f"cannot build {target / PDF}: no {target / name}; copy it from fedbench's paper/.")
+            raise UserError(
+                f"cannot build {target / PDF}: no {target / name}; copy it from the folder paper/ of "
+                "fedbench's repository, which an installed package does not have, or write your own."
+            )
     with tempfile.TemporaryDirectory(prefix="fedbench-paper-") as scratch:
         work = Path(scratch)
         for path in source_files(target):
