@@ -53,6 +53,10 @@ def plan(
             raise UserError(
                 f"two datasets of the suite are named '{prepared.name}'; run them apart, with another --out."
             )
+        if suite.model.spatial_dims == 3 and all(len(case.shape) == 2 for case in prepared.cases):
+            raise UserError(
+                f"[model] spatial_dims = 3, but the images of '{prepared.name}' have two axes; use spatial_dims = 2."
+            )
         for data in variants(suite.data, prepared):
             for seed in suite.seeds:
                 federation = partition(prepared, data, seed)

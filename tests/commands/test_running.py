@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedbench.execution import estimate, scheduler
 from tests import plugins
 from tests.test_cli import TINY_SUITE
-from tests.toys import refused
+from tests.toys import TOY, full, refused, write_volume
 
 
 def test_plan_reckons_with_what_runs_can_use(fedbench, tmp_path, monkeypatch):
@@ -68,3 +69,17 @@ def test_a_client_that_is_alone_is_told_of(fedbench, tmp_path):
     status, _, err = fedbench("run", *alone, "--workers", "0")
     assert status == 0 and "one client alone" in err
     assert fedbench("run", *alone, "--workers", "0")[2] == "" == fedbench("plan", "--suite", "tiny.toml")[2]
+
+
+def test_a_network_of_three_axes_is_refused_for_images_of_two(fedbench, tmp_path):
+    rng, label = np.random.default_rng(0), np.zeros((32, 32), np.uint8)
+    label[8:16, 8:16], label[20:28, 20:28] = 1, 2
+    for patient, modalities in full(24).items():
+        for modality in modalities:
+            image = 40.0 * label[None] + rng.normal(0, 5, (1, 32, 32))
+            write_volume(tmp_path / "flat", patient, modality, image.astype(np.float32), label, (1.0, 1.0))
+    flat = ("-a", "fedavg", "-d", f"{TOY}={tmp_path / 'flat'}", "--seeds", "0", "--rounds", "1")
+    deep = ("--set", "model.spatial_dims=3", "--set", "data.size=[32,32,16]")
+    refused(fedbench("plan", *flat, *deep), "spatial_dims = 3, but the images of 'toy' have two axes")
+    status, _, err = fedbench("plan", *flat, "--set", "model.channels=[4,8]")
+    assert (status, err) == (0, "")
