@@ -81,5 +81,5 @@ def test_a_network_of_three_axes_is_refused_for_images_of_two(fedbench, tmp_path
     flat = ("-a", "fedavg", "-d", f"{TOY}={tmp_path / 'flat'}", "--seeds", "0", "--rounds", "1")
     deep = ("--set", "model.spatial_dims=3", "--set", "data.size=[32,32,16]")
     refused(fedbench("plan", *flat, *deep), "spatial_dims = 3, but the images of 'toy' have two axes")
-    status, _, err = fedbench("plan", *flat, "--set", "model.channels=[4,8]")
+    status, _, err = fedbench("plan", *flat, "--set", "data.size=[32,32]")
     assert (status, err) == (0, "")
