@@ -10,10 +10,10 @@ import torch
 from fedbench.algorithm import MODEL, Algorithm, Deployment, Server, State
 from fedbench.engine.evaluation import load_deployment
 from fedbench.testing.findings import Broken, raised, rule
+from fedbench.testing.hooks import misfit
 from fedbench.testing.laboratory import SIZE, copied, differing
 from fedbench.testing.separate import Separate
 from fedbench.testing.subject import STANDARD, Subject, Trained, completes, differ, train
-from fedbench.testing.watching import misfit
 
 
 @rule("trains", "every other rule needs a run that comes to its end; the message names the place.")

@@ -20,8 +20,9 @@ from fedbench.parameters import Parameters
 from fedbench.testing import elsewhere
 from fedbench.testing.findings import Broken, NotApplicable
 from fedbench.testing.global_state import changed, observe, seeded
+from fedbench.testing.hooks import watched
 from fedbench.testing.laboratory import Averaging, Scenario, copied, differing
-from fedbench.testing.watching import Aggregation, Watch, watched
+from fedbench.testing.watching import Aggregation, Watch
 
 STANDARD = Scenario()
 
