@@ -106,8 +106,6 @@ def _end_without(threads: list[threading.Thread], end: BaseException) -> None:
             "waited for. A plugin should end its threads, or make them daemons.",
             style="yellow", highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
-    if (kit := sys.modules.get("fedbench.testing.elsewhere")) is not None:
-        kit.stop()  # a process that waits for such a thread as well
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -19,7 +19,8 @@ from fedbench.testing.subject import Subject
 _touched: dict[str, list[str]] = {}  # module -> what importing it changed
 
 
-def _imported(question: dict[str, Any]) -> type[Algorithm]:
+def imported(kind: registry.Kind, question: dict[str, Any]) -> Any:
+    """Return the plugin's class that :func:`fedbench.testing.elsewhere.naming` told of."""
     module, name = question["module"], question["name"]
     sys.path[:] = question["path"]
     if module in sys.modules or not module.startswith("fedbench_plugin_"):
@@ -27,13 +28,13 @@ def _imported(question: dict[str, Any]) -> type[Algorithm]:
         for part in name.split("."):
             found = getattr(found, part)
         return found
-    return registry.load("algorithm", registry.find("algorithm", f"{Path(question['file'])}:{name}"))
+    return registry.load(kind, registry.find(kind, f"{Path(question['file'])}:{name}"))
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         before = observe()
-        cls = _imported(question)
+        cls: type[Algorithm] = imported("algorithm", question)
         touched = _touched.setdefault(cls.__module__, changed(before))
         return {"fingerprint": fingerprint(Subject(cls, question["params"]).run().training), "touched": touched}
     except Exception as error:
@@ -51,3 +52,4 @@ if __name__ == "__main__":
     private = os.fdopen(os.dup(1), "w")  # a plugin that prints must not break the answers
     os.dup2(2, 1)
     serve(sys.stdin, private)
+    os._exit(0)  # whatever threads a plugin has left

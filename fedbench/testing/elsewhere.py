@@ -33,16 +33,9 @@ def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
     Raises:
         NotApplicable: the class cannot be imported there.
     """
-    if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
-        raise NotApplicable("the class is not in a file that another process can import")
-    if INSIDE in os.environ:
-        raise NotApplicable("this is the other process")
+    question = naming(cls) | {"params": params}
     process = _started()
     assert process.stdin is not None and process.stdout is not None
-    question = {
-        "module": cls.__module__, "name": cls.__qualname__, "file": inspect.getfile(cls), "params": params,
-        "path": sys.path,
-    }  # fmt: skip
     try:
         process.stdin.write(json.dumps(question) + "\n")
         process.stdin.flush()
@@ -60,6 +53,25 @@ def ask(cls: type[Algorithm], params: dict[str, Any]) -> dict[str, Any]:
         stop()
         return {"error": "the other process died"}
     return json.loads(answer)
+
+
+def naming(cls: type) -> dict[str, Any]:
+    """Return where another process finds a plugin's class.
+
+    Raises:
+        NotApplicable: it cannot be imported there, or this is the other process.
+    """
+    if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
+        raise NotApplicable("the class is not in a file that another process can import")
+    if INSIDE in os.environ:
+        raise NotApplicable("this is the other process")
+    return {"module": cls.__module__, "name": cls.__qualname__, "file": inspect.getfile(cls), "path": sys.path}
+
+
+def surroundings() -> dict[str, str]:
+    """Return the variables of another process: this one's, with another hash seed."""
+    seed = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
+    return os.environ | {"PYTHONHASHSEED": seed, INSIDE: "1"}
 
 
 def start() -> None:
@@ -81,9 +93,7 @@ def stop() -> None:
 def _started() -> subprocess.Popen[str]:
     global _process
     if _process is None or _process.poll() is not None:
-        seed = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
-        environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "2", INSIDE: "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        environment = surroundings() | {"OMP_NUM_THREADS": "2"}
         _process = subprocess.Popen(
             [sys.executable, "-m", "fedbench.testing.answering"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,

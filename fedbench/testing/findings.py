@@ -27,12 +27,14 @@ class Finding:
         passed: None where the rule does not apply; the message says why.
         message: what was found, in one line.
         hint: the likely mistake and what to do; empty unless the rule failed.
+        untried: another rule failed, without which this one is not worth trying.
     """
 
     rule: str
     passed: bool | None
     message: str
     hint: str = ""
+    untried: bool = False
 
 
 class Broken(Exception):
@@ -112,7 +114,7 @@ def examine(
     closed = ""
     for each in rules:
         if closed:
-            finding, hangs = Finding(each.name, None, f"not tried, since '{closed}' failed"), False
+            finding, hangs = Finding(each.name, None, f"not tried, since '{closed}' failed", untried=True), False
         else:
             finding, hangs = _finding(each, subject, patience)
         if finding.passed is False and (hangs or finding.rule in gates):

@@ -5,16 +5,14 @@ Folders are listed there the other way round: their order is the file system's, 
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from fedbench import registry
 from fedbench.dataset import Dataset
+from fedbench.testing.answering import imported
 from fedbench.testing.datasets.subject import Subject, described, volume_digest
 from fedbench.testing.findings import raised
 
@@ -53,21 +51,10 @@ def _list_backwards() -> None:
     os.scandir = backwards  # type: ignore[assignment]
 
 
-def _imported(question: dict[str, Any]) -> type[Dataset]:
-    module, name = question["module"], question["name"]
-    sys.path[:] = question["path"]
-    if module.startswith("fedbench_plugin_"):
-        return registry.load("dataset", registry.find("dataset", f"{Path(question['file'])}:{name}"))
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Return what is listed, in words, and a digest of every case that is read; or the error."""
     try:
-        cls = _imported(question)
+        cls: type[Dataset] = imported("dataset", question)
         _list_backwards()
         subject = Subject(cls(question["folder"], **question["params"]), None)
         digests = [[case.id, volume_digest(case.read())] for case in subject.first(question["cases"])]
@@ -81,3 +68,4 @@ if __name__ == "__main__":
     os.dup2(2, 1)
     private.write(json.dumps(answer(json.load(sys.stdin))))
     private.close()
+    os._exit(0)  # whatever threads a plugin has left

@@ -4,17 +4,14 @@ of strings, other random states, and folders listed in another order.
 
 from __future__ import annotations
 
-import inspect
 import json
-import os
 import subprocess
 import sys
 from typing import Any
 
 from fedbench.testing.datasets.subject import FEW, Subject, described, volume_digest
-from fedbench.testing.findings import Broken, NotApplicable, rule
-
-INSIDE = "FEDBENCH_CHECK_INSIDE"
+from fedbench.testing.elsewhere import naming, surroundings
+from fedbench.testing.findings import Broken, rule
 
 
 @rule(
@@ -43,21 +40,11 @@ def other_process(subject: Subject) -> str:
 
 
 def _ask(subject: Subject) -> dict[str, Any]:
-    cls, path = subject.cls, subject.dataset.path
-    if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
-        raise NotApplicable("the class is not in a file that another process can import")
-    if INSIDE in os.environ:
-        raise NotApplicable("this is the other process")
-    question = {
-        "module": cls.__module__, "name": cls.__qualname__, "file": inspect.getfile(cls), "path": sys.path,
-        "folder": None if path is None else str(path), "params": subject.dataset.params.model_dump(mode="json"),
-        "cases": FEW,
-    }  # fmt: skip
-    seed = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
-    environment = os.environ | {"PYTHONHASHSEED": seed, INSIDE: "1"}
+    path, params = subject.dataset.path, subject.dataset.params.model_dump(mode="json")
+    question = naming(subject.cls) | {"folder": None if path is None else str(path), "params": params, "cases": FEW}
     done = subprocess.run(
         [sys.executable, "-m", "fedbench.testing.datasets.answering"],
-        input=json.dumps(question), capture_output=True, text=True, env=environment, check=False,
+        input=json.dumps(question), capture_output=True, text=True, env=surroundings(), check=False,
     )  # fmt: skip
     last = done.stderr.strip().rpartition("\n")[2][-300:]
     return json.loads(done.stdout) if done.stdout else {"error": f"it died; its last words: {last}"}
