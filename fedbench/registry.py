@@ -191,7 +191,7 @@ def find(kind: Kind, name: str) -> Plugin:
                 f"Install it: pip install -e {Path(__file__).parents[1]}"
             )
         if name not in known:
-            folder = f" To read the folder {name}: NAME={name}, such as nnunet={name}." if Path(name).is_dir() else ""
+            folder = f" It is a folder: say as which {kind} to read it, NAME={name}." if Path(name).is_dir() else ""
             raise UserError(f"no {kind} named '{name}'{nearest(name, known)}{folder if kind == 'dataset' else ''}")
         return known[name]
     path, colon, class_name = name.rpartition(":")

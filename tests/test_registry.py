@@ -108,7 +108,7 @@ def test_every_builtin_loads_and_has_a_summary():
 def test_a_folder_in_place_of_a_dataset_is_told_how_to_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Dataset501_Eyes").mkdir()
-    with pytest.raises(UserError, match="To read the folder Dataset501_Eyes: NAME=Dataset501_Eyes, such as nnunet="):
+    with pytest.raises(UserError, match="It is a folder: say as which dataset to read it, NAME=Dataset501_Eyes"):
         find("dataset", "Dataset501_Eyes")
 
 

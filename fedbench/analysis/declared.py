@@ -15,8 +15,7 @@ PATIENT = Dataset.patient
 def plugin_of(name: str) -> Any | None:
     """Return the installed plugin that reads the dataset ``name``; None if there is none.
 
-    A plugin whose modalities depend on the folder that it is given (``nnunet``) names its data after that, too:
-    ``nnunet-eyes``.
+    A plugin whose modalities depend on the folder that it is given names its data after that, too: ``PLUGIN-FOLDER``.
     """
     try:
         plugins = registry.discover("dataset")

@@ -61,15 +61,12 @@ def check(
         raise typer.Exit(130) from None
     failed = [finding for finding in findings if finding.passed is False]
     passed = sum(finding.passed is True for finding in findings)
-    untried = sum(finding.passed is None and finding.message.startswith(NOT_TRIED) for finding in findings)
+    untried = sum(finding.untried for finding in findings)
     counts = f"{passed} rules pass, {len(failed)} fail, {len(findings) - passed - len(failed) - untried} do not apply"
     counts += f", {untried} were not tried" if untried else ""
     console.print(Text(f"{spec.name}: {counts} ({time.perf_counter() - started:.0f} s)"), soft_wrap=True)
     if failed:
         raise typer.Exit(1)
-
-
-NOT_TRIED = "not tried"  # how the message of a rule begins that another one's failure makes pointless
 
 
 def _tell(finding: Finding) -> None:

@@ -78,18 +78,14 @@ def _check(dataset: Any, code: str, cache: Path, data: Any, workers: int | None,
     from fedbench.wording import counted, listed
 
     problems, empty, lost, twins = check(dataset, code, cache, data, workers=workers, progress=watch(dataset.name))
-    for problem in problems:
-        console.print(f"{dataset.name}: {problem}", highlight=False, soft_wrap=True, markup=False)
-    if empty:
-        what = f"{counted(len(empty), 'mask')} without foreground, which must be meant: {listed(empty)}"
-        console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
-    if twins:
-        what = f"{counted(len(twins), 'image')} of several patients, who may be trained on and tested: {listed(twins)}"
-        console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
-    if lost:
-        what = f"{counted(len(lost), 'mask')} with a class that is too small for the common grid, so that none of it"
-        what += f" is left (a finer --spacing keeps it): {listed(lost)}"
-        console.print(f"{dataset.name}: {what}", highlight=False, soft_wrap=True, markup=False)
+    too_small = "with a class that is too small for the common grid, so that none of it is left"
+    notes = [
+        (empty, "mask", "without foreground, which must be meant"),
+        (twins, "image", "of several patients, who may be trained on and tested"),
+        (lost, "mask", f"{too_small} (a finer --spacing keeps it)"),
+    ]
+    for line in (*problems, *(f"{counted(len(own), noun)} {said}: {listed(own)}" for own, noun, said in notes if own)):
+        console.print(f"{dataset.name}: {line}", highlight=False, soft_wrap=True, markup=False)
     found = counted(len(problems), "problem") if problems else "no problem found"
     console.print(f"{dataset.name}: {found}", highlight=False)
     if not problems and (undealt := _undealt(dataset, data)):

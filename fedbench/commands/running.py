@@ -163,6 +163,10 @@ def state_of(results: Store, run_id: str) -> str:
     return "running" if results.running(run_id) else results.status(run_id).replace("absent", "to do")
 
 
+def _warn(text: str) -> None:
+    errors.print(text, style="yellow", highlight=False, soft_wrap=True)
+
+
 def say_other_declaration(finished: list[Cell], results: Store) -> None:
     """Say which finished runs were made when the suite declared another comparison than it does now."""
     from fedbench.store import RUN, read_json
@@ -174,11 +178,10 @@ def say_other_declaration(finished: list[Cell], results: Store) -> None:
             if key != "suite" and then.get(key, now) != now:
                 found[f"{key} = {then[key]}, not {now}"] += 1
     for difference, number in found.items():
-        errors.print(
+        _warn(
             f"{_were(number)} declared with {difference}; this table follows the suite as it is now, "
-            "tables, reports and publications follow what the runs were declared with.",
-            style="yellow", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            "tables, reports and publications follow what the runs were declared with."
+        )
 
 
 def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> None:
@@ -199,31 +202,33 @@ def say_absent_reference(reference: str, cells: list[Cell], results: Store) -> N
             found[dataset].add(str(run.get("label")))
     settings = {dataset: own for dataset, own in found.items() if len(own) > 1}  # of one algorithm there is no table
     if without := [dataset for dataset, own in settings.items() if not candidates(setting, list(own))]:
-        errors.print(
+        _warn(
             f"[evaluation] reference = '{reference}' is no algorithm of this suite, and {listed(without)} in "
             f"{results.root} has no finished run of it, so tables will be refused; add '{setting}' to the algorithms, "
-            f"or set evaluation.reference to one of them: {listed(cell.label for cell in cells)}.",
-            style="yellow", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f"or set evaluation.reference to one of them: {listed(cell.label for cell in cells)}."
+        )
 
 
 def say_one_client(cells: list[Cell]) -> None:
     """Say where there is one client alone: what aggregates then aggregates nothing."""
+    from pathlib import Path
+
+    from fedbench.data.prepared import load
     from fedbench.execution.planning import make_task
     from fedbench.wording import listed
 
     of_a_kind = {(cell.prepared, cell.identity["partition"]): cell for cell in cells}
+    stores = {folder: load(Path(folder)) for folder, _ in of_a_kind}
     alone = []
     for cell in of_a_kind.values():
-        if len(clients := make_task(cell).federation.clients) == 1:
+        if len(clients := make_task(cell, stores[cell.prepared]).federation.clients) == 1:
             out = cell.identity["data"]["leave_out"]
             alone.append(f"{cell.identity['dataset']}{f' without {out}' if out else ''} ({clients[0].name})")
     if alone:
-        errors.print(
+        _warn(
             f"one client alone in {listed(alone)}: there is nothing to federate, and aggregation algorithms do what "
-            "local training does.",
-            style="yellow", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            "local training does."
+        )
 
 
 def say_other_machine(finished: list[Cell], results: Store) -> None:
@@ -234,11 +239,10 @@ def say_other_machine(finished: list[Cell], results: Store) -> None:
     made = Counter(elsewhere(read_json(results.folder(cell.id) / RUN) or {}) for cell in finished)
     for where, number in made.items():
         if where:
-            errors.print(
+            _warn(
                 f"{_were(number)} {where}: a difference to new ones may come from that alone; "
-                "another --out makes all runs alike.",
-                style="yellow", highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                "another --out makes all runs alike."
+            )
 
 
 def _were(number: int) -> str:
