@@ -22,7 +22,6 @@ from benchmarks.common import CommandFailed, Report, Settings, main, memory, out
 
 TITLE = "time and memory as rounds, clients, cases and classes grow"
 SMALL: dict[str, Any] = {
-    "algorithms": ["fedavg"],
     "seeds": [0],
     "model": {"name": "unet", "norm": "batch", "channels": [8, 16, 32]},
     "training": {"batch_size": 8, "precision": "fp32", "augment": False, "schedule": "constant"},
@@ -38,6 +37,7 @@ def measure(settings: Settings) -> Report:
     quick = settings.quick
     _rounds(report, settings, 60 if quick else 1000)
     _clients(report, settings, (2, 8) if quick else (2, 8, 32, 128, 512))
+    _keeping_clients(report, settings, (2, 8) if quick else (2, 32, 512))
     _working_clients(report, settings, (2, 4) if quick else (2, 32, 512))
     _cases(report, settings, (10, 100) if quick else (10, 100, 1000, 10_000))
     _classes(report, settings, (2, 8) if quick else (2, 4, 8, 16, 32))
@@ -65,9 +65,7 @@ def _rounds(report: Report, settings: Settings, most: int) -> None:
 def _clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> None:
     time_per, held = {}, {}
     for n in numbers:
-        rounds = max(4, 128 // n)
-        shapes = f"clients={n},patients=3,slices=8,size=32"
-        point = _point(settings, shapes, THIRDS, model={"name": "basicunet"}, rounds=rounds, validate_every=rounds)
+        point = _small_clients(settings, n)
         time_per[n] = float(np.median(point["seconds"][1:-1])) / n
         held[n] = point["peak"] - point["mapped"]
         report.add(f"{n} clients of one step 32x32: a client's round", 1000 * time_per[n], "ms")
@@ -84,6 +82,29 @@ def _clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> No
     each = (held[last] - held[numbers[0]]) / (last - numbers[0])
     report.add("memory for each further client", each, "MiB")
     report.notes.append(f"The model of the runs with many clients has {parameters * 4 / 2**20:.2f} MiB of weights.")
+
+
+def _small_clients(settings: Settings, n: int, algorithm: str = "fedavg") -> dict[str, Any]:
+    rounds = max(4, 128 // n)
+    shapes = f"clients={n},patients=3,slices=8,size=32"
+    return _point(settings, shapes, THIRDS, {"name": "basicunet"}, algorithm, rounds=rounds, validate_every=rounds)
+
+
+def _keeping_clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> None:
+    """As before, by an algorithm that keeps as much as a model for each client: SCAFFOLD's control variates."""
+    time_per, held = {}, {}
+    for n in numbers:
+        point = _small_clients(settings, n, "scaffold")
+        time_per[n] = float(np.median(point["seconds"][1:-1])) / n
+        held[n] = point["peak"] - point["mapped"]
+        report.add(f"SCAFFOLD, {n} clients of one step 32x32: a client's round", 1000 * time_per[n], "ms")
+        report.add(f"SCAFFOLD, {n} clients: peak memory in training, without mapped files", held[n], "MiB")
+        report.add(f"SCAFFOLD, {n} clients: mapped files", point["mapped"], "MiB")
+    first, last = numbers[0], numbers[-1]
+    ratio = max(time_per.values()) / time_per[first]
+    report.add(f"SCAFFOLD: a client's round, the slowest of {first} to {last} clients over {first}", ratio)
+    report.add(f"SCAFFOLD: peak memory, {last} clients over {first}", held[last] / held[first])
+    report.add("SCAFFOLD: memory for each further client", (held[last] - held[first]) / (last - first), "MiB")
 
 
 def _working_clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> None:
@@ -141,12 +162,13 @@ def _classes(report: Report, settings: Settings, numbers: tuple[int, ...]) -> No
 
 
 def _point(
-    settings: Settings, shapes: str, data: dict[str, float], model: dict[str, Any] | None = None, **training: Any
-) -> dict[str, Any]:
+    settings: Settings, shapes: str, data: dict[str, float], model: dict[str, Any] | None = None,
+    algorithm: str = "fedavg", **training: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Run one point in a process of its own; return what it noted."""
-    out = settings.scratch / shapes
+    out = settings.scratch / algorithm / shapes
     suite = workloads.changed(SMALL, **training) | {"datasets": [f"{workloads.SHAPES}[{shapes}]"], "data": data}
-    suite["model"] = model or SMALL["model"]
+    suite |= {"model": model or SMALL["model"], "algorithms": [algorithm]}
     (cell,) = workloads.cells(suite, out)  # prepared and planned outside the process that is watched, as for a worker
     (out / CELL).write_bytes(pickle.dumps(cell))
     noted = json.loads(output("-m", "benchmarks.growth", "point", out))

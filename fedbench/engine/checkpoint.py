@@ -32,6 +32,17 @@ def _checksum(tensors: Mapping[str, Tensor], facts: str) -> str:
     return sha.hexdigest()
 
 
+def _overlapping(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of tensors that begin within the memory of another one."""
+    names, end = [], 0
+    for name in sorted(tensors, key=lambda name: tensors[name].data_ptr()):
+        start = tensors[name].data_ptr()
+        if start < end:
+            names.append(name)
+        end = max(end, start + tensors[name].nbytes)
+    return names
+
+
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write CPU ``tensors`` and plain ``facts`` atomically: the old file stays until the new one is whole.
 
@@ -40,16 +51,14 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
-    storages: set[int] = set()
     for name, value in tensors.items():
         home = first.setdefault((value.data_ptr(), value.dtype, value.shape, value.stride()), name)
         if home == name:
-            whole = value.detach().contiguous()
-            storage = whole.untyped_storage().data_ptr()
-            stored[name] = whole.clone() if storage in storages else whole  # safetensors refuses overlapping tensors
-            storages.add(storage)
+            stored[name] = value.detach().contiguous()
         else:
             aliases[name] = home
+    for name in _overlapping(stored):  # which safetensors refuses
+        stored[name] = stored[name].clone()
     text = json.dumps({"facts": facts, "aliases": aliases})
     checksum = _checksum(stored, text)
     stored[CONTENT] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)

@@ -21,6 +21,7 @@ from fedbench.differing import ATTEMPTS
 from fedbench.engine import checkpoint
 from fedbench.engine.compute import Compute
 from fedbench.engine.inference import pooled_features, truth
+from fedbench.engine.states import kept
 from fedbench.engine.training import Training, score_rounds
 from fedbench.errors import UserError, is_out_of_memory
 from fedbench.execution import planning, surroundings
@@ -209,6 +210,7 @@ def _run(
     held.callback(classes.put_back, own)
     compute = Compute.start(task.training, cell.identity["device"])
     training = Training(task, compute, options.clients_at_once)
+    training.states = kept(training.states)
     earlier = _resume(training, results, cell.id)
     here = conditions(cell.identity["device"], len(training.trainers))
     attempts = with_attempt(earlier.attempts, training.server.round, here)

@@ -55,6 +55,15 @@ def test_tensors_of_every_kind_come_back(tmp_path_factory, kinds):
     roundtrip(tmp_path_factory.mktemp("checkpoint"), tensors)
 
 
+def test_parts_of_one_piece_of_memory_come_back_whether_they_overlap_or_not(tmp_path):
+    memory = torch.arange(12.0)
+    apart = {"a": memory[:4], "b": memory[4:10].view(2, 3), "c": memory[10:]}
+    roundtrip(tmp_path, apart)
+    same = {"all": memory, "again": memory[:4], "bits": memory.view(torch.int32)}
+    roundtrip(tmp_path, apart | {"across": memory[3:6]} | same)
+    roundtrip(tmp_path, {"all": memory, "early": memory[1:2], "late": memory[5:7]})
+
+
 def test_facts_come_back(tmp_path):
     facts = {"round": 3, "history": [{"value": 0.1 + 0.2, "client": "CT"}], "best": None, "nan": float("nan"), "ü": "é"}
     save(tmp_path / "x", {}, facts)

@@ -223,7 +223,16 @@ MUTATIONS: list[Mutation] = [
         ("or not message:", "or False:"),
     ),
     *of(
+        "fedbench/engine/states.py", "tests/engine/test_states.py",
+        ("IN_MEMORY // len(states)", "IN_MEMORY"),
+        (") * ALIGNMENT)", ") * 1)"),
+        ("        array = whole.numpy()[:]", "        array = whole.numpy().copy()"),
+        ("        weakref.finalize(array, free.append, whole)", "        weakref.finalize(free, list)"),
+        ("            whole = free.pop()", "            whole = free[-1]"),
+    ),
+    *of(
         "fedbench/engine/checkpoint.py", "tests/engine/test_checkpoint.py",
+        ("        end = max(end, start + tensors[name].nbytes)", "        end = start + tensors[name].nbytes"),
         ('"aliases": aliases}', '"aliases": {}}'),
         ('f"{name}{value.dtype}{tuple(value.shape)}"', 'f"{value.dtype}"'),
         ('if metadata.get("sha256") != _checksum(tensors, text):', 'if "sha256" not in metadata:'),
