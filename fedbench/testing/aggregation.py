@@ -14,7 +14,7 @@ from fedbench.testing.findings import Broken, NotApplicable, rule
 from fedbench.testing.laboratory import Scenario, copied
 from fedbench.testing.rounds import plain_local_training
 from fedbench.testing.subject import Subject, completes, differ
-from fedbench.testing.watching import Aggregation
+from fedbench.testing.watching import Aggregation, Watch
 
 ALONE = Scenario(clients=1, rounds=2)
 SAMPLES = "samples"
@@ -159,11 +159,17 @@ def order(subject: Subject) -> str:
     """Listing the clients in another order changes nothing but the order."""
     if where := differ(subject.main, subject.run(Scenario(backwards=True))):
         raise Broken(f"the clients listed backwards end with another result: {where}")
-    seen = subject.first_aggregation
-    turned = [replace(u, index=index) for index, u in enumerate(reversed(seen.uploads))]
-    if seen.before and _distance_any(subject.aggregated(turned), seen.after) > 1e-4:
-        raise Broken("uploads in the opposite order, numbered so, are aggregated to other weights")
+    in_any_order(subject, subject.watch)
     return "clients and uploads in the opposite order give the same"
+
+
+def in_any_order(subject: Subject, watch: Watch) -> None:
+    """Refuse a server that makes something else of the first round's uploads in the opposite order."""
+    seen = watch.aggregations[0]
+    turned = [replace(u, index=index) for index, u in enumerate(reversed(seen.uploads))]
+    if seen.before and _distance_any(subject.aggregated(turned, watch), seen.after) > 1e-4:
+        number = len(seen.uploads)
+        raise Broken(f"{number} uploads in the opposite order, numbered so, are aggregated to other weights")
 
 
 def _distance_any(a: State, b: State) -> float:

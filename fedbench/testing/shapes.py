@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedbench.errors import UserError
+from fedbench.testing.aggregation import in_any_order
 from fedbench.testing.findings import Broken, raised, rule
 from fedbench.testing.laboratory import Scenario
 from fedbench.testing.subject import Subject, completes
@@ -14,12 +15,13 @@ def batch_of_one(subject: Subject) -> str:
     return completes(subject.run(Scenario(batch_size=1, rounds=2)), "batches of one sample")
 
 
-@rule("clients", "take the number of clients from len(self.setup.clients), and count nothing on your fingers.")
+@rule("clients", "take all clients, len(self.setup.clients) of them, and count nothing on your fingers.")
 def clients(subject: Subject) -> str:
-    """Two, four and five clients work, and several local epochs."""
+    """Two, four and five clients work, in any order, and several local epochs."""
     for number in (2, 4, 5):
         scenario = Scenario(clients=number, rounds=2, local_epochs=2 if number == 2 else 1)
         completes(subject.run(scenario), f"{number} clients")
+    in_any_order(subject, subject.crowd)
     return "2, 3, 4 and 5 clients, 1 and 2 local epochs"
 
 

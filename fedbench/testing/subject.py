@@ -21,7 +21,7 @@ from fedbench.testing import elsewhere
 from fedbench.testing.findings import Broken, NotApplicable
 from fedbench.testing.global_state import changed, observe, seeded
 from fedbench.testing.hooks import watched
-from fedbench.testing.laboratory import Averaging, Scenario, copied, differing
+from fedbench.testing.laboratory import MODALITIES, Averaging, Scenario, copied, differing
 from fedbench.testing.watching import Aggregation, Watch
 
 STANDARD = Scenario()
@@ -151,9 +151,21 @@ class Subject:
         assert self.main
         return self.watch.aggregations[0]
 
-    def aggregated(self, uploads: list[Upload]) -> State:
-        """Return the server's weights had it got ``uploads`` after the first round, in that order of clients."""
-        seen, algorithm, setup = self.first_aggregation, self.make(), self.watch.setup
+    @cached_property
+    def crowd(self) -> Watch:
+        """What was seen of a round of as many clients as there are."""
+        watch = Watch()
+        train(Scenario(clients=len(MODALITIES), rounds=1).start(watched(self.cls, watch)(**self.params)))
+        return watch
+
+    def aggregated(self, uploads: list[Upload], watch: Watch | None = None) -> State:
+        """Return the server's weights had it got ``uploads`` after the first round, in that order of clients.
+
+        Args:
+            watch: of the run that is meant; None is the standard run.
+        """
+        seen = watch.aggregations[0] if watch else self.first_aggregation
+        algorithm, setup = self.make(), (watch or self.watch).setup
         assert setup is not None
         number = {u.client: u.index for u in uploads}
         clients = sorted(setup.clients, key=lambda c: number.get(c.name, len(number)))

@@ -13,6 +13,7 @@ CAUGHT_BY = {
     "ByRoot": ["samples"],
     "NotDivided": ["samples", "one-client"],
     "FirstLeads": ["order"],
+    "FirstThree": ["clients"],
 }
 
 
@@ -73,3 +74,12 @@ class FirstLeads(FedAvg):
         for name, _ in self.setup.model.named_parameters():
             mean, first = server.weights[f"model.{name}"], uploads[0].message[f"model.{name}"]
             server.weights[f"model.{name}"] = (mean + first) / 2
+
+
+class FirstThree(FedAvg):
+    """Takes three clients, however many there are."""
+
+    name = "first-three"
+
+    def aggregate(self, server, uploads):
+        super().aggregate(server, uploads[:3])
