@@ -85,7 +85,7 @@ def _clients(report: Report, settings: Settings, numbers: tuple[int, ...]) -> No
 
 
 def _small_clients(settings: Settings, n: int, algorithm: str = "fedavg") -> dict[str, Any]:
-    rounds = max(4, 128 // n)
+    rounds = max(8, 128 // n)
     shapes = f"clients={n},patients=3,slices=8,size=32"
     return _point(settings, shapes, THIRDS, {"name": "basicunet"}, algorithm, rounds=rounds, validate_every=rounds)
 
