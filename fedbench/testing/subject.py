@@ -153,7 +153,7 @@ class Subject:
 
     @cached_property
     def crowd(self) -> Watch:
-        """What was seen of a round of as many clients as there are."""
+        """What was seen of one round of five clients, as many as the laboratory has modalities."""
         watch = Watch()
         train(Scenario(clients=len(MODALITIES), rounds=1).start(watched(self.cls, watch)(**self.params)))
         return watch
